@@ -1,0 +1,2 @@
+// Package peft teaches a frozen language model new things while it runs.
+package peft
