@@ -1,0 +1,114 @@
+package registry
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// A backup is this line, Badger's own stream of entries, and the SHA-256 of both.
+const backupMagic = "peft registry backup 1\n"
+
+// Backup writes the whole registry to w; Restore reads it.
+func (r *DB) Backup(w io.Writer) error {
+	h := sha256.New()
+	mw := io.MultiWriter(w, h)
+	if _, err := io.WriteString(mw, backupMagic); err != nil {
+		return fmt.Errorf("registry: backup: %w", err)
+	}
+	if _, err := r.db.Backup(mw, 0); err != nil {
+		return fmt.Errorf("registry: backup: %w", err)
+	}
+	if _, err := w.Write(h.Sum(nil)); err != nil {
+		return fmt.Errorf("registry: backup: %w", err)
+	}
+	return nil
+}
+
+// Restore makes a registry in dir, which must not hold one, from what Backup wrote. The stream is checked to its end,
+// and everything in it verified, before dir appears under its name.
+func Restore(ctx context.Context, dir string, rd io.Reader) (*Report, error) {
+	if old, err := os.ReadDir(dir); err == nil && len(old) > 0 {
+		return nil, fmt.Errorf("registry: restore into %s: the directory is not empty: %w", dir, ErrConflict)
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return nil, fmt.Errorf("registry: restore: %w", err)
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".restore-*")
+	if err != nil {
+		return nil, fmt.Errorf("registry: restore: %w", err)
+	}
+	rep, err := restore(ctx, tmp, rd)
+	if err != nil {
+		return rep, errors.Join(fmt.Errorf("registry: restore: %w", err), os.RemoveAll(tmp))
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return rep, errors.Join(fmt.Errorf("registry: restore: %w", err), os.RemoveAll(tmp))
+	}
+	if err := os.Rename(tmp, dir); err != nil {
+		return rep, errors.Join(fmt.Errorf("registry: restore: %w", err), os.RemoveAll(tmp))
+	}
+	return rep, nil
+}
+
+func restore(ctx context.Context, dir string, rd io.Reader) (*Report, error) {
+	r, err := Open(dir, Options{})
+	if err != nil {
+		return nil, err
+	}
+	rep, err := r.load(ctx, rd)
+	return rep, errors.Join(err, r.Close())
+}
+
+func (r *DB) load(ctx context.Context, rd io.Reader) (rep *Report, err error) {
+	defer func() { // Badger's loader trusts the lengths it reads
+		if p := recover(); p != nil {
+			err = fmt.Errorf("backup is damaged: %w: %v", ErrCorrupt, p)
+		}
+	}()
+	magic := make([]byte, len(backupMagic))
+	if _, err := io.ReadFull(rd, magic); err != nil || string(magic) != backupMagic {
+		return nil, fmt.Errorf("not a backup of a peft registry: %w", ErrCorrupt)
+	}
+	t := &trailer{r: bufio.NewReaderSize(rd, 1<<20), h: sha256.New()}
+	t.h.Write(magic)
+	if err := r.db.Load(t, 16); err != nil {
+		return nil, fmt.Errorf("backup is damaged: %w: %w", ErrCorrupt, err)
+	}
+	if !bytes.Equal(t.h.Sum(nil), t.tail) {
+		return nil, fmt.Errorf("backup does not match its checksum; it is truncated or damaged: %w", ErrCorrupt)
+	}
+	if err := r.db.Sync(); err != nil {
+		return nil, err
+	}
+	return r.Verify(ctx, nil)
+}
+
+// trailer reads r but for its last 32 bytes, which it keeps; h hashes what it returned.
+type trailer struct {
+	r    *bufio.Reader
+	h    hash.Hash
+	tail []byte
+}
+
+func (t *trailer) Read(b []byte) (int, error) {
+	ahead, err := t.r.Peek(min(len(b), t.r.Size()-sha256.Size) + sha256.Size)
+	n := len(ahead) - sha256.Size
+	if n <= 0 {
+		if err != nil && err != io.EOF {
+			return 0, err
+		}
+		t.tail = bytes.Clone(ahead)
+		return 0, io.EOF
+	}
+	n, err = t.r.Read(b[:n])
+	t.h.Write(b[:n])
+	return n, err
+}

@@ -1,0 +1,119 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	badger "github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+const (
+	memTable = 32 << 20 // bytes; one transaction holds at most 15 % of it, several chunks
+	vlogFile = 64 << 20 // bytes; almost nothing goes there
+)
+
+// DB is an open registry. Its methods may be called from several goroutines.
+type DB struct {
+	dir    string
+	db     *badger.DB
+	log    *logger
+	writer chan struct{} // holds one token: one writer at a time
+	swept  int
+}
+
+// Options of Open.
+type Options struct {
+	// Warn receives what Badger has to say about trouble in the background; nil drops it.
+	Warn func(msg string)
+}
+
+// Open opens the registry in dir, making it when absent, and sweeps what crashed writes left. Errors wrap ErrLocked
+// when another process holds it and ErrCorrupt when a table fails its checksum.
+func Open(dir string, o Options) (*DB, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("registry: make %s: %w", dir, err)
+	}
+	if err := checkSpace(dir, 0); err != nil {
+		return nil, fmt.Errorf("registry: open %s: %w", dir, err)
+	}
+	log := &logger{warn: o.Warn}
+	opt := badger.DefaultOptions(filepath.Join(dir, "db")).
+		WithLogger(log).
+		WithMetricsEnabled(false).
+		WithSyncWrites(false). // chunks are synced once before their manifest, see Txn.Commit
+		WithDetectConflicts(false).
+		WithCompression(options.None). // rows of bf16 do not compress
+		WithChecksumVerificationMode(options.OnTableRead).
+		WithBlockCacheSize(0).
+		WithMemTableSize(memTable).
+		WithNumMemtables(3).
+		WithNumCompactors(2).
+		WithValueThreshold(MaxChunk + 64<<10). // everything stays in the tree, whose tables are checksummed
+		WithValueLogFileSize(vlogFile)
+	db, err := openBadger(opt)
+	if err != nil {
+		return nil, openError(dir, err)
+	}
+	r := &DB{dir: dir, db: db, log: log, writer: make(chan struct{}, 1)}
+	r.writer <- struct{}{}
+	if err := r.recoverIntents(); err != nil {
+		return nil, errors.Join(fmt.Errorf("registry: sweep %s: %w", dir, err), db.Close())
+	}
+	return r, nil
+}
+
+// openBadger turns a panic of Badger on damaged files into an error.
+func openBadger(opt badger.Options) (db *badger.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", ErrCorrupt, p)
+		}
+	}()
+	return badger.Open(opt)
+}
+
+func openError(dir string, err error) error {
+	msg := err.Error()
+	switch {
+	case strings.Contains(msg, "directory lock"):
+		who := ""
+		if pid, e := os.ReadFile(filepath.Join(dir, "db", "LOCK")); e == nil {
+			who = " (process " + strings.TrimSpace(string(pid)) + ")"
+		}
+		return fmt.Errorf("registry %s is held by another process%s; wait for it, stop it, or name another --registry: %w", dir, who, ErrLocked)
+	case errors.Is(err, ErrCorrupt), strings.Contains(msg, "checksum"), strings.Contains(msg, "CHECKSUM"):
+		return fmt.Errorf("registry %s: a file fails its checksum; restore a backup: %w: %w", dir, ErrCorrupt, err)
+	}
+	return fmt.Errorf("registry: open %s: %w", dir, err)
+}
+
+// Dir returns the registry's directory.
+func (r *DB) Dir() string { return r.dir }
+
+// Swept returns how many chunks of crashed writes the Open that made r removed.
+func (r *DB) Swept() int { return r.swept }
+
+// Close ends r. Snapshots and transactions must have ended before.
+func (r *DB) Close() error {
+	if err := r.db.Close(); err != nil {
+		return fmt.Errorf("registry: close %s: %w", r.dir, err)
+	}
+	return nil
+}
+
+// logger forwards Badger's warnings and errors and drops its news.
+type logger struct{ warn func(string) }
+
+func (l *logger) say(f string, a ...any) {
+	if l.warn != nil {
+		l.warn(strings.TrimSpace(fmt.Sprintf(f, a...)))
+	}
+}
+func (l *logger) Errorf(f string, a ...any)   { l.say(f, a...) }
+func (l *logger) Warningf(f string, a ...any) { l.say(f, a...) }
+func (l *logger) Infof(string, ...any)        {}
+func (l *logger) Debugf(string, ...any)       {}
