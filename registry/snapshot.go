@@ -219,7 +219,7 @@ func readHead(tx *badger.Txn, ns, name string) (head, error) {
 	}
 	err = it.Value(func(b []byte) error { return json.Unmarshal(b, &h) })
 	if err != nil || h.Revision < 1 || h.Last < h.Revision {
-		return h, fmt.Errorf("head of %s is damaged (%+v, %v): %w", name, h, err, ErrCorrupt)
+		return h, fmt.Errorf("head of %s is damaged (%+v): %w", name, h, errors.Join(ErrCorrupt, err))
 	}
 	return h, nil
 }
