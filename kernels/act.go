@@ -1,0 +1,75 @@
+package kernels
+
+import "math"
+
+// SiLU writes x·σ(x) (arXiv 1702.03118); y may be x.
+func SiLU(y, x []float32) { silu(y, x[:len(y)]) }
+
+// SiLUBackward writes dx = dy·σ(x)·(1 + x·(1-σ(x))); dx may be dy.
+func SiLUBackward(dx, dy, x []float32) {
+	for i, v := range x {
+		s := sigmoid(v)
+		dx[i] = dy[i] * s * (1 + v*(1-s))
+	}
+}
+
+// GELU writes x·Φ(x), Φ the normal distribution function (arXiv 1606.08415, section 2); y may be x.
+func GELU(y, x []float32) {
+	for i, v := range x {
+		y[i] = float32(float64(v) * phi(float64(v)))
+	}
+}
+
+func phi(x float64) float64 { return 0.5 * (1 + math.Erf(x/math.Sqrt2)) }
+
+// GELUBackward writes dx = dy·(Φ(x) + x·φ(x)); dx may be dy.
+func GELUBackward(dx, dy, x []float32) {
+	for i, v := range x {
+		f := float64(v)
+		dx[i] = float32(float64(dy[i]) * (phi(f) + f*math.Exp(-f*f/2)/math.Sqrt(2*math.Pi)))
+	}
+}
+
+const (
+	geluC = 0.7978845608028654 // √(2/π)
+	geluA = 0.044715
+)
+
+// GELUTanh writes the approximation of GELU by tanh (arXiv 1606.08415, section 2); y may be x.
+func GELUTanh(y, x []float32) {
+	for i, v := range x {
+		f := float64(v)
+		y[i] = float32(0.5 * f * (1 + math.Tanh(geluC*(f+geluA*f*f*f))))
+	}
+}
+
+// GELUTanhBackward writes the gradient of GELUTanh; dx may be dy.
+func GELUTanhBackward(dx, dy, x []float32) {
+	for i, v := range x {
+		f := float64(v)
+		t := math.Tanh(geluC * (f + geluA*f*f*f))
+		d := 0.5*(1+t) + 0.5*f*(1-t*t)*geluC*(1+3*geluA*f*f)
+		dx[i] = float32(float64(dy[i]) * d)
+	}
+}
+
+// SwiGLU writes y = silu(gate)·up (arXiv 2002.05202, section 2): gu: [tokens, 2·ffn], a row's gate and then its up;
+// y: [tokens, ffn].
+func SwiGLU(p *Pool, y, gu []float32, tokens, ffn int) {
+	p.Run(tokens, rowGrain, func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			r := gu[2*t*ffn : 2*(t+1)*ffn]
+			swiglu(y[t*ffn:(t+1)*ffn], r[:ffn], r[ffn:])
+		}
+	})
+}
+
+// SwiGLUBackward writes dgu: [tokens, 2·ffn] from dy: [tokens, ffn].
+func SwiGLUBackward(p *Pool, dgu, dy, gu []float32, tokens, ffn int) {
+	p.Run(tokens, rowGrain, func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			r, d := gu[2*t*ffn:2*(t+1)*ffn], dgu[2*t*ffn:2*(t+1)*ffn]
+			swigluBackward(d[:ffn], d[ffn:], dy[t*ffn:(t+1)*ffn], r[:ffn], r[ffn:])
+		}
+	})
+}

@@ -1,0 +1,20 @@
+//go:build !noasm
+
+package kernels
+
+import "golang.org/x/sys/cpu"
+
+// Supported returns the implementations this machine runs, slowest first.
+func Supported() []ISA {
+	s := []ISA{Generic}
+	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
+		s = append(s, AVX2)
+		if cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL {
+			s = append(s, AVX512)
+		}
+	}
+	return s
+}
+
+// HasBF16 reports whether bf16 products run in hardware (AVX512_BF16) with the implementation in use.
+func HasBF16() bool { return active == AVX512 && cpu.X86.HasAVX512BF16 }

@@ -1,0 +1,117 @@
+package kernels
+
+import "math"
+
+// rowGrain is how many rows of elementwise work one thread takes at a time.
+const rowGrain = 16
+
+// RMSNorm writes y = x / rms(x) · w a row, rms = √(mean x² + eps) (arXiv 1910.07467, eq. 4): x, y: [tokens, dim],
+// w: [dim]. rstd: [tokens] keeps 1/rms for the backward and may be nil. y may be x.
+func RMSNorm(p *Pool, y, x, w []float32, tokens, dim int, eps float32, rstd []float32) {
+	p.Run(tokens, rowGrain, func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			xr := x[t*dim : (t+1)*dim]
+			r := float32(1 / math.Sqrt(float64(Dot(xr, xr))/float64(dim)+float64(eps)))
+			if rstd != nil {
+				rstd[t] = r
+			}
+			mulScale(y[t*dim:(t+1)*dim], xr, w[:dim], r)
+		}
+	})
+}
+
+// RMSNormBackward writes dx, or adds to it when accumulate, from dy: [tokens, dim]; x, w and rstd are the forward's.
+// dw: [dim], unless nil, gets the weight's gradient added.
+func RMSNormBackward(p *Pool, dx, dy, x, w, rstd []float32, tokens, dim int, accumulate bool, dw []float32) {
+	p.Run(tokens, rowGrain, func(lo, hi int) {
+		buf := getF32(dim)
+		defer putF32(buf)
+		g := *buf
+		for t := lo; t < hi; t++ {
+			xr, d := x[t*dim:(t+1)*dim], dx[t*dim:(t+1)*dim]
+			Mul(g, dy[t*dim:(t+1)*dim], w[:dim])
+			r := rstd[t]
+			c := -r * r * r * Dot(g, xr) / float32(dim)
+			if !accumulate {
+				clear(d)
+			}
+			Axpy(r, g, d)
+			Axpy(c, xr, d)
+		}
+	})
+	if dw == nil {
+		return
+	}
+	p.Run(dim, 64, func(lo, hi int) { // by columns, so that the order of additions is fixed
+		for t := range tokens {
+			xr, dr := x[t*dim+lo:t*dim+hi], dy[t*dim+lo:t*dim+hi]
+			for i, v := range xr {
+				dw[lo+i] += dr[i] * v * rstd[t]
+			}
+		}
+	})
+}
+
+// LayerNorm writes y = (x - mean)/std · w + b a row (arXiv 1607.06450): x, y: [tokens, dim], w, b: [dim]. mean and rstd:
+// [tokens] keep the row's mean and 1/std for the backward and may be nil.
+func LayerNorm(p *Pool, y, x, w, b []float32, tokens, dim int, eps float32, mean, rstd []float32) {
+	p.Run(tokens, rowGrain, func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			xr, yr := x[t*dim:(t+1)*dim], y[t*dim:(t+1)*dim]
+			var s, ss float64
+			for _, v := range xr {
+				s += float64(v)
+			}
+			mu := s / float64(dim)
+			for _, v := range xr {
+				d := float64(v) - mu
+				ss += d * d
+			}
+			r := float32(1 / math.Sqrt(ss/float64(dim)+float64(eps)))
+			if mean != nil {
+				mean[t] = float32(mu)
+			}
+			if rstd != nil {
+				rstd[t] = r
+			}
+			for i, v := range xr {
+				yr[i] = (v-float32(mu))*r*w[i] + b[i]
+			}
+		}
+	})
+}
+
+// LayerNormBackward writes dx, or adds to it when accumulate; dw and db: [dim], unless nil, get the gradients added.
+func LayerNormBackward(p *Pool, dx, dy, x, w, mean, rstd []float32, tokens, dim int, accumulate bool, dw, db []float32) {
+	p.Run(tokens, rowGrain, func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			xr, gr, d := x[t*dim:(t+1)*dim], dy[t*dim:(t+1)*dim], dx[t*dim:(t+1)*dim]
+			mu, r := mean[t], rstd[t]
+			var sg, sgx float64
+			for i, v := range xr {
+				g := gr[i] * w[i]
+				sg += float64(g)
+				sgx += float64(g * (v - mu) * r)
+			}
+			mg, mgx := float32(sg/float64(dim)), float32(sgx/float64(dim))
+			for i, v := range xr {
+				g := r * (gr[i]*w[i] - mg - (v-mu)*r*mgx)
+				if accumulate {
+					g += d[i]
+				}
+				d[i] = g
+			}
+		}
+	})
+	for t := range tokens {
+		for i := range dim {
+			g := dy[t*dim+i]
+			if dw != nil {
+				dw[i] += g * (x[t*dim+i] - mean[t]) * rstd[t]
+			}
+			if db != nil {
+				db[i] += g
+			}
+		}
+	}
+}

@@ -1,0 +1,354 @@
+package kernels
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// lengths cover empty, shorter than a vector, whole vectors and what is left.
+var lengths = []int{0, 1, 7, 8, 15, 16, 17, 33, 64, 100, 257}
+
+// TestVectors compares every elementwise kernel with its reference in pure Go.
+func TestVectors(t *testing.T) {
+	each(t, func(t *testing.T) {
+		for _, n := range lengths {
+			rnd := rng(uint64(n))
+			x, y, z, w := randn(rnd, n), randn(rnd, n), randn(rnd, n), randn(rnd, n)
+			h := make([]uint16, n)
+			ToBF16(h, y)
+			hw := make([]uint16, n)
+			toBF16Generic(hw, y)
+			if !slices.Equal(h, hw) {
+				t.Fatalf("bf16 of %d differs", n)
+			}
+			wide := make([]float32, n)
+			FromBF16(wide, h)
+			check := func(what string, got, want func(d []float32)) {
+				t.Helper()
+				a, b := slices.Clone(z), slices.Clone(z)
+				got(a)
+				want(b)
+				near(t, fmt.Sprintf("%s of %d", what, n), a, b, 2e-6)
+			}
+			check("axpy", func(d []float32) { Axpy(0.3, x, d) }, func(d []float32) { axpyGeneric(0.3, x, d) })
+			check("axpyBF16", func(d []float32) { AxpyBF16(0.3, h, d) }, func(d []float32) { axpyGeneric(0.3, wide, d) })
+			check("add", func(d []float32) { Add(d, x, y) }, func(d []float32) { addGeneric(d, x, y) })
+			check("mul", func(d []float32) { Mul(d, x, y) }, func(d []float32) { mulGeneric(d, x, y) })
+			check("mulScale", func(d []float32) { MulScale(d, x, y, 1.5) }, func(d []float32) { mulScaleGeneric(d, x, y, 1.5) })
+			check("exp", func(d []float32) { Exp(d, x) }, func(d []float32) { expSumGeneric(d, x, 0) })
+			check("silu", func(d []float32) { SiLU(d, x) }, func(d []float32) { siluGeneric(d, x) })
+			check("swiglu", func(d []float32) { swiglu(d, x, y) }, func(d []float32) { swigluGeneric(d, x, y) })
+			other := slices.Clone(z)
+			check("swiglu dgate", func(d []float32) { swigluBackward(d, other, w, x, y) }, func(d []float32) { swigluBackwardGeneric(d, make([]float32, n), w, x, y) })
+			check("swiglu dup", func(d []float32) { swigluBackward(other, d, w, x, y) }, func(d []float32) { swigluBackwardGeneric(make([]float32, n), d, w, x, y) })
+			m, v := randn(rnd, n), make([]float32, n)
+			Exp(v, m)
+			m2, v2 := slices.Clone(m), slices.Clone(v)
+			check("adam", func(d []float32) { Adam(d, x, m, v, .1, .9, .99, 1e-8, .01, .5, .3) }, func(d []float32) { adamGeneric(d, x, m2, v2, .1, .9, .99, 1e-8, .01, .5, .3) })
+			near(t, "adam m", m, m2, 1e-6)
+			near(t, "adam v", v, v2, 1e-6)
+			scalar := func(what string, got, want float32) { near(t, what, []float32{got}, []float32{want}, 3e-6) }
+			scalar("dot", Dot(x, y), dotGeneric(x, y))
+			scalar("dotBF16", DotBF16(x, h), dotGeneric(x, wide))
+			if n > 0 {
+				scalar("max", Max(x), slices.Max(x))
+				scalar("expSum", ExpSum(slices.Clone(x), x, 0.5), expSumGeneric(slices.Clone(x), x, 0.5))
+			}
+		}
+	})
+}
+
+func TestExpEnds(t *testing.T) {
+	each(t, func(t *testing.T) {
+		x := []float32{0, -1e30, float32(math.Inf(-1)), -88, -100, -87, -80, 80, 88, 1, -1, 1e-8, 50, -50, 3, -3}
+		y := make([]float32, len(x))
+		Exp(y, x)
+		for i, v := range x {
+			want := math.Exp(float64(v))
+			if v < -87.7 {
+				want = 0
+			}
+			if d := math.Abs(float64(y[i]) - want); d > 3e-7*want {
+				t.Errorf("exp(%v) = %v, want %v", v, y[i], want)
+			}
+		}
+	})
+}
+
+func TestHalves(t *testing.T) {
+	for h := range 1 << 16 {
+		v := F16(uint16(h))
+		if v != v {
+			continue
+		}
+		var back [1]uint16
+		ToF16(back[:], []float32{v})
+		if back[0] != uint16(h) {
+			t.Fatalf("half %#x is %v and goes back to %#x", h, v, back[0])
+		}
+	}
+	var mid [2]uint16
+	ToF16(mid[:], []float32{1 + 1.0/2048, 1 + 3.0/2048}) // ties go to even
+	if mid[0] != 0x3c00 || mid[1] != 0x3c02 {
+		t.Errorf("ties %#x", mid)
+	}
+}
+
+func TestGather(t *testing.T) {
+	each(t, func(t *testing.T) {
+		const width = 37
+		rnd := rng(9)
+		table, x, rows := randn(rnd, 10*width), randn(rnd, width), []uint32{3, 9, 3, 0}
+		h := make([]uint16, len(table))
+		ToBF16(h, table)
+		wide := roundAll(table)
+		out, want := make([]float32, 4), make([]float32, 4)
+		y, wy := make([]float32, width), make([]float32, width)
+		for i, r := range rows {
+			want[i] = dotGeneric(x, wide[r*width:][:width])
+			axpyGeneric(want[i], wide[r*width:][:width], wy)
+		}
+		GatherDotBF16(out, h, width, rows, x)
+		GatherAxpyBF16(y, h, width, rows, want)
+		near(t, "bf16 dots", out, want, 1e-5)
+		near(t, "bf16 sum", y, wy, 1e-5)
+		clear(y)
+		GatherDot(out, wide, width, rows, x)
+		GatherAxpy(y, wide, width, rows, want)
+		near(t, "dots", out, want, 1e-5)
+		near(t, "sum", y, wy, 1e-5)
+		grad := make([]float32, len(table))
+		ScatterAxpy(grad, width, rows, []float32{1, 2, 3, 4}, x)
+		for i := range x {
+			near(t, "scatter", []float32{grad[3*width+i], grad[9*width+i], grad[i]}, []float32{4 * x[i], 2 * x[i], 4 * x[i]}, 1e-6)
+		}
+	})
+}
+
+// gradient checks d = ∂(Σ dy·f(x))/∂x by central differences.
+func gradient(t *testing.T, what string, x, dy, d []float32, f func() []float32) {
+	t.Helper()
+	loss := func() (s float64) {
+		for i, v := range f() {
+			s += float64(v) * float64(dy[i])
+		}
+		return s
+	}
+	const eps = 1e-2
+	num := make([]float32, len(x))
+	for i, v := range x {
+		x[i] = v + eps
+		up := loss()
+		x[i] = v - eps
+		num[i] = float32((up - loss()) / (2 * eps))
+		x[i] = v
+	}
+	near(t, what, d, num, 4e-3)
+}
+
+func TestNormGradients(t *testing.T) {
+	each(t, func(t *testing.T) {
+		const tokens, dim = 3, 19
+		rnd := rng(4)
+		x, w, b, dy := randn(rnd, tokens*dim), randn(rnd, dim), randn(rnd, dim), randn(rnd, tokens*dim)
+		y, mean, rstd := make([]float32, tokens*dim), make([]float32, tokens), make([]float32, tokens)
+		rms := func() []float32 { RMSNorm(nil, y, x, w, tokens, dim, 1e-5, rstd); return y }
+		rms()
+		dx, dw, db := make([]float32, len(x)), make([]float32, dim), make([]float32, dim)
+		RMSNormBackward(nil, dx, dy, x, w, rstd, tokens, dim, false, dw)
+		gradient(t, "RMSNorm dx", x, dy, dx, rms)
+		gradient(t, "RMSNorm dw", w, dy, dw, rms)
+		ln := func() []float32 { LayerNorm(nil, y, x, w, b, tokens, dim, 1e-5, mean, rstd); return y }
+		ln()
+		clear(dw)
+		LayerNormBackward(nil, dx, dy, x, w, mean, rstd, tokens, dim, false, dw, db)
+		gradient(t, "LayerNorm dx", x, dy, dx, ln)
+		gradient(t, "LayerNorm dw", w, dy, dw, ln)
+		gradient(t, "LayerNorm db", b, dy, db, ln)
+		twice := slices.Clone(dx)
+		LayerNormBackward(nil, twice, dy, x, w, mean, rstd, tokens, dim, true, nil, nil)
+		for i := range dx {
+			dx[i] *= 2
+		}
+		near(t, "accumulated", twice, dx, 1e-6)
+	})
+}
+
+func TestActivationGradients(t *testing.T) {
+	each(t, func(t *testing.T) {
+		const n = 40
+		rnd := rng(5)
+		x, dy, y, dx := randn(rnd, n), randn(rnd, n), make([]float32, n), make([]float32, n)
+		for name, f := range map[string][2]func(){
+			"SiLU":     {func() { SiLU(y, x) }, func() { SiLUBackward(dx, dy, x) }},
+			"GELU":     {func() { GELU(y, x) }, func() { GELUBackward(dx, dy, x) }},
+			"GELUTanh": {func() { GELUTanh(y, x) }, func() { GELUTanhBackward(dx, dy, x) }},
+			"Softmax":  {func() { Softmax(nil, y, x, 4, n/4) }, func() { Softmax(nil, y, x, 4, n/4); SoftmaxBackward(nil, dx, dy, y, 4, n/4) }},
+		} {
+			f[1]()
+			gradient(t, name, x, dy, dx, func() []float32 { f[0](); return y })
+		}
+		half, dhalf := make([]float32, n/2), randn(rnd, n/2)
+		SwiGLUBackward(nil, dx, dhalf, x, 2, n/4)
+		gradient(t, "SwiGLU", x, dhalf, dx, func() []float32 { SwiGLU(nil, half, x, 2, n/4); return half })
+	})
+}
+
+func TestCrossEntropy(t *testing.T) {
+	each(t, func(t *testing.T) {
+		const rows, vocab = 3, 21
+		rnd := rng(6)
+		x, w, target := randn(rnd, rows*vocab), []float32{1, 0, 0.5}, []int32{3, 20, 0}
+		loss := make([]float32, rows)
+		f := func() []float32 { CrossEntropy(nil, loss, x, target, w, rows, vocab, false); return loss }
+		f()
+		var sum float64
+		for _, v := range x[2*vocab:] {
+			sum += math.Exp(float64(v))
+		}
+		near(t, "loss", loss, []float32{loss[0], 0, float32(0.5 * (math.Log(sum) - float64(x[2*vocab])))}, 1e-6)
+		d := slices.Clone(x)
+		CrossEntropy(nil, loss, d, target, w, rows, vocab, true)
+		gradient(t, "cross entropy", x, []float32{1, 1, 1}, d, f)
+	})
+}
+
+func TestRoPE(t *testing.T) {
+	const heads, dim, tokens, ld = 2, 6, 3, 15
+	cos, sin := make([]float32, 10*dim/2), make([]float32, 10*dim/2)
+	for i := range cos {
+		cos[i], sin[i] = float32(math.Cos(float64(i))), float32(math.Sin(float64(i)))
+	}
+	x := randn(rng(7), tokens*ld)
+	y := slices.Clone(x)
+	pos := []int32{4, 0, 9}
+	RoPE(nil, y, ld, tokens, heads, dim, pos, cos, sin)
+	i := 4*dim/2 + 1
+	near(t, "rotated", []float32{y[1], y[1+dim/2]}, []float32{x[1]*cos[i] - x[4]*sin[i], x[4]*cos[i] + x[1]*sin[i]}, 1e-6)
+	RoPEBackward(nil, y, ld, tokens, heads, dim, pos, cos, sin)
+	near(t, "turned back", y, x, 1e-5)
+}
+
+func TestTopK(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		x := rapid.SliceOfN(rapid.Map(rapid.IntRange(-5, 5), func(i int) float32 { return float32(i) }), 1, 60).Draw(t, "x")
+		k := rapid.IntRange(0, len(x)).Draw(t, "k")
+		val, idx := make([]float32, k), make([]int32, k)
+		TopK(val, idx, x)
+		want := make([]int32, len(x))
+		for i := range want {
+			want[i] = int32(i)
+		}
+		sort.SliceStable(want, func(a, b int) bool { return x[want[a]] > x[want[b]] })
+		for i := range k {
+			if idx[i] != want[i] || val[i] != x[want[i]] {
+				t.Fatalf("top %d of %v: %v, want %v", k, x, idx, want[:k])
+			}
+		}
+	})
+}
+
+// attentionRef is attention in float64 by the definition.
+func attentionRef(o []float32, ldo int, q []float32, ldq int, k, v []float32, ldkv int, s Span, h Heads) {
+	for i := range s.Len {
+		for head := range h.Heads {
+			g := head / (h.Heads / h.KV) * h.Dim
+			w := make([]float64, s.Past+i+1)
+			var sum float64
+			for j := range w {
+				var dot float64
+				for c := range h.Dim {
+					dot += float64(q[(s.Q+i)*ldq+head*h.Dim+c]) * float64(k[(s.KV+j)*ldkv+g+c])
+				}
+				w[j] = math.Exp(dot * float64(h.Scale))
+				sum += w[j]
+			}
+			for c := range h.Dim {
+				var y float64
+				for j := range w {
+					y += w[j] / sum * float64(v[(s.KV+j)*ldkv+g+c])
+				}
+				o[(s.Q+i)*ldo+head*h.Dim+c] = float32(y)
+			}
+		}
+	}
+}
+
+func TestAttention(t *testing.T) {
+	two := NewPool(2)
+	defer two.Close()
+	each(t, func(t *testing.T) {
+		rapid.Check(t, func(rt *rapid.T) {
+			kv := rapid.IntRange(1, 3).Draw(rt, "kv")
+			h := Heads{Heads: kv * rapid.IntRange(1, 3).Draw(rt, "group"), KV: kv, Dim: rapid.SampledFrom([]int{4, 16, 64}).Draw(rt, "dim")}
+			h.Scale = float32(1 / math.Sqrt(float64(h.Dim)))
+			var spans []Span
+			nq, nkv := 0, 0
+			for range rapid.IntRange(1, 3).Draw(rt, "spans") {
+				s := Span{Q: nq, Len: rapid.IntRange(1, 70).Draw(rt, "len"), KV: nkv, Past: rapid.SampledFrom([]int{0, 0, 1, 50}).Draw(rt, "past")}
+				nq, nkv = nq+s.Len, nkv+s.Past+s.Len
+				spans = append(spans, s)
+			}
+			ldq, ldkv, ldo := h.Heads*h.Dim+3, h.KV*h.Dim+1, h.Heads*h.Dim+2
+			rnd := rng(rapid.Uint64().Draw(rt, "seed"))
+			q, k, v := randn(rnd, nq*ldq), randn(rnd, nkv*ldkv), randn(rnd, nkv*ldkv)
+			got, par, want := make([]float32, nq*ldo), make([]float32, nq*ldo), make([]float32, nq*ldo)
+			Attention(nil, got, ldo, q, ldq, k, v, ldkv, spans, h, nil)
+			Attention(two, par, ldo, q, ldq, k, v, ldkv, spans, h, nil)
+			if !slices.Equal(got, par) {
+				rt.Fatal("threads change the bits")
+			}
+			for _, s := range spans {
+				attentionRef(want, ldo, q, ldq, k, v, ldkv, s, h)
+			}
+			near(t, "attention", got, want, 1e-5)
+		})
+	})
+}
+
+func TestAttentionGradients(t *testing.T) {
+	two := NewPool(2)
+	defer two.Close()
+	each(t, func(t *testing.T) {
+		h := Heads{Heads: 4, KV: 2, Dim: 4, Scale: 0.5}
+		spans := []Span{{Q: 0, Len: 5, KV: 0, Past: 2}, {Q: 5, Len: 6, KV: 7}}
+		const nq, nkv, ldq, ldkv, ldo = 11, 13, 17, 9, 16
+		rnd := rng(8)
+		q, k, v, do := randn(rnd, nq*ldq), randn(rnd, nkv*ldkv), randn(rnd, nkv*ldkv), randn(rnd, nq*ldo)
+		o, lse := make([]float32, nq*ldo), make([]float32, nq*h.Heads)
+		f := func() []float32 { Attention(nil, o, ldo, q, ldq, k, v, ldkv, spans, h, lse); return o }
+		f()
+		dq, dk, dv := make([]float32, len(q)), make([]float32, len(k)), make([]float32, len(v))
+		AttentionBackward(two, dq, dk, dv, do, ldo, o, q, ldq, k, v, ldkv, spans, h, lse)
+		gradient(t, "dq", q, do, dq, f)
+		gradient(t, "dk", k, do, dk, f)
+		gradient(t, "dv", v, do, dv, f)
+	})
+}
+
+func BenchmarkAttention(b *testing.B) {
+	h := Heads{Heads: 9, KV: 3, Dim: 64, Scale: 0.125}
+	var spans []Span
+	for i := range 4 {
+		spans = append(spans, Span{Q: i * 256, Len: 256, KV: i * 256})
+	}
+	const ld = (9 + 6) * 64
+	rnd := rng(1)
+	qkv, dqkv := randn(rnd, 1024*ld), make([]float32, 1024*ld)
+	o, do, lse := make([]float32, 1024*576), randn(rnd, 1024*576), make([]float32, 1024*9)
+	b.Run("forward", func(b *testing.B) {
+		for b.Loop() {
+			Attention(nil, o, 576, qkv, ld, qkv[576:], qkv[768:], ld, spans, h, lse)
+		}
+	})
+	b.Run("backward", func(b *testing.B) {
+		for b.Loop() {
+			AttentionBackward(nil, dqkv, dqkv[576:], dqkv[768:], do, 576, o, qkv, ld, qkv[576:], qkv[768:], ld, spans, h, lse)
+		}
+	})
+}

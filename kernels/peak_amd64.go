@@ -1,0 +1,32 @@
+//go:build !noasm
+
+package kernels
+
+import "time"
+
+const peakLoops = 1 << 20
+
+func peakF32(d time.Duration) float64 {
+	switch active {
+	case AVX512:
+		return rate(d, peakLoops*12*16*2, func() { fmaPeakAVX512(peakLoops) })
+	case AVX2:
+		return rate(d, peakLoops*12*8*2, func() { fmaPeakAVX2(peakLoops) })
+	}
+	return 0
+}
+
+func peakBF16Rate(d time.Duration) float64 {
+	if !HasBF16() {
+		return 0
+	}
+	return rate(d, peakLoops*24*32*2, func() { peakBF16(peakLoops) })
+}
+
+func readAll(b []byte) {
+	if active == Generic {
+		readAllGeneric(b)
+		return
+	}
+	readSum(&b[0], len(b)/512)
+}

@@ -1,0 +1,66 @@
+package kernels
+
+import "math"
+
+// Softmax writes the softmax of every row: x, y: [rows, cols]; y may be x.
+func Softmax(p *Pool, y, x []float32, rows, cols int) {
+	p.Run(rows, rowGrain, func(lo, hi int) {
+		for r := lo; r < hi; r++ {
+			softmaxRow(y[r*cols:(r+1)*cols], x[r*cols:(r+1)*cols])
+		}
+	})
+}
+
+func softmaxRow(y, x []float32) {
+	if len(x) == 0 {
+		return
+	}
+	Scale(1/ExpSum(y, x, Max(x)), y)
+}
+
+// SoftmaxBackward writes dx = y∘(dy - Σ y·dy) a row; y is the forward's result; dx may be dy.
+func SoftmaxBackward(p *Pool, dx, dy, y []float32, rows, cols int) {
+	p.Run(rows, rowGrain, func(lo, hi int) {
+		for r := lo; r < hi; r++ {
+			d, g, v := dx[r*cols:(r+1)*cols], dy[r*cols:(r+1)*cols], y[r*cols:(r+1)*cols]
+			s := Dot(v, g)
+			for i := range v {
+				d[i] = v[i] * (g[i] - s)
+			}
+		}
+	})
+}
+
+// CrossEntropy writes loss[row] = weights[row]·(-log softmax(logits[row])[targets[row]]) in nats: logits: [rows, vocab].
+// nil weights are all 1; a row of weight 0 costs nothing. With grad the logits become the loss's gradient
+// weights[row]·(softmax - onehot).
+func CrossEntropy(p *Pool, loss, logits []float32, targets []int32, weights []float32, rows, vocab int, grad bool) {
+	p.Run(rows, 1, func(lo, hi int) {
+		buf := getF32(vocab)
+		defer putF32(buf)
+		for r := lo; r < hi; r++ {
+			x, w := logits[r*vocab:(r+1)*vocab], float32(1)
+			if weights != nil {
+				w = weights[r]
+			}
+			if w == 0 {
+				loss[r] = 0
+				if grad {
+					clear(x)
+				}
+				continue
+			}
+			m, target := Max(x), x[targets[r]]
+			e := *buf
+			if grad {
+				e = x
+			}
+			s := ExpSum(e, x, m)
+			loss[r] = w * (float32(math.Log(float64(s))) + m - target)
+			if grad {
+				Scale(w/s, x)
+				x[targets[r]] -= w
+			}
+		}
+	})
+}

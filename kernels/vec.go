@@ -1,0 +1,91 @@
+package kernels
+
+import "math"
+
+// Dot returns Σ x[i]·y[i] over len(x) elements.
+func Dot(x, y []float32) float32 { return dot(x, y[:len(x)]) }
+
+// Axpy adds a·x to y over len(x) elements.
+func Axpy(a float32, x, y []float32) { axpy(a, x, y[:len(x)]) }
+
+// DotBF16 returns Σ x[i]·w[i] with w in bf16.
+func DotBF16(x []float32, w []uint16) float32 { return dotBF16(x, w[:len(x)]) }
+
+// AxpyBF16 adds a·w to y with w in bf16.
+func AxpyBF16(a float32, w []uint16, y []float32) { axpyBF16(a, w, y[:len(w)]) }
+
+// Add writes a + b to dst, elementwise; dst may be either.
+func Add(dst, a, b []float32) { add(dst, a[:len(dst)], b[:len(dst)]) }
+
+// Mul writes a·b to dst, elementwise; dst may be either.
+func Mul(dst, a, b []float32) { mul(dst, a[:len(dst)], b[:len(dst)]) }
+
+// MulScale writes s·a·b to dst, elementwise; dst may be either.
+func MulScale(dst, a, b []float32, s float32) { mulScale(dst, a[:len(dst)], b[:len(dst)], s) }
+
+// Scale multiplies x by a.
+func Scale(a float32, x []float32) {
+	for i := range x {
+		x[i] *= a
+	}
+}
+
+// Max returns the largest element; x must not be empty.
+func Max(x []float32) float32 { return maxOf(x) }
+
+// Exp writes e^x to dst (within 2 units of the last place; 0 below -87.7, 2.4e38 above 88.3).
+func Exp(dst, x []float32) { expSum(dst, x[:len(dst)], 0) }
+
+// ExpSum writes e^(x-shift) to dst and returns its sum.
+func ExpSum(dst, x []float32, shift float32) float32 { return expSum(dst, x[:len(dst)], shift) }
+
+// GatherDot writes out[i] = table[rows[i]]·x; table: [·, width].
+func GatherDot(out, table []float32, width int, rows []uint32, x []float32) {
+	for i, r := range rows {
+		out[i] = Dot(x[:width], table[int(r)*width:][:width])
+	}
+}
+
+// GatherAxpy adds Σ w[i]·table[rows[i]] to y; table: [·, width]. It is the gradient of GatherDot with respect to x.
+func GatherAxpy(y, table []float32, width int, rows []uint32, w []float32) {
+	for i, r := range rows {
+		Axpy(w[i], table[int(r)*width:][:width], y)
+	}
+}
+
+// GatherDotBF16 is GatherDot on a table of bf16.
+func GatherDotBF16(out []float32, table []uint16, width int, rows []uint32, x []float32) {
+	for i, r := range rows {
+		out[i] = DotBF16(x[:width], table[int(r)*width:][:width])
+	}
+}
+
+// GatherAxpyBF16 is GatherAxpy on a table of bf16.
+func GatherAxpyBF16(y []float32, table []uint16, width int, rows []uint32, w []float32) {
+	for i, r := range rows {
+		AxpyBF16(w[i], table[int(r)*width:][:width], y)
+	}
+}
+
+// ScatterAxpy adds w[i]·x to table[rows[i]]: the gradient of GatherDot with respect to the table.
+func ScatterAxpy(table []float32, width int, rows []uint32, w, x []float32) {
+	for i, r := range rows {
+		Axpy(w[i], x[:width], table[int(r)*width:][:width])
+	}
+}
+
+// ToBF16 rounds src to bf16, to nearest even.
+func ToBF16(dst []uint16, src []float32) { toBF16(dst, src[:len(dst)]) }
+
+// FromBF16 widens bf16 to f32.
+func FromBF16(dst []float32, src []uint16) { fromBF16(dst, src[:len(dst)]) }
+
+// Norm2 returns the square root of Σ x².
+func Norm2(x []float32) float32 { return float32(math.Sqrt(float64(Dot(x, x)))) }
+
+// Adam makes one step of Adam (arXiv 1412.6980, algorithm 1) with decoupled weight decay (arXiv 1711.05101): m and v are
+// the moments, c1 = 1-β1^t and c2 = 1-β2^t their bias corrections.
+func Adam(w, g, m, v []float32, lr, beta1, beta2, eps, decay, c1, c2 float32) {
+	n := len(w)
+	adam(w, g[:n], m[:n], v[:n], lr, beta1, beta2, eps, decay, c1, c2)
+}
