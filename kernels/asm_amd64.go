@@ -5,136 +5,226 @@
 package kernels
 
 // dotAVX2 returns x·y; n is a multiple of the lanes.
+//
+//go:noescape
 func dotAVX2(n int, x *float32, y *float32) float32
 
 // axpyAVX2 adds a·x to y; n is a multiple of the lanes.
+//
+//go:noescape
 func axpyAVX2(n int, a float32, x *float32, y *float32)
 
 // dotBF16AVX2 returns x·w with w in bf16; n is a multiple of the lanes.
+//
+//go:noescape
 func dotBF16AVX2(n int, x *float32, w *uint16) float32
 
 // axpyBF16AVX2 adds a·w to y with w in bf16; n is a multiple of the lanes.
+//
+//go:noescape
 func axpyBF16AVX2(n int, a float32, w *uint16, y *float32)
 
 // addAVX2 writes the elementwise add of a and b; n is a multiple of the lanes.
+//
+//go:noescape
 func addAVX2(n int, dst *float32, a *float32, b *float32)
 
 // mulAVX2 writes the elementwise mul of a and b; n is a multiple of the lanes.
+//
+//go:noescape
 func mulAVX2(n int, dst *float32, a *float32, b *float32)
 
 // mulScaleAVX2 writes (a·s)·b elementwise; n is a multiple of the lanes.
+//
+//go:noescape
 func mulScaleAVX2(n int, dst *float32, a *float32, b *float32, s float32)
 
 // maxAVX2 returns the largest element; n is a positive multiple of the lanes.
+//
+//go:noescape
 func maxAVX2(n int, x *float32) float32
 
 // expSumAVX2 writes exp(x - shift) and returns its sum; n is a multiple of the lanes.
+//
+//go:noescape
 func expSumAVX2(n int, dst *float32, x *float32, shift float32) float32
 
 // siluAVX2 writes x·sigmoid(x); n is a multiple of the lanes.
+//
+//go:noescape
 func siluAVX2(n int, dst *float32, x *float32)
 
 // swigluAVX2 writes silu(g)·u; n is a multiple of the lanes.
+//
+//go:noescape
 func swigluAVX2(n int, dst *float32, gate *float32, up *float32)
 
 // swigluBackwardAVX2 writes the gradients of silu(g)·u; n is a multiple of the lanes.
+//
+//go:noescape
 func swigluBackwardAVX2(n int, dg *float32, du *float32, dy *float32, gate *float32, up *float32)
 
 // adamAVX2 makes one step of Adam with decoupled decay; c1 and c2 are the bias corrections; n is a multiple of the lanes.
+//
+//go:noescape
 func adamAVX2(n int, w *float32, grad *float32, m *float32, v *float32, lr float32, beta1 float32, beta2 float32, eps float32, decay float32, c1 float32, c2 float32)
 
 // toBF16AVX2 rounds to bf16, nearest even; n is a multiple of 16.
+//
+//go:noescape
 func toBF16AVX2(n int, dst *uint16, x *float32)
 
 // fromBF16AVX2 widens bf16; n is a multiple of the lanes.
+//
+//go:noescape
 func fromBF16AVX2(n int, dst *float32, w *uint16)
 
 // fmaPeakAVX2 runs n times 12 independent multiply-adds of one vector.
+//
+//go:noescape
 func fmaPeakAVX2(n int)
 
 // dotAVX512 returns x·y; n is a multiple of the lanes.
+//
+//go:noescape
 func dotAVX512(n int, x *float32, y *float32) float32
 
 // axpyAVX512 adds a·x to y; n is a multiple of the lanes.
+//
+//go:noescape
 func axpyAVX512(n int, a float32, x *float32, y *float32)
 
 // dotBF16AVX512 returns x·w with w in bf16; n is a multiple of the lanes.
+//
+//go:noescape
 func dotBF16AVX512(n int, x *float32, w *uint16) float32
 
 // axpyBF16AVX512 adds a·w to y with w in bf16; n is a multiple of the lanes.
+//
+//go:noescape
 func axpyBF16AVX512(n int, a float32, w *uint16, y *float32)
 
 // addAVX512 writes the elementwise add of a and b; n is a multiple of the lanes.
+//
+//go:noescape
 func addAVX512(n int, dst *float32, a *float32, b *float32)
 
 // mulAVX512 writes the elementwise mul of a and b; n is a multiple of the lanes.
+//
+//go:noescape
 func mulAVX512(n int, dst *float32, a *float32, b *float32)
 
 // mulScaleAVX512 writes (a·s)·b elementwise; n is a multiple of the lanes.
+//
+//go:noescape
 func mulScaleAVX512(n int, dst *float32, a *float32, b *float32, s float32)
 
 // maxAVX512 returns the largest element; n is a positive multiple of the lanes.
+//
+//go:noescape
 func maxAVX512(n int, x *float32) float32
 
 // expSumAVX512 writes exp(x - shift) and returns its sum; n is a multiple of the lanes.
+//
+//go:noescape
 func expSumAVX512(n int, dst *float32, x *float32, shift float32) float32
 
 // siluAVX512 writes x·sigmoid(x); n is a multiple of the lanes.
+//
+//go:noescape
 func siluAVX512(n int, dst *float32, x *float32)
 
 // swigluAVX512 writes silu(g)·u; n is a multiple of the lanes.
+//
+//go:noescape
 func swigluAVX512(n int, dst *float32, gate *float32, up *float32)
 
 // swigluBackwardAVX512 writes the gradients of silu(g)·u; n is a multiple of the lanes.
+//
+//go:noescape
 func swigluBackwardAVX512(n int, dg *float32, du *float32, dy *float32, gate *float32, up *float32)
 
 // adamAVX512 makes one step of Adam with decoupled decay; c1 and c2 are the bias corrections; n is a multiple of the lanes.
+//
+//go:noescape
 func adamAVX512(n int, w *float32, grad *float32, m *float32, v *float32, lr float32, beta1 float32, beta2 float32, eps float32, decay float32, c1 float32, c2 float32)
 
 // toBF16AVX512 rounds to bf16, nearest even; n is a multiple of 16.
+//
+//go:noescape
 func toBF16AVX512(n int, dst *uint16, x *float32)
 
 // fromBF16AVX512 widens bf16; n is a multiple of the lanes.
+//
+//go:noescape
 func fromBF16AVX512(n int, dst *float32, w *uint16)
 
 // fmaPeakAVX512 runs n times 12 independent multiply-adds of one vector.
+//
+//go:noescape
 func fmaPeakAVX512(n int)
 
 // gemm8x48AVX512 multiplies 8 rows of a with a packed panel.
+//
+//go:noescape
 func gemm8x48AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, acc bool)
 
 // gemm4x48AVX512 multiplies 4 rows of a with a packed panel.
+//
+//go:noescape
 func gemm4x48AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, acc bool)
 
 // gemm2x48AVX512 multiplies 2 rows of a with a packed panel.
+//
+//go:noescape
 func gemm2x48AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, acc bool)
 
 // gemm1x48AVX512 multiplies 1 rows of a with a packed panel.
+//
+//go:noescape
 func gemm1x48AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, acc bool)
 
 // gemm4x24AVX2 multiplies 4 rows of a with a packed panel.
+//
+//go:noescape
 func gemm4x24AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, acc bool)
 
 // gemm2x24AVX2 multiplies 2 rows of a with a packed panel.
+//
+//go:noescape
 func gemm2x24AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, acc bool)
 
 // gemm1x24AVX2 multiplies 1 rows of a with a packed panel.
+//
+//go:noescape
 func gemm1x24AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, acc bool)
 
 // gemm8x48BF16 multiplies 8 rows of bf16 pairs with a packed panel of bf16 pairs.
+//
+//go:noescape
 func gemm8x48BF16(pairs int, a *uint16, lda int, b *uint16, c *float32, ldc int, acc bool)
 
 // gemm4x48BF16 multiplies 4 rows of bf16 pairs with a packed panel of bf16 pairs.
+//
+//go:noescape
 func gemm4x48BF16(pairs int, a *uint16, lda int, b *uint16, c *float32, ldc int, acc bool)
 
 // gemm2x48BF16 multiplies 2 rows of bf16 pairs with a packed panel of bf16 pairs.
+//
+//go:noescape
 func gemm2x48BF16(pairs int, a *uint16, lda int, b *uint16, c *float32, ldc int, acc bool)
 
 // gemm1x48BF16 multiplies 1 rows of bf16 pairs with a packed panel of bf16 pairs.
+//
+//go:noescape
 func gemm1x48BF16(pairs int, a *uint16, lda int, b *uint16, c *float32, ldc int, acc bool)
 
 // peakBF16 runs n times 24 independent VDPBF16PS.
+//
+//go:noescape
 func peakBF16(n int)
 
 // readSum reads n blocks of 512 bytes.
+//
+//go:noescape
 func readSum(p *byte, n int)

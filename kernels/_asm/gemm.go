@@ -56,6 +56,7 @@ func (r rows) advance(n int) {
 // of additions at every number of rows makes a row's result independent of its neighbours.
 func gemmF32(v vector, mr, nv int) {
 	TEXT(fmt.Sprintf("gemm%dx%d%s", mr, nv*v.lanes, v.name), NOSPLIT, "func(k int, a *float32, lda int, b, c *float32, ldc int, acc bool)")
+	Pragma("noescape")
 	Doc(fmt.Sprintf("gemm%dx%d%s multiplies %d rows of a with a packed panel.", mr, nv*v.lanes, v.name, mr))
 	k := Load(Param("k"), GP64())
 	a := Load(Param("a"), GP64())
@@ -164,6 +165,7 @@ var zmm = []VecPhysical{Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, Z9, Z10, Z11, Z12, Z
 func gemmBF16(mr int) {
 	const nv = 3
 	TEXT(fmt.Sprintf("gemm%dx48BF16", mr), NOSPLIT, "func(pairs int, a *uint16, lda int, b *uint16, c *float32, ldc int, acc bool)")
+	Pragma("noescape")
 	Doc(fmt.Sprintf("gemm%dx48BF16 multiplies %d rows of bf16 pairs with a packed panel of bf16 pairs.", mr, mr))
 	k := Load(Param("pairs"), GP64())
 	a := Load(Param("a"), GP64())
@@ -227,6 +229,7 @@ func gemmBF16(mr int) {
 
 func peakBF16() {
 	TEXT("peakBF16", NOSPLIT, "func(n int)")
+	Pragma("noescape")
 	Doc("peakBF16 runs n times 24 independent VDPBF16PS.")
 	n := Load(Param("n"), GP64())
 	for i := range zmm {
@@ -244,6 +247,7 @@ func peakBF16() {
 
 func readSum() {
 	TEXT("readSum", NOSPLIT, "func(p *byte, n int)")
+	Pragma("noescape")
 	Doc("readSum reads n blocks of 512 bytes.")
 	p := Load(Param("p"), GP64())
 	n := Load(Param("n"), GP64())

@@ -107,6 +107,7 @@ func (v vector) sum(r VecVirtual) VecVirtual {
 
 func (v vector) dot() {
 	TEXT("dot"+v.name, NOSPLIT, "func(n int, x, y *float32) float32")
+	Pragma("noescape")
 	Doc("dot" + v.name + " returns x·y; n is a multiple of the lanes.")
 	n := Load(Param("n"), GP64())
 	x, y := ptr("x"), ptr("y")
@@ -143,6 +144,7 @@ func (v vector) dot() {
 
 func (v vector) axpy() {
 	TEXT("axpy"+v.name, NOSPLIT, "func(n int, a float32, x, y *float32)")
+	Pragma("noescape")
 	Doc("axpy" + v.name + " adds a·x to y; n is a multiple of the lanes.")
 	a := v.param("a")
 	x, y := ptr("x"), ptr("y")
@@ -164,6 +166,7 @@ func (v vector) widen(m Mem, r VecVirtual) {
 
 func (v vector) dotBF16() {
 	TEXT("dotBF16"+v.name, NOSPLIT, "func(n int, x *float32, w *uint16) float32")
+	Pragma("noescape")
 	Doc("dotBF16" + v.name + " returns x·w with w in bf16; n is a multiple of the lanes.")
 	n := Load(Param("n"), GP64())
 	x, w := ptr("x"), ptr("w")
@@ -198,6 +201,7 @@ func (v vector) dotBF16() {
 
 func (v vector) axpyBF16() {
 	TEXT("axpyBF16"+v.name, NOSPLIT, "func(n int, a float32, w *uint16, y *float32)")
+	Pragma("noescape")
 	Doc("axpyBF16" + v.name + " adds a·w to y with w in bf16; n is a multiple of the lanes.")
 	a := v.param("a")
 	w, y := ptr("w"), ptr("y")
@@ -214,6 +218,7 @@ func (v vector) axpyBF16() {
 
 func (v vector) binary(op string) {
 	TEXT(op+v.name, NOSPLIT, "func(n int, dst, a, b *float32)")
+	Pragma("noescape")
 	Doc(fmt.Sprintf("%s%s writes the elementwise %s of a and b; n is a multiple of the lanes.", op, v.name, op))
 	d, a, b := ptr("dst"), ptr("a"), ptr("b")
 	t := v.reg()
@@ -232,6 +237,7 @@ func (v vector) binary(op string) {
 
 func (v vector) mulScale() {
 	TEXT("mulScale"+v.name, NOSPLIT, "func(n int, dst, a, b *float32, s float32)")
+	Pragma("noescape")
 	Doc("mulScale" + v.name + " writes (a·s)·b elementwise; n is a multiple of the lanes.")
 	d, a, b := ptr("dst"), ptr("a"), ptr("b")
 	s, t := v.param("s"), v.reg()
@@ -246,6 +252,7 @@ func (v vector) mulScale() {
 
 func (v vector) max() {
 	TEXT("max"+v.name, NOSPLIT, "func(n int, x *float32) float32")
+	Pragma("noescape")
 	Doc("max" + v.name + " returns the largest element; n is a positive multiple of the lanes.")
 	x := ptr("x")
 	m := v.reg()
@@ -313,6 +320,7 @@ func (e *expo) of(x VecVirtual) {
 
 func (v vector) expSum() {
 	TEXT("expSum"+v.name, NOSPLIT, "func(n int, dst, x *float32, shift float32) float32")
+	Pragma("noescape")
 	Doc("expSum" + v.name + " writes exp(x - shift) and returns its sum; n is a multiple of the lanes.")
 	e := v.expo()
 	d, x := ptr("dst"), ptr("x")
@@ -341,6 +349,7 @@ func (e *expo) sigmoid(x, s VecVirtual) {
 
 func (v vector) silu() {
 	TEXT("silu"+v.name, NOSPLIT, "func(n int, dst, x *float32)")
+	Pragma("noescape")
 	Doc("silu" + v.name + " writes x·sigmoid(x); n is a multiple of the lanes.")
 	e := v.expo()
 	d, x := ptr("dst"), ptr("x")
@@ -357,6 +366,7 @@ func (v vector) silu() {
 
 func (v vector) swiglu() {
 	TEXT("swiglu"+v.name, NOSPLIT, "func(n int, dst, gate, up *float32)")
+	Pragma("noescape")
 	Doc("swiglu" + v.name + " writes silu(g)·u; n is a multiple of the lanes.")
 	e := v.expo()
 	d, g, u := ptr("dst"), ptr("gate"), ptr("up")
@@ -374,6 +384,7 @@ func (v vector) swiglu() {
 
 func (v vector) swigluBackward() {
 	TEXT("swigluBackward"+v.name, NOSPLIT, "func(n int, dg, du, dy, gate, up *float32)")
+	Pragma("noescape")
 	Doc("swigluBackward" + v.name + " writes the gradients of silu(g)·u; n is a multiple of the lanes.")
 	e := v.expo()
 	dg, du, dy, g, u := ptr("dg"), ptr("du"), ptr("dy"), ptr("gate"), ptr("up")
@@ -399,6 +410,7 @@ func (v vector) swigluBackward() {
 
 func (v vector) adam() {
 	TEXT("adam"+v.name, NOSPLIT, "func(n int, w, grad, m, v *float32, lr, beta1, beta2, eps, decay, c1, c2 float32)")
+	Pragma("noescape")
 	Doc("adam" + v.name + " makes one step of Adam with decoupled decay; c1 and c2 are the bias corrections; n is a multiple of the lanes.")
 	w, g, m, vv := ptr("w"), ptr("grad"), ptr("m"), ptr("v")
 	lr, b1, b2, eps := v.param("lr"), v.param("beta1"), v.param("beta2"), v.param("eps")
@@ -431,6 +443,7 @@ func (v vector) adam() {
 
 func (v vector) toBF16() {
 	TEXT("toBF16"+v.name, NOSPLIT, "func(n int, dst *uint16, x *float32)")
+	Pragma("noescape")
 	Doc("toBF16" + v.name + " rounds to bf16, nearest even; n is a multiple of 16.")
 	n := Load(Param("n"), GP64())
 	d, x := ptr("dst"), ptr("x")
@@ -472,6 +485,7 @@ func (v vector) toBF16() {
 
 func (v vector) fromBF16() {
 	TEXT("fromBF16"+v.name, NOSPLIT, "func(n int, dst *float32, w *uint16)")
+	Pragma("noescape")
 	Doc("fromBF16" + v.name + " widens bf16; n is a multiple of the lanes.")
 	d, w := ptr("dst"), ptr("w")
 	t := v.reg()
@@ -485,6 +499,7 @@ func (v vector) fromBF16() {
 
 func (v vector) fmaPeak() {
 	TEXT("fmaPeak"+v.name, NOSPLIT, "func(n int)")
+	Pragma("noescape")
 	Doc("fmaPeak" + v.name + " runs n times 12 independent multiply-adds of one vector.")
 	n := Load(Param("n"), GP64())
 	acc := make([]VecVirtual, 12)
