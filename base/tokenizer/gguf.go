@@ -1,0 +1,94 @@
+package tokenizer
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Token types of GGUF.
+const (
+	typeNormal  = 1
+	typeControl = 3
+	typeUser    = 4
+)
+
+// KV is one entry of GGUF metadata.
+type KV struct {
+	Key   string
+	Value any
+}
+
+// FromGGUF reads a tokenizer from GGUF metadata (tokenizer.ggml.* and tokenizer.chat_template).
+func FromGGUF(meta map[string]any) (*Tokenizer, error) {
+	model, _ := meta["tokenizer.ggml.model"].(string)
+	if model != "gpt2" {
+		return nil, fmt.Errorf("tokenizer %q: only byte-level BPE (gpt2) is known: %w", model, ErrUnsupported)
+	}
+	tokens, _ := meta["tokenizer.ggml.tokens"].([]string)
+	merges, _ := meta["tokenizer.ggml.merges"].([]string)
+	types, hasTypes := meta["tokenizer.ggml.token_type"].([]int32)
+	if hasTypes && len(types) != len(tokens) {
+		return nil, fmt.Errorf("%d token types for %d tokens: %w", len(types), len(tokens), ErrInvalid)
+	}
+	s := spec{tokens: tokens, special: make([]bool, len(tokens)), merges: merges, bos: -1}
+	for i, t := range types {
+		s.special[i] = t == typeControl || t == typeUser
+	}
+	pre, _ := meta["tokenizer.ggml.pre"].(string)
+	var err error
+	if s.split, err = byName(pre); err != nil {
+		return nil, err
+	}
+	s.whole = pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3"
+	if id, ok := meta["tokenizer.ggml.bos_token_id"].(uint32); ok {
+		s.bos = int32(id)
+	}
+	for _, key := range []string{"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"} {
+		if id, ok := meta[key].(uint32); ok && !slices.Contains(s.eos, int32(id)) {
+			s.eos = append(s.eos, int32(id))
+		}
+	}
+	s.template, _ = meta["tokenizer.chat_template"].(string)
+	return build(s)
+}
+
+// GGUF returns the metadata that FromGGUF and llama.cpp read. It serves tokenizers with the splitter smollm or gpt-2.
+func (t *Tokenizer) GGUF() ([]KV, error) {
+	pre := ""
+	switch t.split.String() {
+	case "digits → gpt2":
+		pre = "smollm"
+	case "gpt2":
+		pre = "gpt-2"
+	default:
+		return nil, fmt.Errorf("tokenizer: GGUF for pre-tokenizer %v: %w", t.split, ErrUnsupported)
+	}
+	types := make([]int32, len(t.tokens))
+	for i := range types {
+		types[i] = typeNormal
+		if t.special[i] {
+			types[i] = typeControl
+		}
+	}
+	kv := []KV{
+		{"tokenizer.ggml.model", "gpt2"},
+		{"tokenizer.ggml.pre", pre},
+		{"tokenizer.ggml.tokens", t.tokens},
+		{"tokenizer.ggml.token_type", types},
+		{"tokenizer.ggml.merges", t.pairs},
+		{"tokenizer.ggml.add_bos_token", false},
+	}
+	if t.BOS >= 0 {
+		kv = append(kv, KV{"tokenizer.ggml.bos_token_id", uint32(t.BOS)})
+	}
+	if len(t.EOS) > 0 {
+		kv = append(kv, KV{"tokenizer.ggml.eos_token_id", uint32(t.EOS[0])})
+	}
+	if len(t.EOS) > 1 {
+		kv = append(kv, KV{"tokenizer.ggml.eot_token_id", uint32(t.EOS[1])})
+	}
+	if t.template != "" {
+		kv = append(kv, KV{"tokenizer.chat_template", t.template})
+	}
+	return kv, nil
+}

@@ -1,0 +1,213 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+type hfFile struct {
+	AddedTokens []struct {
+		ID      int32  `json:"id"`
+		Content string `json:"content"`
+	} `json:"added_tokens"`
+	Normalizer   *hfPart `json:"normalizer"`
+	PreTokenizer *hfPart `json:"pre_tokenizer"`
+	Model        struct {
+		Type         string            `json:"type"`
+		Vocab        map[string]int32  `json:"vocab"`
+		Merges       []json.RawMessage `json:"merges"`
+		IgnoreMerges bool              `json:"ignore_merges"`
+	} `json:"model"`
+}
+
+type hfPart struct {
+	Type             string   `json:"type"`
+	IndividualDigits bool     `json:"individual_digits"`
+	UseRegex         *bool    `json:"use_regex"`
+	AddPrefixSpace   bool     `json:"add_prefix_space"`
+	Pretokenizers    []hfPart `json:"pretokenizers"`
+	Normalizers      []hfPart `json:"normalizers"`
+	Behavior         string   `json:"behavior"`
+	Invert           bool     `json:"invert"`
+	Pattern          struct {
+		Regex  string `json:"Regex"`
+		String string `json:"String"`
+	} `json:"pattern"`
+}
+
+type hfConfig struct {
+	BOS      hfToken         `json:"bos_token"`
+	EOS      hfToken         `json:"eos_token"`
+	Template json.RawMessage `json:"chat_template"`
+}
+
+// hfToken is a token's text, written as a string or as an object with "content".
+type hfToken string
+
+func (t *hfToken) UnmarshalJSON(b []byte) error {
+	var s string
+	if json.Unmarshal(b, &s) == nil {
+		*t = hfToken(s)
+		return nil
+	}
+	var o struct{ Content string }
+	if err := json.Unmarshal(b, &o); err != nil {
+		return err
+	}
+	*t = hfToken(o.Content)
+	return nil
+}
+
+// FromHF reads a tokenizer from a Hugging Face tokenizer.json and, when not nil, tokenizer_config.json.
+func FromHF(tokenizerJSON, configJSON []byte) (*Tokenizer, error) {
+	var f hfFile
+	if err := json.Unmarshal(tokenizerJSON, &f); err != nil {
+		return nil, fmt.Errorf("tokenizer.json: %w: %w", ErrInvalid, err)
+	}
+	if f.Model.Type != "BPE" {
+		return nil, fmt.Errorf("tokenizer.json: model %q: only BPE is known: %w", f.Model.Type, ErrUnsupported)
+	}
+	n := len(f.Model.Vocab)
+	for _, a := range f.AddedTokens {
+		n = max(n, int(a.ID)+1)
+	}
+	if n > len(f.Model.Vocab)+len(f.AddedTokens) {
+		return nil, fmt.Errorf("tokenizer.json: ids up to %d for %d tokens: %w", n-1, len(f.Model.Vocab)+len(f.AddedTokens), ErrInvalid)
+	}
+	s := spec{tokens: make([]string, n), special: make([]bool, n), bos: -1, whole: f.Model.IgnoreMerges}
+	set := func(id int32, tok string) error {
+		if id < 0 || int(id) >= n || s.tokens[id] != "" && s.tokens[id] != tok {
+			return fmt.Errorf("tokenizer.json: token %q with id %d of %d: %w", tok, id, n, ErrInvalid)
+		}
+		s.tokens[id] = tok
+		return nil
+	}
+	for tok, id := range f.Model.Vocab {
+		if err := set(id, tok); err != nil {
+			return nil, err
+		}
+	}
+	for _, a := range f.AddedTokens {
+		if err := set(a.ID, a.Content); err != nil {
+			return nil, err
+		}
+		s.special[a.ID] = true
+	}
+	for i, raw := range f.Model.Merges {
+		m, err := parseMerge(raw)
+		if err != nil {
+			return nil, fmt.Errorf("tokenizer.json: merge %d: %w", i, err)
+		}
+		s.merges = append(s.merges, m)
+	}
+	var err error
+	if s.split, err = hfSplitter(f.Normalizer, f.PreTokenizer); err != nil {
+		return nil, fmt.Errorf("tokenizer.json: %w", err)
+	}
+	if len(configJSON) > 0 {
+		if err := s.configure(configJSON); err != nil {
+			return nil, err
+		}
+	}
+	return build(s)
+}
+
+// parseMerge reads "a b" or ["a", "b"].
+func parseMerge(raw json.RawMessage) (string, error) {
+	var m string
+	if json.Unmarshal(raw, &m) == nil {
+		return m, nil
+	}
+	var pair []string
+	if err := json.Unmarshal(raw, &pair); err != nil || len(pair) != 2 {
+		return "", fmt.Errorf("%.40s is neither \"a b\" nor [\"a\", \"b\"]: %w", raw, ErrInvalid)
+	}
+	return pair[0] + " " + pair[1], nil
+}
+
+func (s *spec) configure(configJSON []byte) error {
+	var c hfConfig
+	if err := json.Unmarshal(configJSON, &c); err != nil {
+		return fmt.Errorf("tokenizer_config.json: %w: %w", ErrInvalid, err)
+	}
+	if i := slices.Index(s.tokens, string(c.BOS)); c.BOS != "" && i >= 0 {
+		s.bos = int32(i)
+	}
+	if i := slices.Index(s.tokens, string(c.EOS)); c.EOS != "" && i >= 0 {
+		s.eos = append(s.eos, int32(i))
+	}
+	if len(c.Template) == 0 || json.Unmarshal(c.Template, &s.template) == nil {
+		return nil
+	}
+	var named []struct{ Name, Template string }
+	if err := json.Unmarshal(c.Template, &named); err != nil {
+		return fmt.Errorf("tokenizer_config.json: chat_template: %w: %w", ErrInvalid, err)
+	}
+	for _, t := range named {
+		if t.Name == "default" {
+			s.template = t.Template
+		}
+	}
+	return nil
+}
+
+func hfSplitter(normalizer, pre *hfPart) (*splitter, error) {
+	s := &splitter{}
+	if normalizer != nil {
+		parts := []hfPart{*normalizer}
+		if normalizer.Type == "Sequence" {
+			parts = normalizer.Normalizers
+		}
+		for _, p := range parts {
+			if p.Type != "NFC" {
+				return nil, fmt.Errorf("normalizer %q: only NFC is known: %w", p.Type, ErrUnsupported)
+			}
+			s.nfc = true
+		}
+	}
+	if pre == nil {
+		return nil, fmt.Errorf("no pre-tokenizer; a byte-level one is wanted: %w", ErrUnsupported)
+	}
+	return s, s.addHF(*pre, 0)
+}
+
+func (s *splitter) addHF(p hfPart, depth int) error {
+	if depth > 8 {
+		return fmt.Errorf("pre-tokenizers nested %d deep: %w", depth, ErrInvalid)
+	}
+	switch p.Type {
+	case "Sequence":
+		for _, q := range p.Pretokenizers {
+			if err := s.addHF(q, depth+1); err != nil {
+				return err
+			}
+		}
+	case "Digits":
+		if p.IndividualDigits {
+			s.steps = append(s.steps, digitsStep)
+		} else {
+			s.steps = append(s.steps, step{"numbers", func(t string, emit func(string)) { cutDigits(t, false, emit) }})
+		}
+	case "ByteLevel":
+		if p.AddPrefixSpace {
+			return fmt.Errorf("ByteLevel with add_prefix_space: %w", ErrUnsupported)
+		}
+		if p.UseRegex == nil || *p.UseRegex {
+			s.steps = append(s.steps, gpt2Step)
+		}
+	case "Split":
+		if p.Behavior != "Isolated" || p.Invert || p.Pattern.Regex == "" {
+			return fmt.Errorf("Split %q with behaviour %q: only Isolated at a regular expression is known: %w", strings.TrimSpace(p.Pattern.String), p.Behavior, ErrUnsupported)
+		}
+		st, err := regexStep(p.Pattern.Regex)
+		if err != nil {
+			return err
+		}
+		s.steps = append(s.steps, st)
+	default:
+		return fmt.Errorf("pre-tokenizer %q is not among Sequence, Digits, ByteLevel, Split: %w", p.Type, ErrUnsupported)
+	}
+	return nil
+}
