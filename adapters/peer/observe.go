@@ -1,0 +1,179 @@
+package peer
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/gopeft/peft/kernels"
+	"github.com/gopeft/peft/retrieval"
+)
+
+// Recorder stands in a base's seam while it reads background text, adds nothing, and keeps what retrieval.Calibrate needs
+// of each block: the inputs of its feed-forward layer, and how large its outputs are. It implements retrieval.Source. One
+// goroutine at a time may use it.
+type Recorder struct {
+	Hidden int
+	Limit  int // tokens kept of each block
+	blocks map[int]*recording
+}
+
+type recording struct {
+	x       []float32
+	tokens  int
+	squares []float64 // [hidden] sums of the squares of the outputs
+	outputs int       // tokens in squares
+}
+
+// NewRecorder returns a recorder for those blocks of a base of that width, which keeps the first limit tokens it sees.
+func NewRecorder(blocks []int, hidden, limit int) *Recorder {
+	r := &Recorder{Hidden: hidden, Limit: limit, blocks: map[int]*recording{}}
+	for _, b := range blocks {
+		r.blocks[b] = &recording{squares: make([]float64, hidden)}
+	}
+	return r
+}
+
+// Forward keeps x: [tokens, hidden].
+func (r *Recorder) Forward(block int, _, x []float32, tokens int) error {
+	b := r.blocks[block]
+	if b == nil {
+		return nil
+	}
+	if len(x) < tokens*r.Hidden {
+		return fmt.Errorf("peer: record block %d: %d values for %d tokens of width %d", block, len(x), tokens, r.Hidden)
+	}
+	n := min(tokens, r.Limit-b.tokens)
+	if b.x == nil {
+		b.x = make([]float32, 0, r.Limit*r.Hidden)
+	}
+	b.x = append(b.x, x[:n*r.Hidden]...)
+	b.tokens += n
+	return nil
+}
+
+// ObserveFFN adds up the squares of a block's feed-forward output: [tokens, hidden], before any set's contribution. The
+// base calls it when its seam has it.
+func (r *Recorder) ObserveFFN(block int, out []float32, tokens int) {
+	b := r.blocks[block]
+	if b == nil {
+		return
+	}
+	for t := range tokens {
+		for j, v := range out[t*r.Hidden : (t+1)*r.Hidden] {
+			b.squares[j] += float64(v) * float64(v)
+		}
+	}
+	b.outputs += tokens
+}
+
+// Full reports whether every block has as many tokens as are kept.
+func (r *Recorder) Full() bool {
+	for _, b := range r.blocks {
+		if b.tokens < r.Limit {
+			return false
+		}
+	}
+	return true
+}
+
+// Sample implements retrieval.Source.
+func (r *Recorder) Sample(block int) (retrieval.Sample, error) {
+	b := r.blocks[block]
+	if b == nil {
+		return retrieval.Sample{}, fmt.Errorf("peer: block %d was not recorded", block)
+	}
+	s := retrieval.Sample{X: b.x, Tokens: b.tokens}
+	if b.outputs > 0 {
+		s.OutRMS = make([]float32, r.Hidden)
+		for j, q := range b.squares {
+			s.OutRMS[j] = float32(math.Sqrt(q / float64(b.outputs)))
+		}
+	}
+	return s, nil
+}
+
+// Counter stands in a base's seam while it reads a set's data, adds nothing beyond what the sets of With add, and counts
+// which cells are selected. One goroutine at a time may use it.
+type Counter struct {
+	// With, when not nil, are sets that are on meanwhile.
+	With    *Stack
+	router  *retrieval.Router
+	pool    *kernels.Pool
+	layers  map[int]*retrieval.Counter
+	routing retrieval.Routing
+}
+
+// NewCounter returns a counter of zeros.
+func NewCounter(r *retrieval.Router, p *kernels.Pool) *Counter {
+	c := &Counter{router: r, pool: p, layers: map[int]*retrieval.Counter{}}
+	for _, l := range r.Layers {
+		c.layers[l.Block] = l.NewCounter()
+	}
+	return c
+}
+
+// Forward counts the selections for x: [tokens, hidden].
+func (c *Counter) Forward(block int, y, x []float32, tokens int) error {
+	n := c.layers[block]
+	if n == nil {
+		return nil
+	}
+	l := c.router.Layer(block)
+	if len(x) < tokens*l.Hidden {
+		return fmt.Errorf("peer: count block %d: %d values for %d tokens of width %d", block, len(x), tokens, l.Hidden)
+	}
+	l.Route(c.pool, &c.routing, x, tokens)
+	n.Add(&c.routing)
+	if c.With != nil {
+		return c.With.Forward(block, y, x, tokens)
+	}
+	return nil
+}
+
+// Counts returns, for each of the router's layers, the selections of each cell: [cells].
+func (c *Counter) Counts() [][]uint32 {
+	all := make([][]uint32, len(c.router.Layers))
+	for i, l := range c.router.Layers {
+		all[i] = c.layers[l.Block].Hits
+	}
+	return all
+}
+
+// Usage returns, for each of the router's layers, how evenly the cells were selected.
+func (c *Counter) Usage() []retrieval.Usage {
+	all := make([]retrieval.Usage, len(c.router.Layers))
+	for i, l := range c.router.Layers {
+		all[i] = c.layers[l.Block].Usage()
+	}
+	return all
+}
+
+// Place places a new set of that many experts a layer by its own data's counts, as Counts gave them: where there are fewer
+// experts than cells, in the cells that are most its own against the router's background text and the other sets (TF-IDF).
+func Place(r *retrieval.Router, counts [][]uint32, others []*Set, experts int) ([]Placement, error) {
+	if len(counts) != len(r.Layers) {
+		return nil, fmt.Errorf("peer: place by counts of %d layers, the router has %d", len(counts), len(r.Layers))
+	}
+	places := make([]Placement, len(r.Layers))
+	for i, l := range r.Layers {
+		var against [][]uint32
+		if l.Background != nil {
+			against = append(against, l.Background)
+		}
+		for _, s := range others {
+			if t := s.Table(l.Block); t != nil && t.Counts != nil {
+				against = append(against, t.Counts)
+			}
+		}
+		order, err := retrieval.ByTFIDF(counts[i], against...)
+		if err != nil {
+			return nil, fmt.Errorf("peer: block %d: %w", l.Block, err)
+		}
+		o, err := retrieval.Place(order, experts)
+		if err != nil {
+			return nil, fmt.Errorf("peer: block %d: %w", l.Block, err)
+		}
+		places[i] = Placement{Occupancy: o, Counts: counts[i]}
+	}
+	return places, nil
+}

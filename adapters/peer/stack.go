@@ -1,0 +1,133 @@
+package peer
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/gopeft/peft/kernels"
+	"github.com/gopeft/peft/retrieval"
+)
+
+// tile is how many tokens share the reading of an expert's row.
+const tile = 128
+
+// Stack adds what sets of experts contribute beside each block of a base. It implements the base's Seam. Its methods may
+// be called from several goroutines at once.
+type Stack struct {
+	router *retrieval.Router
+	sets   []*Set
+	pool   *kernels.Pool
+	layers map[int]*stackLayer
+	spare  sync.Pool // *forwardState
+	tiles  sync.Pool // *tileState
+}
+
+type stackLayer struct {
+	router *retrieval.Layer
+	tables []active
+}
+
+// active is one set's table as a layer uses it.
+type active struct {
+	*Table
+	set   *Set
+	scale float32 // the set's times the layer's output scale
+}
+
+// forwardState is one Forward's memory.
+type forwardState struct{ routing retrieval.Routing }
+
+// tileState is one goroutine's memory.
+type tileState struct {
+	pairs  pairs
+	acc    []float32 // [tile, hidden]
+	row    []float32
+	dGates []float32
+}
+
+// NewStack returns a stack of the given sets, none twice, in any order. Every set is checked against the router.
+func NewStack(r *retrieval.Router, p *kernels.Pool, sets ...*Set) (*Stack, error) {
+	sets = slices.Clone(sets)
+	slices.SortFunc(sets, byName)
+	s := &Stack{router: r, sets: sets, pool: p, layers: map[int]*stackLayer{}}
+	s.spare.New = func() any { return new(forwardState) }
+	s.tiles.New = func() any { return new(tileState) }
+	for i, set := range sets {
+		if i > 0 && sets[i-1].Name == set.Name {
+			return nil, fmt.Errorf("peer: set %s is on twice", set.Name)
+		}
+		if err := set.Check(r); err != nil {
+			return nil, err
+		}
+		for _, t := range set.Tables {
+			l := s.layers[t.Block]
+			if l == nil {
+				l = &stackLayer{router: r.Layer(t.Block)}
+				s.layers[t.Block] = l
+			}
+			l.tables = append(l.tables, active{Table: t, set: set, scale: set.Scale * l.router.OutScale})
+		}
+	}
+	return s, nil
+}
+
+// Sets returns the sets in the order in which they are added.
+func (s *Stack) Sets() []*Set { return s.sets }
+
+// Forward adds the sets' contributions beside a block to y. x and y: [tokens, hidden]; x is the input of the block's
+// feed-forward layer. Neither may be changed by others meanwhile.
+func (s *Stack) Forward(block int, y, x []float32, tokens int) error {
+	l := s.layers[block]
+	if l == nil || tokens == 0 {
+		return nil
+	}
+	hid := l.router.Hidden
+	if len(x) < tokens*hid || len(y) < tokens*hid {
+		return fmt.Errorf("peer: block %d: %d and %d values for %d tokens of width %d", block, len(x), len(y), tokens, hid)
+	}
+	f := s.spare.Get().(*forwardState)
+	defer s.spare.Put(f)
+	r := &f.routing
+	l.router.Route(s.pool, r, x, tokens)
+	perToken := l.router.Heads * l.router.TopK
+	grain := min(tile, max(8, (tokens+s.pool.Threads()-1)/s.pool.Threads()))
+	s.pool.Run(tokens, grain, func(lo, hi int) {
+		t := s.tiles.Get().(*tileState)
+		defer s.tiles.Put(t)
+		for i := range l.tables {
+			a := &l.tables[i]
+			if t.pairs.find(a.Occupancy, r, lo, hi, perToken, a.scale) {
+				t.forward(a, &t.pairs, y[lo*hid:hi*hid], r.XHat[lo*hid:hi*hid], hid)
+			}
+		}
+	})
+	return nil
+}
+
+// forward adds one table's contribution for the pairs found.
+func (t *tileState) forward(a *active, p *pairs, y, x []float32, hid int) {
+	kind := a.set.Kind
+	t.acc = resize(t.acc, len(y))
+	clear(t.acc)
+	t.row = resize(t.row, a.Rows.Width)
+	p.state = resize(p.state, len(p.tokens)*kind.State())
+	for _, g := range p.groups {
+		kind.Forward(p.work(g, kind.State()), a.Rows.Row(int(g.expert), t.row), t.acc, x, hid)
+	}
+	addHit(y, t.acc, p.hit, hid)
+}
+
+// byName orders sets.
+func byName(a, b *Set) int { return cmp.Compare(a.Name, b.Name) }
+
+// addHit adds the rows of acc that were hit to y.
+func addHit(y, acc []float32, hit []bool, hid int) {
+	for i, on := range hit {
+		if on {
+			row := y[i*hid : (i+1)*hid]
+			kernels.Add(row, row, acc[i*hid:(i+1)*hid])
+		}
+	}
+}

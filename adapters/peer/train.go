@@ -1,0 +1,296 @@
+package peer
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/gopeft/peft/kernels"
+	"github.com/gopeft/peft/retrieval"
+)
+
+// Training runs the layers of one set forward and backward, and forward the layers of other sets that are on with it but
+// stay as they are. It implements the base's Seam, for evaluation between steps. One goroutine at a time may use it.
+type Training struct {
+	Set    *Set
+	layers map[int]*TrainLayer
+}
+
+// NewTraining prepares to train set, whose rows it converts to F32, with the others on beside it.
+func NewTraining(r *retrieval.Router, p *kernels.Pool, set *Set, with ...*Set) (*Training, error) {
+	stack, err := NewStack(r, p, append([]*Set{set}, with...)...)
+	if err != nil {
+		return nil, err
+	}
+	set.Convert(p, F32)
+	t := &Training{Set: set, layers: map[int]*TrainLayer{}}
+	for block, l := range stack.layers {
+		tl := &TrainLayer{Router: l.router, pool: p, tables: l.tables, trained: -1}
+		for i := range l.tables {
+			if l.tables[i].set == set {
+				tl.trained = i
+			}
+		}
+		t.layers[block] = tl
+	}
+	return t, nil
+}
+
+// Layer returns the layer beside that block, or nil when no set has experts there.
+func (t *Training) Layer(block int) *TrainLayer { return t.layers[block] }
+
+// Blocks returns the blocks where the trained set has experts, ascending.
+func (t *Training) Blocks() []int {
+	var b []int
+	for _, table := range t.Set.Tables {
+		b = append(b, table.Block)
+	}
+	return b
+}
+
+// Forward adds the layer's contribution beside a block to y. x and y: [tokens, hidden].
+func (t *Training) Forward(block int, y, x []float32, tokens int) error {
+	if l := t.layers[block]; l != nil {
+		return l.Forward(y, x, tokens)
+	}
+	return nil
+}
+
+// TrainLayer is one layer of a Training. Forward keeps what Backward needs until the next Forward.
+type TrainLayer struct {
+	Router *retrieval.Layer
+	// RouterGrad, when not nil, makes Backward add the router's gradient to it, as in the paper, where the router is
+	// trained with the experts. Normally it is nil and routing is constant. Set it before Forward.
+	RouterGrad *retrieval.Grad
+
+	pool    *kernels.Pool
+	tables  []active
+	trained int // index of the trained set's table; -1 when it has none here
+
+	routing  retrieval.Routing
+	tokens   int
+	tiles    []trainTile
+	scratch  sync.Pool // *tileState
+	dxh      []float32 // [tokens, hidden]
+	dGates   []float32 // [tokens, heads, k]
+	grad     RowGrad
+	segments []uint64 // expert, tile, group of the trained table
+	first    []int    // where each touched expert's segments begin
+}
+
+// trainTile is what one tile of tokens keeps: its pairs with each table.
+type trainTile struct {
+	lo, hi int
+	pairs  []pairs
+	on     []bool
+	dGates []float32 // of the trained table's pairs
+}
+
+// RowGrad is the gradient of a table's rows that were touched; all other rows' is zero.
+type RowGrad struct {
+	Width  int
+	Rows   []uint32  // ascending
+	Values []float32 // [len(Rows), Width]
+}
+
+// Row returns the gradient of row Rows[i].
+func (g *RowGrad) Row(i int) []float32 { return g.Values[i*g.Width : (i+1)*g.Width] }
+
+// SquaredNorm returns the sum of the squares of all values, always summed in the same order.
+func (g *RowGrad) SquaredNorm() float64 {
+	var sum float64
+	for i := range g.Rows {
+		sum += float64(kernels.Dot(g.Row(i), g.Row(i)))
+	}
+	return sum
+}
+
+// Trained reports whether the trained set has experts in this layer.
+func (l *TrainLayer) Trained() bool { return l.trained >= 0 }
+
+// Table returns the trained set's table, or nil.
+func (l *TrainLayer) Table() *Table {
+	if l.trained < 0 {
+		return nil
+	}
+	return l.tables[l.trained].Table
+}
+
+// Forward adds the layer's contribution to y. x and y: [tokens, hidden]; x must stay unchanged until Backward.
+func (l *TrainLayer) Forward(y, x []float32, tokens int) error {
+	hid := l.Router.Hidden
+	if len(x) < tokens*hid || len(y) < tokens*hid {
+		return fmt.Errorf("peer: block %d: %d and %d values for %d tokens of width %d", l.Router.Block, len(x), len(y), tokens, hid)
+	}
+	l.tokens = tokens
+	r := &l.routing
+	r.Train = l.RouterGrad != nil
+	l.Router.Route(l.pool, r, x, tokens)
+	n := (tokens + tile - 1) / tile
+	for len(l.tiles) < n {
+		l.tiles = append(l.tiles, trainTile{pairs: make([]pairs, len(l.tables)), on: make([]bool, len(l.tables))})
+	}
+	perToken := l.Router.Heads * l.Router.TopK
+	l.pool.Run(n, 1, func(first, last int) {
+		s := l.spare()
+		defer l.scratch.Put(s)
+		for i := first; i < last; i++ {
+			t := &l.tiles[i]
+			t.lo, t.hi = i*tile, min((i+1)*tile, tokens)
+			for j := range l.tables {
+				a, p := &l.tables[j], &t.pairs[j]
+				if t.on[j] = p.find(a.Occupancy, r, t.lo, t.hi, perToken, a.scale); t.on[j] {
+					s.forward(a, p, y[t.lo*hid:t.hi*hid], r.XHat[t.lo*hid:t.hi*hid], hid)
+				}
+			}
+		}
+	})
+	return nil
+}
+
+func (l *TrainLayer) spare() *tileState {
+	if s, ok := l.scratch.Get().(*tileState); ok {
+		return s
+	}
+	return new(tileState)
+}
+
+// Backward adds to dx: [tokens, hidden] the gradient with respect to the x of the last Forward, from dy, that with
+// respect to its y, and returns the trained rows' gradient (nil when the set has none here). The result, to the bit, does
+// not depend on the number of threads. It belongs to the layer and lasts until the next Backward.
+func (l *TrainLayer) Backward(dx, dy []float32) (*RowGrad, error) {
+	hid := l.Router.Hidden
+	if len(dx) < l.tokens*hid || len(dy) < l.tokens*hid {
+		return nil, fmt.Errorf("peer: block %d: gradients of %d and %d values for %d tokens of width %d", l.Router.Block, len(dx), len(dy), l.tokens, hid)
+	}
+	tiles := l.tiles[:(l.tokens+tile-1)/tile]
+	var grad *RowGrad
+	if l.trained >= 0 {
+		grad = l.backwardRows(tiles, dy)
+	}
+	train := l.RouterGrad != nil
+	if train {
+		l.dGates = resize(l.dGates, len(l.routing.Gates))
+		clear(l.dGates)
+	}
+	l.dxh = resize(l.dxh, l.tokens*hid)
+	l.pool.Run(len(tiles), 1, func(first, last int) {
+		s := l.spare()
+		defer l.scratch.Put(s)
+		for i := first; i < last; i++ {
+			t := &tiles[i]
+			l.backwardInput(s, t, dy)
+			for row := t.lo; row < t.hi; row++ {
+				d, dh := dx[row*hid:(row+1)*hid], l.dxh[row*hid:(row+1)*hid]
+				if inv := l.Router.InvStd; inv != nil {
+					retrieval.AddStandardised(d, dh, inv)
+				} else {
+					kernels.Add(d, d, dh)
+				}
+			}
+		}
+	})
+	if train {
+		l.Router.RouteBackward(l.pool, l.RouterGrad, dx, &l.routing, l.dGates)
+	}
+	return grad, nil
+}
+
+// backwardRows computes the gradients of the trained rows, one expert after the other over all tiles, and leaves in the
+// pairs' state what backwardInput needs.
+func (l *TrainLayer) backwardRows(tiles []trainTile, dy []float32) *RowGrad {
+	const tileBits, groupBits = 12, 20
+	a, hid := &l.tables[l.trained], l.Router.Hidden
+	l.segments, l.first = l.segments[:0], l.first[:0]
+	for i := range tiles {
+		t := &tiles[i]
+		if !t.on[l.trained] {
+			continue
+		}
+		p := &t.pairs[l.trained]
+		if l.RouterGrad != nil {
+			t.dGates = resize(t.dGates, len(p.tokens))
+		}
+		for j, g := range p.groups {
+			l.segments = append(l.segments, uint64(g.expert)<<(tileBits+groupBits)|uint64(i)<<groupBits|uint64(j))
+		}
+	}
+	slices.Sort(l.segments)
+	g := &l.grad
+	g.Width, g.Rows = a.Rows.Width, g.Rows[:0]
+	for i, s := range l.segments {
+		e := uint32(s >> (tileBits + groupBits))
+		if len(g.Rows) == 0 || g.Rows[len(g.Rows)-1] != e {
+			g.Rows, l.first = append(g.Rows, e), append(l.first, i)
+		}
+	}
+	l.first = append(l.first, len(l.segments))
+	g.Values = resize(g.Values, len(g.Rows)*g.Width)
+	kind, xh := a.set.Kind, l.routing.XHat
+	l.pool.Run(len(g.Rows), max(1, min(16, len(g.Rows)/(8*l.pool.Threads()))), func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			d := g.Row(i)
+			clear(d)
+			row := a.Rows.Row(int(g.Rows[i]), nil)
+			for _, s := range l.segments[l.first[i]:l.first[i+1]] {
+				t := &tiles[s>>groupBits&(1<<tileBits-1)]
+				p := &t.pairs[l.trained]
+				gr := p.groups[s&(1<<groupBits-1)]
+				var dg []float32
+				if l.RouterGrad != nil {
+					dg = t.dGates[gr.lo:gr.hi]
+				}
+				kind.Backward(p.work(gr, kind.State()), row, d, dg, dy[t.lo*hid:t.hi*hid], xh[t.lo*hid:t.hi*hid], hid)
+			}
+		}
+	})
+	return g
+}
+
+// backwardInput computes the gradient with respect to x̂, and to the gates, of one tile.
+func (l *TrainLayer) backwardInput(s *tileState, t *trainTile, dy []float32) {
+	hid := l.Router.Hidden
+	dxh, dy := l.dxh[t.lo*hid:t.hi*hid], dy[t.lo*hid:t.hi*hid]
+	xh := l.routing.XHat[t.lo*hid : t.hi*hid]
+	clear(dxh)
+	for j := range l.tables {
+		if !t.on[j] {
+			continue
+		}
+		a, p := &l.tables[j], &t.pairs[j]
+		kind, dGates := a.set.Kind, t.dGates
+		s.row = resize(s.row, a.Rows.Width)
+		if j != l.trained && l.RouterGrad != nil {
+			s.dGates = resize(s.dGates, len(p.tokens))
+			dGates = s.dGates
+		}
+		for _, g := range p.groups {
+			row, w := a.Rows.Row(int(g.expert), s.row), p.work(g, kind.State())
+			if j != l.trained {
+				var dg []float32
+				if l.RouterGrad != nil {
+					dg = dGates[g.lo:g.hi]
+				}
+				kind.Backward(w, row, nil, dg, dy, xh, hid)
+			}
+			kind.BackwardInput(w, row, dxh, hid)
+		}
+		if l.RouterGrad != nil {
+			for i, pick := range p.picks {
+				l.dGates[pick] += a.scale * dGates[i]
+			}
+		}
+	}
+}
+
+// RowNorm returns the Euclidean norm of the gradients of several layers together, summed in the order given.
+func RowNorm(grads ...*RowGrad) float64 {
+	var sum float64
+	for _, g := range grads {
+		if g != nil {
+			sum += g.SquaredNorm()
+		}
+	}
+	return math.Sqrt(sum)
+}
