@@ -1,0 +1,168 @@
+package base_test
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/gopeft/peft/base"
+	"github.com/gopeft/peft/base/llama"
+	"github.com/gopeft/peft/kernels"
+)
+
+// shared returns the path of a file of the reference data, which stands beside the repository or where PEFT_SHARED says.
+// Without it the test is skipped, but in CI it fails.
+func shared(t testing.TB, name string) string {
+	t.Helper()
+	dir := os.Getenv("PEFT_SHARED")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "shared")
+	}
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("reference data: %v", err)
+		}
+		t.Skipf("no reference data: %v", err)
+	}
+	return path
+}
+
+func smollm(t testing.TB) *base.Base {
+	t.Helper()
+	pool := kernels.NewPool(2)
+	b, err := base.Open(shared(t, "models/SmolLM2-135M-Instruct.Q4_1.gguf"), base.Options{Pool: pool})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		pool.Close()
+	})
+	return b
+}
+
+type reference struct {
+	Logits []struct {
+		Text   string
+		NLL    float64   `json:"mean_nll"`
+		IDs    []int32   `json:"last_top20_ids"`
+		Top    []float32 `json:"last_top20_logits"`
+		Mean   float64   `json:"last_logit_mean"`
+		Hidden []float64 `json:"hidden_l2_last_token"`
+	}
+	Greedy []struct {
+		Text   string
+		NewIDs []int32 `json:"new_ids"`
+	}
+}
+
+// TestParitySmolLM2 compares logits, losses, hidden states and greedy continuations with Hugging Face transformers.
+func TestParitySmolLM2(t *testing.T) {
+	b := smollm(t)
+	var ref reference
+	raw, err := os.ReadFile(shared(t, "fixtures/smollm2-135m.json"))
+	if err == nil {
+		err = json.Unmarshal(raw, &ref)
+	}
+	if err != nil || len(ref.Logits) == 0 || len(ref.Greedy) == 0 {
+		t.Fatal("reference:", err)
+	}
+	h, v := b.Model.Config.Hidden, b.Model.Config.Vocab
+	for _, c := range ref.Logits {
+		ids := b.Tokenizer.Encode(c.Text, true)
+		x, err := b.Model.Forward(llama.One(ids, nil), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		logits := make([]float32, v)
+		b.Model.Logits(logits, x[len(x)-h:], 1)
+		for i, id := range c.IDs {
+			if d := math.Abs(float64(logits[id] - c.Top[i])); d > 2e-3 {
+				t.Errorf("%q: logit of %d is %v, want %v", c.Text, id, logits[id], c.Top[i])
+			}
+		}
+		r, err := b.Perplexity(context.Background(), ids, base.EvalOptions{SeqLen: 512})
+		if err != nil || math.Abs(r.NLL-c.NLL) > 1e-3 {
+			t.Errorf("%q: mean NLL %+v, want %v: %v", c.Text, r, c.NLL, err)
+		}
+		for n, want := range c.Hidden[:len(c.Hidden)-1] {
+			x, err := b.Model.ForwardTo(llama.One(ids, nil), nil, n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := float64(kernels.Norm2(x[len(x)-h:])); math.Abs(got-want) > 2e-3*want {
+				t.Errorf("%q: hidden state %d has norm %v, want %v", c.Text, n, got, want)
+			}
+		}
+	}
+	for _, c := range ref.Greedy {
+		got, _, err := b.Generate(context.Background(), b.Tokenizer.Encode(c.Text, true), base.GenOptions{MaxTokens: len(c.NewIDs)}, nil)
+		want := c.NewIDs
+		if n := len(want); n > 0 && b.Tokenizer.IsEOS(want[n-1]) {
+			want = want[:n-1] // Generate leaves the end token out
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q continues %v, want %v: %v", c.Text, got, want, err)
+		}
+	}
+}
+
+// TestPerplexityParity takes a minute of both cores.
+func TestPerplexityParity(t *testing.T) {
+	if os.Getenv("PEFT_SLOW") == "" {
+		t.Skip("set PEFT_SLOW=1 to measure perplexities")
+	}
+	b := smollm(t)
+	for file, want := range map[string]float64{"data/wikitext2-valid.txt": 19.7522, "data/shakespeare.txt": 43.9108} {
+		text, err := os.ReadFile(shared(t, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := b.Perplexity(context.Background(), b.Tokenizer.Encode(string(text), false), base.EvalOptions{SeqLen: 512, MaxWindows: 16})
+		if err != nil || math.Abs(r.Perplexity-want) > 0.02 {
+			t.Errorf("%s: %+v, want %v: %v", file, r, want, err)
+		}
+	}
+}
+
+func TestSampler(t *testing.T) {
+	logits := []float32{1, 3, 2, -1}
+	count := func(s base.Sampling) [4]int {
+		sm, err := base.NewSampler(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var n [4]int
+		for range 4000 {
+			n[sm.Next(logits)]++
+		}
+		return n
+	}
+	if n := count(base.Sampling{}); n[1] != 4000 {
+		t.Errorf("greedy %v", n)
+	}
+	all := count(base.Sampling{Temperature: 1, Seed: 3})
+	for i, p := range []float64{0.0889, 0.6571, 0.2417, 0.0120} {
+		if math.Abs(float64(all[i])/4000-p) > 0.03 {
+			t.Errorf("token %d came %d of 4000 times, its probability is %v", i, all[i], p)
+		}
+	}
+	if n := count(base.Sampling{Temperature: 1, TopP: 0.8, Seed: 3}); n[0] != 0 || n[3] != 0 || n[2] == 0 {
+		t.Errorf("nucleus of 0.8: %v", n)
+	}
+	if all != count(base.Sampling{Temperature: 1, Seed: 3}) || all == count(base.Sampling{Temperature: 1, Seed: 4}) {
+		t.Error("the seed does not decide")
+	}
+	for _, s := range []base.Sampling{{Temperature: -1}, {TopP: 2}, {Temperature: math.NaN()}} {
+		if _, err := base.NewSampler(s); err == nil {
+			t.Errorf("%+v was taken", s)
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package llama
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/gopeft/peft/kernels"
+)
+
+// ErrInput reports tokens or lengths that the model cannot take.
+var ErrInput = errors.New("invalid input")
+
+// Seq is one sequence of a batch: Len rows. With a Cache its rows continue what the cache holds, and are added to it.
+type Seq struct {
+	Len   int
+	Cache *Cache
+}
+
+// Batch is rows of tokens, the rows of one sequence after those of another.
+type Batch struct {
+	Tokens []int32
+	Seqs   []Seq
+}
+
+// One returns a batch of a single sequence.
+func One(tokens []int32, cache *Cache) Batch {
+	return Batch{Tokens: tokens, Seqs: []Seq{{len(tokens), cache}}}
+}
+
+// Layout is what the operations need to know of a batch's sequences.
+type Layout struct {
+	Tokens   int            // rows
+	Pos      []int32        // [tokens]: position in its sequence
+	Spans    []kernels.Span // without caches
+	cos, sin []float32
+}
+
+// Layout checks a batch and returns the positions of its rows.
+func (m *Model) Layout(b Batch) (*Layout, error) {
+	l := &Layout{Tokens: len(b.Tokens), Pos: make([]int32, 0, len(b.Tokens))}
+	row, longest := 0, 0
+	for i, s := range b.Seqs {
+		past := 0
+		if s.Cache != nil {
+			past = s.Cache.Len
+		}
+		if s.Len < 1 {
+			return nil, fmt.Errorf("sequence %d has %d tokens, want at least 1: %w", i, s.Len, ErrInput)
+		}
+		if past+s.Len > m.Config.MaxSeq {
+			return nil, fmt.Errorf("sequence %d has %d tokens, the model's context is %d: %w", i, past+s.Len, m.Config.MaxSeq, ErrInput)
+		}
+		for p := range s.Len {
+			l.Pos = append(l.Pos, int32(past+p))
+		}
+		l.Spans = append(l.Spans, kernels.Span{Q: row, Len: s.Len, KV: row})
+		row += s.Len
+		longest = max(longest, past+s.Len)
+	}
+	if row != len(b.Tokens) || row == 0 {
+		return nil, fmt.Errorf("%d tokens in sequences of %d: %w", len(b.Tokens), row, ErrInput)
+	}
+	for i, t := range b.Tokens {
+		if t < 0 || int(t) >= m.Config.Vocab {
+			return nil, fmt.Errorf("token %d at %d is outside the vocabulary of %d; text tokenised for another model? %w", t, i, m.Config.Vocab, ErrInput)
+		}
+	}
+	l.cos, l.sin = m.tables(longest)
+	return l, nil
+}
+
+// Cache keeps one sequence's keys and values.
+type Cache struct {
+	Len  int // tokens held
+	k, v [][]float32
+}
+
+// NewCache returns an empty cache for a model.
+func (m *Model) NewCache() *Cache {
+	return &Cache{k: make([][]float32, m.Config.Layers), v: make([][]float32, m.Config.Layers)}
+}
+
+// Truncate forgets all but the first n tokens.
+func (c *Cache) Truncate(n int) { c.Len = min(c.Len, n) }
+
+// Bytes returns the memory that the cache holds.
+func (c *Cache) Bytes() int {
+	n := 0
+	for i := range c.k {
+		n += 4 * (cap(c.k[i]) + cap(c.v[i]))
+	}
+	return n
+}
+
+// extend makes room for n more rows of width in block i and returns all rows, old and new.
+func (c *Cache) extend(i, n, width int) (k, v []float32) {
+	grow := func(x []float32) []float32 {
+		want := (c.Len + n) * width
+		if cap(x) < want {
+			y := make([]float32, want, max(want, 2*cap(x)))
+			copy(y, x[:min(len(x), c.Len*width)])
+			return y
+		}
+		return x[:want]
+	}
+	c.k[i], c.v[i] = grow(c.k[i]), grow(c.v[i])
+	return c.k[i], c.v[i]
+}

@@ -1,0 +1,123 @@
+package llama
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/gopeft/peft/kernels"
+)
+
+func sqrt(x float64) float64 { return math.Sqrt(x) }
+
+// Seam runs beside every block's feed-forward layer.
+type Seam interface {
+	// Forward adds the layer's contribution to y, the residual stream, given x, the feed-forward layer's normed input; both
+	// are [tokens, hidden].
+	Forward(block int, y, x []float32, tokens int) error
+}
+
+// Observer is a Seam that wants to see each feed-forward layer's own output: [tokens, hidden].
+type Observer interface {
+	Seam
+	ObserveFFN(block int, ffn []float32, tokens int) error
+}
+
+// buffers of one forward pass.
+type buffers struct {
+	x, h, qkv, o, gu, act []float32
+}
+
+func (m *Model) buffers(tokens int) *buffers {
+	c := &m.Config
+	return &buffers{
+		x: make([]float32, tokens*c.Hidden), h: make([]float32, tokens*c.Hidden), qkv: make([]float32, tokens*c.QKVWidth()),
+		o: make([]float32, tokens*c.AttnWidth()), gu: make([]float32, 2*tokens*c.FFN), act: make([]float32, tokens*c.FFN),
+	}
+}
+
+// Forward runs a batch through all blocks and returns the final-normed rows: [tokens, hidden]. seam may be nil, which
+// costs nothing. Caches of the sequences are extended when all went well.
+func (m *Model) Forward(b Batch, seam Seam) ([]float32, error) {
+	x, err := m.ForwardTo(b, seam, m.Config.Layers)
+	if err != nil {
+		return nil, err
+	}
+	m.FinalNorm(x, x, nil, len(b.Tokens))
+	return x, nil
+}
+
+// ForwardTo runs a batch through the first blocks and returns the residual stream: [tokens, hidden].
+func (m *Model) ForwardTo(b Batch, seam Seam, blocks int) ([]float32, error) {
+	l, err := m.Layout(b)
+	if err != nil {
+		return nil, err
+	}
+	f := m.buffers(l.Tokens)
+	m.Embed(f.x, b.Tokens)
+	for _, blk := range m.Blocks[:blocks] {
+		if err := blk.forward(f, b, l, seam); err != nil {
+			return nil, fmt.Errorf("block %d: %w", blk.Index, err)
+		}
+	}
+	if blocks == m.Config.Layers {
+		for _, s := range b.Seqs {
+			if s.Cache != nil {
+				s.Cache.Len += s.Len
+			}
+		}
+	}
+	return f.x, nil
+}
+
+func (b *Block) forward(f *buffers, batch Batch, l *Layout, seam Seam) error {
+	n := l.Tokens
+	b.AttnNorm(f.h, f.x, nil, n)
+	b.QKV(f.qkv, f.h, l)
+	b.attend(f, batch, l)
+	b.AttnOut(f.x, f.x, f.o, n)
+	b.FFNNorm(f.h, f.x, nil, n)
+	b.GateUp(f.act, f.gu, f.h, n)
+	if obs, ok := seam.(Observer); ok {
+		b.FFN(f.gu[:n*b.m.Config.Hidden], f.act, n)
+		if err := obs.ObserveFFN(b.Index, f.gu[:n*b.m.Config.Hidden], n); err != nil {
+			return err
+		}
+	}
+	b.Down(f.x, f.x, f.act, n)
+	if seam == nil {
+		return nil
+	}
+	return seam.Forward(b.Index, f.x, f.h, n)
+}
+
+// attend is Attention for sequences of which some have caches.
+func (b *Block) attend(f *buffers, batch Batch, l *Layout) {
+	c := &b.m.Config
+	cached := false
+	for _, s := range batch.Seqs {
+		cached = cached || s.Cache != nil
+	}
+	if !cached {
+		b.Attention(f.o, nil, f.qkv, l)
+		return
+	}
+	w, aw, kw := c.QKVWidth(), c.AttnWidth(), c.KVHeads*c.HeadDim
+	row := 0
+	for _, s := range batch.Seqs {
+		qkv := f.qkv[row*w : (row+s.Len)*w]
+		o := f.o[row*aw : (row+s.Len)*aw]
+		row += s.Len
+		span := []kernels.Span{{Len: s.Len}}
+		if s.Cache == nil {
+			kernels.Attention(b.m.pool, o, aw, qkv, w, qkv[aw:], qkv[aw+kw:], w, span, c.heads(), nil)
+			continue
+		}
+		k, v := s.Cache.extend(b.Index, s.Len, kw)
+		for t := range s.Len {
+			copy(k[(s.Cache.Len+t)*kw:], qkv[t*w+aw:][:kw])
+			copy(v[(s.Cache.Len+t)*kw:], qkv[t*w+aw+kw:][:kw])
+		}
+		span[0].Past = s.Cache.Len
+		kernels.Attention(b.m.pool, o, aw, qkv, w, k, v, kw, span, c.heads(), nil)
+	}
+}

@@ -1,0 +1,352 @@
+package llama_test
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gopeft/peft/base/llama"
+	"github.com/gopeft/peft/base/llama/llamatest"
+	"github.com/gopeft/peft/base/safetensors"
+	"github.com/gopeft/peft/kernels"
+)
+
+// shared returns the path of a file of the reference data, which stands beside the repository or where PEFT_SHARED says.
+// Without it the test is skipped, but in CI it fails.
+func shared(t testing.TB, name string) string {
+	t.Helper()
+	dir := os.Getenv("PEFT_SHARED")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", "shared")
+	}
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("reference data: %v", err)
+		}
+		t.Skipf("no reference data: %v", err)
+	}
+	return path
+}
+
+func random(t testing.TB, c llama.Config, prec kernels.Precision, pool *kernels.Pool) *llama.Model {
+	t.Helper()
+	m, err := llama.New(c, llamatest.Random(c, 1), prec, pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func tokens(n, vocab int) []int32 {
+	ids := make([]int32, n)
+	for i := range ids {
+		ids[i] = int32((i*i*7 + i*3 + 5) % vocab)
+	}
+	return ids
+}
+
+func maxDiff(a, b []float32) (d float64) {
+	for i := range a {
+		d = max(d, math.Abs(float64(a[i]-b[i])))
+	}
+	return d
+}
+
+func TestParityTiny(t *testing.T) {
+	for _, name := range []string{"tiny-llama-untied", "tiny-llama31-rope"} {
+		t.Run(name, func(t *testing.T) {
+			dir := shared(t, "fixtures/"+name)
+			var ref struct {
+				IDs   []int32   `json:"ids"`
+				NLL   float64   `json:"mean_nll"`
+				Last  []float32 `json:"last_logits"`
+				First []float32 `json:"first_logits"`
+			}
+			b, err := os.ReadFile(filepath.Join(dir, "reference.json"))
+			if err == nil {
+				err = json.Unmarshal(b, &ref)
+			}
+			if err != nil || len(ref.Last) == 0 {
+				t.Fatal("reference:", err)
+			}
+			config, err := os.ReadFile(filepath.Join(dir, "config.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := llama.ConfigFromHF(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := safetensors.OpenDir(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			m, err := llama.New(c, llama.FromSafetensors(f), kernels.F32, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x, err := m.Forward(llama.One(ref.IDs, nil), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := len(ref.IDs)
+			logits := make([]float32, n*c.Vocab)
+			m.Logits(logits, x, n)
+			if d := max(maxDiff(logits[:c.Vocab], ref.First), maxDiff(logits[(n-1)*c.Vocab:], ref.Last)); d > 1e-4 {
+				t.Errorf("logits differ by %g", d)
+			}
+			loss, w := make([]float32, n-1), make([]float32, n-1)
+			for i := range w {
+				w[i] = 1 / float32(n-1)
+			}
+			m.HeadLoss(loss, nil, x[:(n-1)*c.Hidden], ref.IDs[1:], w)
+			var nll float64
+			for _, l := range loss {
+				nll += float64(l)
+			}
+			if math.Abs(nll-ref.NLL) > 1e-4 {
+				t.Errorf("mean NLL %v, want %v", nll, ref.NLL)
+			}
+		})
+	}
+}
+
+// TestCacheContinues: a text in pieces through a cache gives the logits of the whole text.
+func TestCacheContinues(t *testing.T) {
+	c := llamatest.Config()
+	m := random(t, c, kernels.F32, nil)
+	ids := tokens(40, c.Vocab)
+	whole, err := m.Forward(llama.One(ids, nil), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := m.NewCache()
+	at := 0
+	for _, n := range []int{1, 17, 1, 1, 3, 17} {
+		x, err := m.Forward(llama.One(ids[at:at+n], cache), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := maxDiff(x, whole[at*c.Hidden:(at+n)*c.Hidden]); d > 1e-4 {
+			t.Fatalf("tokens %d to %d differ by %g", at, at+n, d)
+		}
+		at += n
+	}
+	cache.Truncate(5)
+	x, err := m.Forward(llama.One(ids[5:9], cache), nil)
+	if err != nil || maxDiff(x, whole[5*c.Hidden:9*c.Hidden]) > 1e-4 {
+		t.Errorf("after Truncate: %v", err)
+	}
+}
+
+// TestSequencesApart: a sequence's rows do not depend on what else is in the batch, to the bit.
+func TestSequencesApart(t *testing.T) {
+	c := llamatest.Config()
+	pool := kernels.NewPool(2)
+	defer pool.Close()
+	m := random(t, c, kernels.F32, pool)
+	ids := tokens(50, c.Vocab)
+	lens := []int{7, 30, 13}
+	b := llama.Batch{Tokens: ids}
+	for _, n := range lens {
+		b.Seqs = append(b.Seqs, llama.Seq{Len: n})
+	}
+	all, err := m.Forward(b, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := 0
+	for _, n := range lens {
+		one, err := m.Forward(llama.One(ids[at:at+n], nil), nil)
+		if err != nil || !slices.Equal(one, all[at*c.Hidden:(at+n)*c.Hidden]) {
+			t.Errorf("sequence at %d differs: %v", at, err)
+		}
+		at += n
+	}
+}
+
+// TestOpGradients runs the whole backward, composed of the operations, against central differences with respect to the
+// input of the first block.
+func TestOpGradients(t *testing.T) {
+	for _, tied := range []bool{true, false} {
+		c := llamatest.Config()
+		c.Tied = tied
+		m := random(t, c, kernels.F32, nil)
+		if err := m.PrepareBackward(0); err != nil {
+			t.Fatal(err)
+		}
+		ids, n := tokens(9, c.Vocab), 8
+		l, err := m.Layout(llama.Batch{Tokens: ids[:n], Seqs: []llama.Seq{{Len: 5}, {Len: 3}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		weights := []float32{1, 1, 0, 1, 0.5, 1, 1, 1}
+		x0 := make([]float32, n*c.Hidden)
+		m.Embed(x0, ids[:n])
+		r := &run{m: m, l: l, targets: ids[1:], weights: weights}
+		r.forward(x0)
+		dx := r.backward()
+		const eps = 3e-3
+		for i := 0; i < len(x0); i += 5 {
+			v := x0[i]
+			x0[i] = v + eps
+			up := r.forward(x0)
+			x0[i] = v - eps
+			down := r.forward(x0)
+			x0[i] = v
+			num := (up - down) / (2 * eps)
+			if math.Abs(num-float64(dx[i])) > 4e-3*max(1, math.Abs(num)) {
+				t.Fatalf("d loss/d x[%d] = %v, by differences %v", i, dx[i], num)
+			}
+		}
+	}
+}
+
+// run composes the operations with saved activations.
+type run struct {
+	m       *llama.Model
+	l       *llama.Layout
+	targets []int32
+	weights []float32
+	saved   []saved
+	xf, hf  []float32
+	rf, dh  []float32
+}
+
+type saved struct {
+	x, rn, h, qkv, o, lse, x2, rn2, h2, gu, act []float32
+}
+
+func (r *run) forward(x []float32) float64 {
+	c, n := r.m.Config, r.l.Tokens
+	mk := func(w int) []float32 { return make([]float32, n*w) }
+	r.saved = nil
+	for _, b := range r.m.Blocks {
+		s := saved{x: x, rn: mk(1), h: mk(c.Hidden), qkv: mk(c.QKVWidth()), o: mk(c.AttnWidth()), lse: mk(c.Heads), x2: mk(c.Hidden), rn2: mk(1), h2: mk(c.Hidden), gu: mk(2 * c.FFN), act: mk(c.FFN)}
+		b.AttnNorm(s.h, s.x, s.rn, n)
+		b.QKV(s.qkv, s.h, r.l)
+		b.Attention(s.o, s.lse, s.qkv, r.l)
+		b.AttnOut(s.x2, s.x, s.o, n)
+		b.FFNNorm(s.h2, s.x2, s.rn2, n)
+		b.GateUp(s.act, s.gu, s.h2, n)
+		y := mk(c.Hidden)
+		b.Down(y, s.x2, s.act, n)
+		r.saved = append(r.saved, s)
+		x = y
+	}
+	r.xf, r.hf, r.rf, r.dh = x, mk(c.Hidden), mk(1), mk(c.Hidden)
+	r.m.FinalNorm(r.hf, r.xf, r.rf, n)
+	loss := mk(1)
+	r.m.HeadLoss(loss, r.dh, r.hf, r.targets, r.weights)
+	var sum float64
+	for _, v := range loss {
+		sum += float64(v)
+	}
+	return sum
+}
+
+func (r *run) backward() []float32 {
+	c, n := r.m.Config, r.l.Tokens
+	mk := func(w int) []float32 { return make([]float32, n*w) }
+	dx := mk(c.Hidden)
+	r.m.FinalNormBackward(dx, r.dh, r.xf, r.rf, n)
+	for i := len(r.saved) - 1; i >= 0; i-- {
+		b, s := r.m.Blocks[i], r.saved[i]
+		dact, dh := mk(c.FFN), mk(c.Hidden)
+		b.DownBackward(dact, dx, n)
+		b.GateUpBackward(dh, mk(2*c.FFN), dact, s.gu, n)
+		b.FFNNormBackward(dx, dh, s.x2, s.rn2, n, true)
+		do, dqkv := mk(c.AttnWidth()), mk(c.QKVWidth())
+		b.AttnOutBackward(do, dx, n)
+		b.AttentionBackward(dqkv, do, s.o, s.lse, s.qkv, r.l)
+		b.QKVBackward(dh, dqkv, r.l)
+		b.AttnNormBackward(dx, dh, s.x, s.rn, n, true)
+	}
+	return dx
+}
+
+type nan struct{ llamatest.Weights }
+
+func (w nan) Tensor(name string) ([]float32, []int, error) {
+	x, s, err := w.Weights.Tensor(name)
+	if strings.Contains(name, "1.mlp.up") {
+		x = slices.Clone(x)
+		x[7] = float32(math.NaN())
+	}
+	return x, s, err
+}
+
+func TestBadWeights(t *testing.T) {
+	c := llamatest.Config()
+	missing := llamatest.Random(c, 1)
+	delete(missing, "model.layers.2.self_attn.o_proj.weight")
+	shape := llamatest.Random(c, 1)
+	shape["model.norm.weight"] = llamatest.Tensor{Data: make([]float32, 5), Shape: []int{5}}
+	for want, src := range map[string]llama.Source{
+		"model.layers.2.self_attn.o_proj.weight": missing, "has shape [5]": shape, "element 7 is NaN": nan{llamatest.Random(c, 1)},
+	} {
+		if _, err := llama.New(c, src, kernels.F32, nil); !errors.Is(err, llama.ErrWeights) || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q: %v", want, err)
+		}
+	}
+	for _, f := range []func(*llama.Config){
+		func(c *llama.Config) { c.Hidden = 0 }, func(c *llama.Config) { c.KVHeads = 3 }, func(c *llama.Config) { c.HeadDim = 5 },
+		func(c *llama.Config) { c.Layers = 1 << 30 }, func(c *llama.Config) { c.NormEps = float32(math.NaN()) },
+	} {
+		bad := c
+		f(&bad)
+		if _, err := llama.New(bad, llamatest.Random(c, 1), kernels.F32, nil); !errors.Is(err, llama.ErrConfig) {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	m := random(t, c, kernels.F32, nil)
+	for _, ids := range [][]int32{nil, {67}, {-1}, make([]int32, 200)} {
+		if _, err := m.Forward(llama.One(ids, nil), nil); !errors.Is(err, llama.ErrInput) {
+			t.Errorf("%d tokens: %v", len(ids), err)
+		}
+	}
+}
+
+func TestUnpermuteInverts(t *testing.T) {
+	w := tokens(12*3, 1000)
+	x := make([]float32, len(w))
+	for i, v := range w {
+		x[i] = float32(v)
+	}
+	p, err := llama.Permute(x, []int{12, 3}, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u, err := llama.Unpermute(p, []int{12, 3}, 2); err != nil || !slices.Equal(u, x) {
+		t.Error("Unpermute does not undo Permute", err)
+	}
+	if p[3] != x[3*3] { // the second row of a head of six is the first of its second half
+		t.Error("not llama.cpp's order")
+	}
+}
+
+func TestConfigFromHF(t *testing.T) {
+	for bad, want := range map[string]error{
+		`{`:                      llama.ErrConfig,
+		`{"model_type":"mamba"}`: llama.ErrUnsupported,
+		`{"model_type":"llama"}`: llama.ErrConfig,
+		`{"model_type":"llama","attention_bias":true}`:                     llama.ErrUnsupported,
+		`{"model_type":"llama","rope_scaling":{"type":"yarn","factor":2}}`: llama.ErrUnsupported,
+	} {
+		if _, err := llama.ConfigFromHF([]byte(bad)); !errors.Is(err, want) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+	old, err := llama.ConfigFromHF([]byte(`{"model_type":"llama","vocab_size":10,"hidden_size":8,"num_hidden_layers":1,"num_attention_heads":2,"intermediate_size":4,
+	"max_position_embeddings":16,"rms_norm_eps":1e-5,"rope_theta":500000,"rope_scaling":{"rope_type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":64}}`))
+	if err != nil || old.KVHeads != 2 || old.HeadDim != 4 || old.RopeTheta != 500000 || old.RopeScaling == nil || old.RopeScaling.Factor != 8 {
+		t.Errorf("%+v, %v", old, err)
+	}
+}

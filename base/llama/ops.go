@@ -1,0 +1,184 @@
+package llama
+
+import "github.com/gopeft/peft/kernels"
+
+// The operations of a block. Every forward writes a slice that the caller owns and keeps nothing; every backward takes
+// the gradient of the forward's result and writes that of its input, given what the forward read or wrote. Rows are
+// tokens.
+
+func (w *weight) mul(p *kernels.Pool, y, x []float32, tokens int, accumulate bool) {
+	kernels.MulPacked(p, y, x, tokens, w.forward, accumulate)
+}
+
+func (w *weight) mulBack(p *kernels.Pool, dx, dy []float32, tokens int, accumulate bool) {
+	kernels.MulPacked(p, dx, dy, tokens, w.backward, accumulate)
+}
+
+// QKVWidth is the width of a row of queries, keys and values.
+func (c *Config) QKVWidth() int { return (c.Heads + 2*c.KVHeads) * c.HeadDim }
+
+// AttnWidth is the width of a row of attention's output.
+func (c *Config) AttnWidth() int { return c.Heads * c.HeadDim }
+
+func (c *Config) heads() kernels.Heads {
+	return kernels.Heads{Heads: c.Heads, KV: c.KVHeads, Dim: c.HeadDim, Scale: float32(1 / sqrt(float64(c.HeadDim)))}
+}
+
+// AttnNorm writes y = RMSNorm(x): x, y: [tokens, hidden]; rstd: [tokens] for the backward, or nil.
+func (b *Block) AttnNorm(y, x, rstd []float32, tokens int) {
+	b.m.rmsNorm(y, x, b.attnNorm, rstd, tokens)
+}
+
+// AttnNormBackward writes dx, or adds to it.
+func (b *Block) AttnNormBackward(dx, dy, x, rstd []float32, tokens int, accumulate bool) {
+	b.m.rmsNormBackward(dx, dy, x, b.attnNorm, rstd, tokens, accumulate)
+}
+
+// FFNNorm writes y = RMSNorm(x), the input of the feed-forward and of the PEER layer.
+func (b *Block) FFNNorm(y, x, rstd []float32, tokens int) { b.m.rmsNorm(y, x, b.ffnNorm, rstd, tokens) }
+
+// FFNNormBackward writes dx, or adds to it.
+func (b *Block) FFNNormBackward(dx, dy, x, rstd []float32, tokens int, accumulate bool) {
+	b.m.rmsNormBackward(dx, dy, x, b.ffnNorm, rstd, tokens, accumulate)
+}
+
+func (m *Model) rmsNorm(y, x, w, rstd []float32, tokens int) {
+	kernels.RMSNorm(m.pool, y, x, w, tokens, m.Config.Hidden, m.Config.NormEps, rstd)
+}
+
+func (m *Model) rmsNormBackward(dx, dy, x, w, rstd []float32, tokens int, accumulate bool) {
+	kernels.RMSNormBackward(m.pool, dx, dy, x, w, rstd, tokens, m.Config.Hidden, accumulate, nil)
+}
+
+// QKV writes queries, keys and values, the first two rotated: x: [tokens, hidden], qkv: [tokens, QKVWidth].
+func (b *Block) QKV(qkv, x []float32, l *Layout) {
+	c := &b.m.Config
+	b.qkv.mul(b.m.pool, qkv, x, l.Tokens, false)
+	kernels.RoPE(b.m.pool, qkv, c.QKVWidth(), l.Tokens, c.Heads+c.KVHeads, c.HeadDim, l.Pos, l.cos, l.sin)
+}
+
+// QKVBackward writes dx from dqkv, which it turns back in place.
+func (b *Block) QKVBackward(dx, dqkv []float32, l *Layout) {
+	c := &b.m.Config
+	kernels.RoPEBackward(b.m.pool, dqkv, c.QKVWidth(), l.Tokens, c.Heads+c.KVHeads, c.HeadDim, l.Pos, l.cos, l.sin)
+	b.qkv.mulBack(b.m.pool, dx, dqkv, l.Tokens, false)
+}
+
+// Attention writes o: [tokens, AttnWidth] from qkv, within each sequence; lse: [tokens, heads] for the backward, or nil.
+func (b *Block) Attention(o, lse, qkv []float32, l *Layout) {
+	c := &b.m.Config
+	w, k := c.QKVWidth(), c.AttnWidth()
+	v := k + c.KVHeads*c.HeadDim
+	kernels.Attention(b.m.pool, o, c.AttnWidth(), qkv, w, qkv[k:], qkv[v:], w, l.Spans, c.heads(), lse)
+}
+
+// AttentionBackward writes dqkv.
+func (b *Block) AttentionBackward(dqkv, do, o, lse, qkv []float32, l *Layout) {
+	c := &b.m.Config
+	w, k := c.QKVWidth(), c.AttnWidth()
+	v := k + c.KVHeads*c.HeadDim
+	kernels.AttentionBackward(b.m.pool, dqkv, dqkv[k:], dqkv[v:], do, c.AttnWidth(), o, qkv, w, qkv[k:], qkv[v:], w, l.Spans, c.heads(), lse)
+}
+
+// AttnOut writes y = x + o·Woᵀ, the residual stream after attention; y may be x.
+func (b *Block) AttnOut(y, x, o []float32, tokens int) {
+	if &y[0] != &x[0] {
+		copy(y, x[:tokens*b.m.Config.Hidden])
+	}
+	b.out.mul(b.m.pool, y, o, tokens, true)
+}
+
+// AttnOutBackward writes do from dy; the gradient of x is dy itself.
+func (b *Block) AttnOutBackward(do, dy []float32, tokens int) {
+	b.out.mulBack(b.m.pool, do, dy, tokens, false)
+}
+
+// GateUp writes gu: [tokens, 2·ffn], gate and up, and act: [tokens, ffn] = silu(gate)·up.
+func (b *Block) GateUp(act, gu, x []float32, tokens int) {
+	b.gateUp.mul(b.m.pool, gu, x, tokens, false)
+	kernels.SwiGLU(b.m.pool, act, gu, tokens, b.m.Config.FFN)
+}
+
+// GateUpBackward writes dx from dact; dgu: [tokens, 2·ffn] is scratch and may be gu.
+func (b *Block) GateUpBackward(dx, dgu, dact, gu []float32, tokens int) {
+	kernels.SwiGLUBackward(b.m.pool, dgu, dact, gu, tokens, b.m.Config.FFN)
+	b.gateUp.mulBack(b.m.pool, dx, dgu, tokens, false)
+}
+
+// Down writes y = x + act·Wdᵀ, the residual stream after the feed-forward layer; y may be x.
+func (b *Block) Down(y, x, act []float32, tokens int) {
+	if &y[0] != &x[0] {
+		copy(y, x[:tokens*b.m.Config.Hidden])
+	}
+	b.down.mul(b.m.pool, y, act, tokens, true)
+}
+
+// FFN writes y = act·Wdᵀ, the feed-forward layer's own output, without the residual.
+func (b *Block) FFN(y, act []float32, tokens int) { b.down.mul(b.m.pool, y, act, tokens, false) }
+
+// DownBackward writes dact from dy; the gradient of x is dy itself.
+func (b *Block) DownBackward(dact, dy []float32, tokens int) {
+	b.down.mulBack(b.m.pool, dact, dy, tokens, false)
+}
+
+// Embed writes the embeddings of tokens: x: [tokens, hidden].
+func (m *Model) Embed(x []float32, tokens []int32) {
+	h := m.Config.Hidden
+	for i, t := range tokens {
+		copy(x[i*h:(i+1)*h], m.embedding[int(t)*h:])
+	}
+}
+
+// FinalNorm writes y = RMSNorm(x) before the head.
+func (m *Model) FinalNorm(y, x, rstd []float32, tokens int) { m.rmsNorm(y, x, m.norm, rstd, tokens) }
+
+// FinalNormBackward writes dx.
+func (m *Model) FinalNormBackward(dx, dy, x, rstd []float32, tokens int) {
+	m.rmsNormBackward(dx, dy, x, m.norm, rstd, tokens, false)
+}
+
+// Logits writes logits: [rows, vocab] from final-normed rows: [rows, hidden].
+func (m *Model) Logits(logits, hidden []float32, rows int) {
+	m.head.mul(m.pool, logits, hidden, rows, false)
+}
+
+// headRows is how many rows of logits exist at a time in HeadLoss.
+const headRows = 256
+
+// HeadLoss writes each row's weighted negative log-likelihood (nats): hidden: [tokens, hidden] final-normed, targets and
+// weights: [tokens]. dhidden: [tokens, hidden], unless nil, gets the gradient of the losses' sum. Rows of weight 0 cost
+// nothing. Logits exist for 256 rows at a time.
+func (m *Model) HeadLoss(loss, dhidden, hidden []float32, targets []int32, weights []float32) {
+	h, v := m.Config.Hidden, m.Config.Vocab
+	rows := make([]int, 0, len(targets))
+	for i, w := range weights {
+		loss[i] = 0
+		if w != 0 {
+			rows = append(rows, i)
+		}
+	}
+	if dhidden != nil {
+		clear(dhidden)
+	}
+	n := min(headRows, len(rows))
+	logits, x := make([]float32, n*v), make([]float32, n*h)
+	tg, wt, ls := make([]int32, n), make([]float32, n), make([]float32, n)
+	for ; len(rows) > 0; rows = rows[n:] {
+		n = min(headRows, len(rows))
+		for j, r := range rows[:n] {
+			copy(x[j*h:(j+1)*h], hidden[r*h:])
+			tg[j], wt[j] = targets[r], weights[r]
+		}
+		m.head.mul(m.pool, logits, x, n, false)
+		kernels.CrossEntropy(m.pool, ls[:n], logits, tg, wt, n, v, dhidden != nil)
+		if dhidden != nil {
+			m.head.mulBack(m.pool, x, logits, n, false)
+		}
+		for j, r := range rows[:n] {
+			loss[r] = ls[j]
+			if dhidden != nil {
+				copy(dhidden[r*h:(r+1)*h], x[j*h:])
+			}
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package base
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"math"
+	"unsafe"
+
+	"github.com/gopeft/peft/base/llama"
+	"github.com/gopeft/peft/kernels"
+)
+
+// EvalOptions of Perplexity.
+type EvalOptions struct {
+	SeqLen     int        // tokens a window
+	MaxWindows int        // 0 for all
+	Seam       llama.Seam // nil for the bare base
+	HashLogits bool       // compute LogitsSHA256
+	Progress   func(done, windows int)
+}
+
+// EvalResult is what Perplexity measured.
+type EvalResult struct {
+	Windows      int
+	Tokens       int     // predicted
+	NLL          float64 // mean, nats a predicted token
+	Perplexity   float64 // e^NLL
+	LogitsSHA256 string  // over all logits of all rows in order, f32 little-endian
+}
+
+// logitRows is how many rows of logits exist at a time.
+const logitRows = 128
+
+// Perplexity measures how well the model predicts ids: in windows of SeqLen that do not overlap, the first token of each
+// not predicted. A last window of fewer tokens counts when it has at least two.
+func (b *Base) Perplexity(ctx context.Context, ids []int32, o EvalOptions) (*EvalResult, error) {
+	if o.SeqLen < 2 || o.SeqLen > b.Model.Config.MaxSeq {
+		return nil, fmt.Errorf("windows of %d tokens: want 2 to %d, the model's context: %w", o.SeqLen, b.Model.Config.MaxSeq, llama.ErrInput)
+	}
+	n := (len(ids) + o.SeqLen - 2) / o.SeqLen // a last single token makes no window
+	if n == 0 {
+		return nil, fmt.Errorf("a text of %d tokens is too short to measure: %w", len(ids), llama.ErrInput)
+	}
+	if o.MaxWindows > 0 {
+		n = min(n, o.MaxWindows)
+	}
+	e := evaluation{b: b, o: o}
+	if o.HashLogits {
+		e.hash = sha256.New()
+	}
+	for i := range n {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := e.window(ids[i*o.SeqLen : min((i+1)*o.SeqLen, len(ids))]); err != nil {
+			return nil, err
+		}
+		if o.Progress != nil {
+			o.Progress(i+1, n)
+		}
+	}
+	r := &EvalResult{Windows: n, Tokens: e.tokens, NLL: e.sum / float64(e.tokens)}
+	r.Perplexity = math.Exp(r.NLL)
+	if e.hash != nil {
+		r.LogitsSHA256 = hex.EncodeToString(e.hash.Sum(nil))
+	}
+	return r, nil
+}
+
+type evaluation struct {
+	b      *Base
+	o      EvalOptions
+	hash   hash.Hash
+	logits []float32
+	sum    float64
+	tokens int
+}
+
+func (e *evaluation) window(ids []int32) error {
+	m := e.b.Model
+	h, v := m.Config.Hidden, m.Config.Vocab
+	x, err := m.Forward(llama.One(ids, nil), e.o.Seam)
+	if err != nil {
+		return fmt.Errorf("evaluate: %w", err)
+	}
+	if e.logits == nil {
+		e.logits = make([]float32, min(logitRows, e.o.SeqLen)*v)
+	}
+	var loss [logitRows]float32
+	for r := 0; r < len(ids); r += logitRows {
+		rows := min(logitRows, len(ids)-r)
+		l := e.logits[:rows*v]
+		m.Logits(l, x[r*h:(r+rows)*h], rows)
+		if e.hash != nil {
+			e.hash.Write(littleEndian(l))
+		}
+		scored := min(rows, len(ids)-1-r) // the last row predicts nothing that is there
+		if scored <= 0 {
+			continue
+		}
+		kernels.CrossEntropy(m.Pool(), loss[:scored], l, ids[r+1:r+1+scored], nil, scored, v, false)
+		for _, nll := range loss[:scored] {
+			e.sum += float64(nll)
+		}
+		e.tokens += scored
+	}
+	return nil
+}
+
+// littleEndian views f32 as bytes; every platform that Go's amd64 and arm64 ports run on has that order.
+func littleEndian(x []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
+}
