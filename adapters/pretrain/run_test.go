@@ -1,0 +1,200 @@
+package pretrain
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/gopeft/peft/kernels"
+)
+
+// story makes documents whose next word is often certain.
+func story(n int) []Document {
+	rng := rand.New(rand.NewPCG(7, 7))
+	who := []string{"The gardener", "A neighbour", "The postman", "My sister"}
+	does := []string{"waters the roses", "repairs an old bicycle", "reads the newspaper", "feeds four hungry cats"}
+	when := []string{"in the morning", "before the rain", "on Sundays", "while the kettle boils"}
+	docs := make([]Document, n)
+	for i := range docs {
+		text := ""
+		for range 6 {
+			text += fmt.Sprintf("%s %s %s.\n", who[rng.IntN(4)], does[rng.IntN(4)], when[rng.IntN(4)])
+		}
+		docs[i] = Document{Name: fmt.Sprint("story/", i), Text: text}
+	}
+	return docs
+}
+
+func tinyOptions() Options {
+	o := Defaults()
+	o.Documents = story(300)
+	o.HeldOut = 10
+	o.Shape = Shape{Vocab: 320, Hidden: 32, Layers: 2, Heads: 2, KVHeads: 1, HeadDim: 16, FFN: 64, Context: 32, NormEps: 1e-5, RopeTheta: 10000}
+	o.Optimizer.Warmup, o.Optimizer.Decay = 3, 6
+	o.Steps, o.BatchTokens, o.EvalEvery = 14, 256, 0
+	return o
+}
+
+// TestResume stops a run in the middle, resumes it, with another number of threads, and wants the file of a run that
+// never stopped, to the bit.
+func TestResume(t *testing.T) {
+	for _, prec := range []kernels.Precision{kernels.F32, kernels.BF16} {
+		dir := t.TempDir()
+		o := tinyOptions()
+		o.Precision, o.Threads = prec, 1
+		whole := filepath.Join(dir, "whole.gguf")
+		want, err := Run(t.Context(), o, whole, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Checkpoint, o.Threads = filepath.Join(dir, "checkpoint"), 2
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		parts := filepath.Join(dir, "parts.gguf")
+		_, err = Run(ctx, o, parts, func(p Progress) {
+			if p.Step == 5 {
+				cancel()
+			}
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Fatalf("cancelled run ended with %v", err)
+		}
+		resumed := 0
+		got, err := Run(t.Context(), o, parts, func(p Progress) {
+			if p.Step > 0 && resumed == 0 {
+				resumed = p.Step
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resumed != 6 {
+			t.Errorf("resumed with step %d, want 6", resumed)
+		}
+		a, errA := os.ReadFile(whole)
+		b, errB := os.ReadFile(parts)
+		if err := errors.Join(errA, errB); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(a, b) || want.NLL != got.NLL {
+			t.Errorf("%v: resumed run differs from one that never stopped (loss %v, want %v)", prec, got.NLL, want.NLL)
+		}
+	}
+}
+
+func TestLearns(t *testing.T) {
+	o := tinyOptions()
+	o.Steps, o.Optimizer.Decay = 120, 60
+	r, err := Run(t.Context(), o, filepath.Join(t.TempDir(), "m.gguf"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// three of about 15 tokens of a sentence are free, each between four equally likely phrases
+	if r.Perplexity > 2 || r.Perplexity < 1.1 {
+		t.Errorf("held-out perplexity %.3f, want 1.1 … 2", r.Perplexity)
+	}
+	if r.SeenTokens != 120*256 || r.HeldOutTokens == 0 || r.BitsPerByte <= 0 {
+		t.Errorf("result %+v", r)
+	}
+}
+
+func TestCheckpointRefusals(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "c")
+	v := []float32{1, 2, 3, 4}
+	if err := writeCheckpoint(path, header{Run: "a", Step: 7}, v[:3], v[3:]); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]float32, 4)
+	h, err := readCheckpoint(path, "a", got[:1], got[1:])
+	if err != nil || h.Step != 7 || !slices.Equal(got, v) {
+		t.Fatalf("read %v, %v, %v", h, got, err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flipped := bytes.Clone(data)
+	flipped[len(data)-40] ^= 1
+	for name, c := range map[string]struct {
+		data []byte
+		run  string
+		n    int
+	}{
+		"another run":   {data, "b", 4},
+		"another size":  {data, "a", 5},
+		"truncated":     {data[:len(data)-3], "a", 4},
+		"header only":   {data[:30], "a", 4},
+		"empty":         {nil, "a", 4},
+		"flipped bit":   {flipped, "a", 4},
+		"another thing": {[]byte("{}\nhello"), "a", 4},
+	} {
+		if err := os.WriteFile(path, c.data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readCheckpoint(path, c.run, make([]float32, c.n)); !errors.Is(err, ErrCheckpoint) {
+			t.Errorf("%s: error %v, want ErrCheckpoint", name, err)
+		}
+	}
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	for name, change := range map[string]func(*Options){
+		"no documents":       func(o *Options) { o.Documents = nil },
+		"little text":        func(o *Options) { o.Documents = []Document{{Name: "a", Text: "one short line of text"}} },
+		"no steps":           func(o *Options) { o.Steps = 0 },
+		"batch and context":  func(o *Options) { o.BatchTokens = 100 },
+		"heads and hidden":   func(o *Options) { o.Shape.Heads = 3 },
+		"key heads":          func(o *Options) { o.Shape.KVHeads = 0 },
+		"odd head":           func(o *Options) { o.Shape.HeadDim, o.Shape.Heads, o.Shape.KVHeads = 1, 32, 1 },
+		"rows of no blocks":  func(o *Options) { o.Shape.FFN = 40 },
+		"context":            func(o *Options) { o.Shape.Context = 1 },
+		"vocabulary too big": func(o *Options) { o.Shape.Vocab = 100000 },
+	} {
+		o := tinyOptions()
+		change(&o)
+		if _, err := Run(t.Context(), o, filepath.Join(t.TempDir(), "m.gguf"), nil); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// TestWindows wants every window of an epoch once and no two epochs alike.
+func TestWindows(t *testing.T) {
+	ids := make([]int32, 1001)
+	for i := range ids {
+		ids[i] = int32(i)
+	}
+	w := newWindows(ids, 10, 3)
+	var epochs [2][]int32
+	for e := range epochs {
+		for k := range w.count {
+			b := w.batch(nil, e*w.count+k, 1)
+			if len(b) != 11 || b[10] != b[0]+10 {
+				t.Fatalf("window %v", b)
+			}
+			epochs[e] = append(epochs[e], b[0])
+		}
+	}
+	if slices.Equal(epochs[0], epochs[1]) {
+		t.Error("two epochs in the same order")
+	}
+	for _, e := range epochs {
+		s := slices.Sorted(slices.Values(e))
+		for i := 1; i < len(s); i++ {
+			if s[i] != s[i-1]+10 {
+				t.Fatalf("epoch's windows start at %v", s)
+			}
+		}
+	}
+	// a batch does not depend on the batches before it
+	if got, want := newWindows(ids, 10, 3).batch(nil, 40, 4), w.batch(nil, 40, 4); !slices.Equal(got, want) {
+		t.Error("a batch depends on what was read before")
+	}
+}
