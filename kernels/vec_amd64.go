@@ -131,14 +131,23 @@ func silu(dst, x []float32) {
 		siluGeneric(dst, x)
 		return
 	}
-	n := len(dst) &^ 7
-	if active == AVX512 {
-		n = len(dst) &^ 15
-		siluAVX512(n, unsafe.SliceData(dst), unsafe.SliceData(x))
-	} else {
-		siluAVX2(n, unsafe.SliceData(dst), unsafe.SliceData(x))
+	n := len(dst) &^ 15
+	siluBlocks(n, unsafe.SliceData(dst), unsafe.SliceData(x))
+	if n < len(dst) { // the rest likewise, so that an element's value does not depend on where it stands
+		var t [16]float32
+		copy(t[:], x[n:])
+		siluBlocks(len(t), &t[0], &t[0])
+		copy(dst[n:], t[:])
 	}
-	siluGeneric(dst[n:], x[n:])
+}
+
+// siluBlocks takes a multiple of 16.
+func siluBlocks(n int, dst, x *float32) {
+	if active == AVX512 {
+		siluAVX512(n, dst, x)
+	} else {
+		siluAVX2(n, dst, x)
+	}
 }
 
 func swiglu(dst, g, u []float32) {

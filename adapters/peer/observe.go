@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/kernels"
 	"github.com/gopeft/peft/retrieval"
 )
@@ -16,6 +17,14 @@ type Recorder struct {
 	Limit  int // tokens kept of each block
 	blocks map[int]*recording
 }
+
+var (
+	_ llama.Observer   = (*Recorder)(nil)
+	_ retrieval.Source = (*Recorder)(nil)
+	_ llama.Seam       = (*Counter)(nil)
+	_ llama.Seam       = (*Stack)(nil)
+	_ llama.Seam       = (*Training)(nil)
+)
 
 type recording struct {
 	x       []float32
