@@ -1,6 +1,7 @@
 package pretrain
 
 import (
+	"context"
 	"fmt"
 	"go/ast"
 	"go/build/constraint"
@@ -10,6 +11,7 @@ import (
 	"html"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -28,6 +30,15 @@ const (
 	maxBody     = 1500 // of a function's source
 	maxText     = 1 << 20
 )
+
+// GOROOT asks the go command where its distribution is.
+func GOROOT(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the Go distribution: go env GOROOT: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
 
 // Corpus extracts documents from the Go distribution in goroot (`go env GOROOT`; licence BSD-3-Clause, © The Go
 // Authors): for each package its documentation, for each documented declaration its signature and comment as `go doc`
@@ -68,6 +79,17 @@ func Corpus(goroot string) ([]Document, error) {
 		return nil, fmt.Errorf("no documents in %s: it holds no Go sources", goroot)
 	}
 	return e.docs, nil
+}
+
+// Split makes documents of some thousand bytes of a text, cut at empty lines. Each has a name of its own, so that some
+// are held out.
+func Split(name, text string) []Document {
+	e := extractor{}
+	e.prose(name, text)
+	for i := range e.docs {
+		e.docs[i].Name = fmt.Sprintf("%s#%d", name, i)
+	}
+	return e.docs
 }
 
 // extractor collects documents in the order of the walk.

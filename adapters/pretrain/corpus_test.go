@@ -3,7 +3,6 @@ package pretrain
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -118,13 +117,17 @@ func TestQuestions(t *testing.T) {
 
 // TestCorpusOfThisMachine checks sizes on the distribution that runs the test.
 func TestCorpusOfThisMachine(t *testing.T) {
-	if testing.Short() || runtime.GOROOT() == "" {
-		t.Skip("needs a few seconds and the sources of Go")
+	if testing.Short() {
+		t.Skip("needs a few seconds")
 	}
-	if _, err := os.Stat(filepath.Join(runtime.GOROOT(), "src", "fmt", "print.go")); err != nil {
-		t.Skip("this Go has no sources")
+	root, err := GOROOT(t.Context())
+	if err != nil {
+		t.Skip(err)
 	}
-	docs, err := Corpus(runtime.GOROOT())
+	if _, err := os.Stat(filepath.Join(root, "src", "fmt", "print.go")); err != nil {
+		t.Skipf("this Go has no sources: %v", err)
+	}
+	docs, err := Corpus(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,5 +143,23 @@ func TestCorpusOfThisMachine(t *testing.T) {
 	}
 	if share := float64(held) / float64(n); share < 0.005 || share > 0.05 {
 		t.Errorf("%.3f of the text is held out, want about 0.02", share)
+	}
+}
+
+func TestSplit(t *testing.T) {
+	para := strings.Repeat("A sentence about nothing that goes on for a while. ", 20)
+	docs := Split("n", strings.Repeat(para+"\r\n\r\n", 20)+"short")
+	if len(docs) < 4 || docs[0].Name == docs[1].Name {
+		t.Fatalf("%d documents", len(docs))
+	}
+	n := 0
+	for _, d := range docs {
+		n += strings.Count(d.Text, "while.")
+		if len(d.Text) > 6000 || strings.Contains(d.Text, "\r") {
+			t.Errorf("document of %d bytes: %q", len(d.Text), d.Text)
+		}
+	}
+	if n != 400 {
+		t.Errorf("%d of 400 sentences are left", n)
 	}
 }

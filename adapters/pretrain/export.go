@@ -14,9 +14,6 @@ func writeGGUF(w io.Writer, about About, s Shape, p *weights, tok *tokenizer.Tok
 	u := func(key string, v int) gguf.KV { return gguf.KV{Key: key, Value: uint32(v)} }
 	meta := []gguf.KV{
 		{Key: "general.architecture", Value: "llama"},
-		{Key: "general.name", Value: about.Name},
-		{Key: "general.description", Value: about.Description},
-		{Key: "general.license", Value: about.License},
 		u("general.file_type", map[gguf.Type]int{gguf.F32: 0, gguf.F16: 1, gguf.Q8_0: 7}[t]),
 		u("llama.vocab_size", s.Vocab),
 		u("llama.context_length", s.Context),
@@ -30,6 +27,11 @@ func writeGGUF(w io.Writer, about About, s Shape, p *weights, tok *tokenizer.Tok
 		u("llama.rope.dimension_count", s.HeadDim),
 		{Key: "llama.rope.freq_base", Value: s.RopeTheta},
 		{Key: "llama.attention.layer_norm_rms_epsilon", Value: s.NormEps},
+	}
+	for _, e := range []gguf.KV{{Key: "general.name", Value: about.Name}, {Key: "general.description", Value: about.Description}, {Key: "general.license", Value: about.License}} {
+		if e.Value != "" {
+			meta = append(meta, e)
+		}
 	}
 	kv, err := tok.GGUF()
 	if err != nil {
