@@ -19,7 +19,7 @@ type Seam interface {
 // Observer is a Seam that wants to see each feed-forward layer's own output: [tokens, hidden].
 type Observer interface {
 	Seam
-	ObserveFFN(block int, ffn []float32, tokens int) error
+	ObserveFFN(block int, ffn []float32, tokens int)
 }
 
 // buffers of one forward pass.
@@ -79,9 +79,7 @@ func (b *Block) forward(f *buffers, batch Batch, l *Layout, seam Seam) error {
 	b.GateUp(f.act, f.gu, f.h, n)
 	if obs, ok := seam.(Observer); ok {
 		b.FFN(f.gu[:n*b.m.Config.Hidden], f.act, n)
-		if err := obs.ObserveFFN(b.Index, f.gu[:n*b.m.Config.Hidden], n); err != nil {
-			return err
-		}
+		obs.ObserveFFN(b.Index, f.gu[:n*b.m.Config.Hidden], n)
 	}
 	b.Down(f.x, f.x, f.act, n)
 	if seam == nil {

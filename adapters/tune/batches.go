@@ -1,0 +1,160 @@
+package tune
+
+import (
+	"fmt"
+	"math/rand/v2"
+)
+
+// Sequence is one piece that the model sees by itself: row i predicts Targets[i] with Weights 1 or 0.
+type Sequence struct {
+	Tokens  []int32
+	Targets []int32
+	Learned []bool
+}
+
+func (s *Sequence) learned() (n int) {
+	for _, l := range s.Learned {
+		if l {
+			n++
+		}
+	}
+	return n
+}
+
+// sequence makes the rows of a record: all tokens but the last, each with the next one as target.
+func sequence(r Record) Sequence {
+	n := len(r.Tokens) - 1
+	return Sequence{Tokens: r.Tokens[:n], Targets: r.Tokens[1:], Learned: r.Trained[1:]}
+}
+
+// HeldOutShare of the data is not trained on: the end of every text and the last records.
+const HeldOutShare = 0.1
+
+// Split cuts data into sequences of at most seqLen rows and holds a tenth back: the last tenth of every plain text, and
+// every tenth record. Too little data to hold any back is an error. Records longer than seqLen lose their end, and are
+// dropped where nothing to learn is left.
+func (d *Data) Split(seqLen int) (train, heldOut []Sequence, err error) {
+	for _, doc := range d.Docs {
+		at := int(float64(len(doc.Tokens)) * (1 - HeldOutShare))
+		train = append(train, cut(doc.Tokens[:at], seqLen)...)
+		heldOut = append(heldOut, cut(doc.Tokens[at:], seqLen)...)
+	}
+	for i, r := range d.Records {
+		if len(r.Tokens) > seqLen+1 {
+			r = Record{r.Tokens[:seqLen+1], r.Trained[:seqLen+1]}
+			if r.count() == 0 {
+				d.Dropped[fmt.Sprintf("nothing to learn in the first %d tokens", seqLen)]++
+				continue
+			}
+			d.Dropped[fmt.Sprintf("(cut to %d tokens)", seqLen)]++
+		}
+		if i%10 == 9 {
+			heldOut = append(heldOut, sequence(r))
+		} else {
+			train = append(train, sequence(r))
+		}
+	}
+	if len(train) == 0 || len(heldOut) == 0 {
+		return nil, nil, fmt.Errorf("%d sequences to train on and %d to measure on; the data is too little: %w", len(train), len(heldOut), ErrData)
+	}
+	return train, heldOut, nil
+}
+
+// Sequences cuts data into sequences and holds nothing back, for measuring.
+func (d *Data) Sequences(seqLen int) []Sequence {
+	var all []Sequence
+	for _, doc := range d.Docs {
+		all = append(all, cut(doc.Tokens, seqLen)...)
+	}
+	for _, r := range d.Records {
+		n := min(len(r.Tokens), seqLen+1)
+		if r = (Record{r.Tokens[:n], r.Trained[:n]}); r.count() > 0 {
+			all = append(all, sequence(r))
+		}
+	}
+	return all
+}
+
+// cut makes sequences of seqLen rows that follow each other; the last may be shorter.
+func cut(ids []int32, seqLen int) []Sequence {
+	var s []Sequence
+	for at := 0; at+1 < len(ids); at += seqLen {
+		s = append(s, sequence(whole(ids[at:min(at+seqLen+1, len(ids))])))
+	}
+	return s
+}
+
+// Batch is several sequences, one after the other.
+type Batch struct {
+	Tokens  []int32
+	Lens    []int // of the sequences
+	Targets []int32
+	Weights []float32 // 1 over the number of learned tokens, or 0
+	Learned int
+}
+
+// newBatch joins sequences.
+func newBatch(seqs []Sequence) *Batch {
+	b := &Batch{}
+	for _, s := range seqs {
+		b.Lens = append(b.Lens, len(s.Tokens))
+		b.Tokens, b.Targets = append(b.Tokens, s.Tokens...), append(b.Targets, s.Targets...)
+		b.Learned += s.learned()
+	}
+	for _, s := range seqs {
+		for _, l := range s.Learned {
+			w := float32(0)
+			if l {
+				w = 1 / float32(b.Learned)
+			}
+			b.Weights = append(b.Weights, w)
+		}
+	}
+	return b
+}
+
+// pack joins sequences in order into groups of at most size rows.
+func pack(seqs []Sequence, size int) [][]Sequence {
+	var groups [][]Sequence
+	rows := size + 1
+	for _, s := range seqs {
+		if rows += len(s.Tokens); rows > size {
+			groups = append(groups, nil)
+			rows = len(s.Tokens)
+		}
+		last := &groups[len(groups)-1]
+		*last = append(*last, s)
+	}
+	return groups
+}
+
+// feed gives the batches of a run: epoch after epoch, each in an order of its own that the seed decides.
+type feed struct {
+	seqs  []Sequence
+	size  int
+	seed  uint64
+	epoch uint64
+	queue [][]Sequence
+}
+
+func (f *feed) next() *Batch {
+	if len(f.queue) == 0 {
+		order := rand.New(rand.NewPCG(f.seed, f.epoch)).Perm(len(f.seqs))
+		shuffled := make([]Sequence, len(order))
+		for i, j := range order {
+			shuffled[i] = f.seqs[j]
+		}
+		f.queue = pack(shuffled, f.size)
+		f.epoch++
+	}
+	g := f.queue[0]
+	f.queue = f.queue[1:]
+	return newBatch(g)
+}
+
+// skip passes over n batches, for a run that goes on.
+func (f *feed) skip(n int) {
+	for range n {
+		f.next()
+	}
+}

@@ -1,0 +1,218 @@
+package tune
+
+import (
+	"fmt"
+
+	G "gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/gopeft/peft/adapters/peer"
+	"github.com/gopeft/peft/base/llama"
+)
+
+// graph is the training graph for batches of up to so many tokens.
+type graph struct {
+	step
+	from     int // the lowest block with trained experts
+	batch    int // tokens it has room for
+	training *peer.Training
+	x, h     []float32 // inputs: the residual stream after block from's feed-forward layer, and that layer's normed input
+	peers    []*peerAdd
+	vm       G.VM
+	loss     G.Value
+	low      lowBuffers
+}
+
+// newGraph builds and compiles the graph.
+func newGraph(m *llama.Model, t *peer.Training, batch int) (*graph, error) {
+	blocks := t.Blocks()
+	if len(blocks) == 0 {
+		return nil, fmt.Errorf("tune: the set has no experts to train")
+	}
+	g := &graph{step: step{m: m}, from: blocks[0], batch: batch, training: t}
+	if err := m.PrepareBackward(g.from + 1); err != nil {
+		return nil, err
+	}
+	eg, hidden := G.NewGraph(), m.Config.Hidden
+	input := func(name string) (*G.Node, []float32, error) {
+		d := dense(tensor.Shape{batch, hidden})
+		n := G.NewTensor(eg, tensor.Float32, 2, G.WithShape(batch, hidden), G.WithName(name))
+		x, err := data(d)
+		if err != nil {
+			return nil, nil, err
+		}
+		return n, x, G.Let(n, d)
+	}
+	x, xd, err := input("stream")
+	if err != nil {
+		return nil, err
+	}
+	h, hd, err := input("normed")
+	if err != nil {
+		return nil, err
+	}
+	g.x, g.h = xd, hd
+	b := &builder{graph: g, eg: eg, arena: &arena{bufs: map[string]*tensor.Dense{}}, scratch: map[string][]float32{}}
+	x = b.peer(m.Blocks[g.from], x, h, false)
+	for _, blk := range m.Blocks[g.from+1:] {
+		x = b.block(blk, x)
+	}
+	loss := b.apply(&headLoss{&g.step, b.rows(1), b.rows(hidden), b.rows(hidden), b.rows(1)}, 0, x)
+	if b.err != nil {
+		return nil, fmt.Errorf("tune: build the graph: %w", b.err)
+	}
+	if _, err := G.Grad(loss, b.handles...); err != nil {
+		return nil, fmt.Errorf("tune: differentiate the graph: %w", err)
+	}
+	G.Read(loss, &g.loss)
+	if err := distinct(eg); err != nil {
+		return nil, err
+	}
+	prog, locs, err := G.Compile(eg)
+	if err != nil {
+		return nil, fmt.Errorf("tune: compile the graph: %w", err)
+	}
+	g.vm = G.NewTapeMachine(eg, G.WithPrecompiled(prog, locs))
+	return g, nil
+}
+
+// distinct makes sure that no two nodes have the same hash: Gorgonia would compute one of them for both.
+func distinct(eg *G.ExprGraph) error {
+	seen := map[uint32]*G.Node{}
+	for _, n := range eg.AllNodes() {
+		if o, ok := seen[n.Hashcode()]; ok && o != n {
+			return fmt.Errorf("tune: nodes %v and %v of the graph have the same hash", o, n)
+		}
+		seen[n.Hashcode()] = n
+	}
+	return nil
+}
+
+// builder adds operations; after the first error it adds nothing.
+type builder struct {
+	*graph
+	eg      *G.ExprGraph
+	arena   *arena
+	handles G.Nodes
+	scratch map[string][]float32
+	err     error
+}
+
+func (b *builder) rows(width int) []float32 { return make([]float32, b.batch*width) }
+
+// shared returns scratch that all blocks use, one after the other.
+func (b *builder) shared(role string, width int) []float32 {
+	if b.scratch[role] == nil {
+		b.scratch[role] = b.rows(width)
+	}
+	return b.scratch[role]
+}
+
+func (b *builder) apply(k kernel, width int, in ...*G.Node) *G.Node {
+	if b.err != nil {
+		return nil
+	}
+	var s tensor.Shape
+	if width > 0 {
+		s = tensor.Shape{b.batch, width}
+	}
+	var n *G.Node
+	n, b.err = apply(b.arena, k, s, in...)
+	return n
+}
+
+func (b *builder) block(blk *llama.Block, x *G.Node) *G.Node {
+	c := b.m.Config
+	node := func(role string, inputs int) node {
+		grad := make([]bool, inputs)
+		for i := range grad {
+			grad[i] = true
+		}
+		return node{&b.step, role, blk, grad}
+	}
+	h := b.apply(&attnNorm{node("attnNorm", 1), b.rows(1)}, c.Hidden, x)
+	q := b.apply(&qkv{node("qkv", 1), b.shared("qkv", c.QKVWidth())}, c.QKVWidth(), h)
+	o := b.apply(&attention{node("attention", 1), b.rows(c.Heads)}, c.AttnWidth(), q)
+	x = b.apply(&attnOut{node("attnOut", 2)}, c.Hidden, x, o)
+	h = b.apply(&ffnNorm{node("ffnNorm", 1), b.rows(1)}, c.Hidden, x)
+	a := b.apply(&gateUp{node("gateUp", 1), b.rows(2 * c.FFN), b.shared("gateUp", 2*c.FFN)}, c.FFN, h)
+	x = b.apply(&down{node("down", 2)}, c.Hidden, x, a)
+	return b.peer(blk, x, h, true)
+}
+
+// peer adds a block's PEER layer, if it has one; below tells whether gradients go on to x and h.
+func (b *builder) peer(blk *llama.Block, x, h *G.Node, below bool) *G.Node {
+	l := b.training.Layer(blk.Index)
+	if l == nil || b.err != nil {
+		return x
+	}
+	handle := G.NewVector(b.eg, tensor.Float32, G.WithShape(1), G.WithName(tagOf("handle", blk.Index)))
+	if b.err = G.Let(handle, dense(tensor.Shape{1})); b.err != nil {
+		return nil
+	}
+	p := &peerAdd{node: node{&b.step, "peer", blk, []bool{below, below, l.Trained()}}, layer: l}
+	if l.Trained() {
+		b.peers, b.handles = append(b.peers, p), append(b.handles, handle)
+	}
+	return b.apply(p, b.m.Config.Hidden, x, h, handle)
+}
+
+// lowBuffers are those of block from, which runs outside the graph.
+type lowBuffers struct{ qkv, o, gu, act []float32 }
+
+// run computes the loss and the rows' gradients of one batch; the gradients belong to the layers until the next run.
+func (g *graph) run(b *Batch) (float32, []*peer.RowGrad, error) {
+	batch := llama.Batch{Tokens: b.Tokens}
+	for _, n := range b.Lens {
+		batch.Seqs = append(batch.Seqs, llama.Seq{Len: n})
+	}
+	if len(b.Tokens) > g.batch {
+		return 0, nil, fmt.Errorf("tune: a batch of %d tokens, the graph has room for %d", len(b.Tokens), g.batch)
+	}
+	var err error
+	if g.layout, err = g.m.Layout(batch); err != nil {
+		return 0, nil, err
+	}
+	g.targets, g.weights = b.Targets, b.Weights
+	if err := g.below(batch); err != nil {
+		return 0, nil, err
+	}
+	if err := g.vm.RunAll(); err != nil {
+		return 0, nil, fmt.Errorf("tune: %w", err)
+	}
+	g.vm.Reset()
+	grads := make([]*peer.RowGrad, len(g.peers))
+	for i, p := range g.peers {
+		grads[i] = p.rows
+	}
+	loss, err := data(g.loss)
+	if err != nil {
+		return 0, nil, err
+	}
+	return loss[0], grads, nil
+}
+
+// below runs the blocks under the lowest PEER layer, and that layer's block up to it, by inference; sets that are on
+// beside the trained one count there too.
+func (g *graph) below(b llama.Batch) error {
+	c, n := g.m.Config, len(b.Tokens)
+	x, err := g.m.ForwardTo(b, g.training, g.from)
+	if err != nil {
+		return err
+	}
+	if g.low.qkv == nil {
+		g.low = lowBuffers{make([]float32, g.batch*c.QKVWidth()), make([]float32, g.batch*c.AttnWidth()), make([]float32, 2*g.batch*c.FFN), make([]float32, g.batch*c.FFN)}
+	}
+	copy(g.x, x)
+	blk, l := g.m.Blocks[g.from], g.layout
+	blk.AttnNorm(g.h, g.x, nil, n)
+	blk.QKV(g.low.qkv, g.h, l)
+	blk.Attention(g.low.o, nil, g.low.qkv, l)
+	blk.AttnOut(g.x, g.x, g.low.o, n)
+	blk.FFNNorm(g.h, g.x, nil, n)
+	blk.GateUp(g.low.act, g.low.gu, g.h, n)
+	blk.Down(g.x, g.x, g.low.act, n)
+	return nil
+}
+
+func (g *graph) close() error { return g.vm.Close() }

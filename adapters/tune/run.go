@@ -1,0 +1,246 @@
+package tune
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"github.com/gopeft/peft/adapters/peer"
+	"github.com/gopeft/peft/base/llama"
+)
+
+// ErrDiverged reports a loss that is no longer a number.
+var ErrDiverged = errors.New("training diverged")
+
+// Options of Run. Zero values of numbers mean what Defaults says.
+type Options struct {
+	Steps        int
+	BatchTokens  int     // rows a step, at most
+	LearningRate float64 // peak
+	Beta1, Beta2 float64
+	WarmUp       int     // steps
+	Floor        float64 // share of the learning rate at the end
+	Clip         float64 // largest norm of all rows' gradients together
+	Seed         uint64  // of the order of the data
+	EvalEvery    int     // steps between evaluations on the held-out data; 0: only at the end
+	Patience     int     // evaluations without a better one after which training stops; 0: never
+	EvalTokens   int     // held-out rows measured each time; 0: all
+
+	CheckpointEvery int                               // steps; 0: none
+	Checkpoint      func(func(io.Writer) error) error // stores what its argument writes
+	Resume          io.Reader                         // a checkpoint to go on from
+
+	Progress func(Progress)
+}
+
+// Defaults fills what is zero.
+func (o *Options) Defaults() {
+	set := func(v *float64, d float64) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	set(&o.LearningRate, 3e-3)
+	set(&o.Beta1, 0.9)
+	set(&o.Beta2, 0.99)
+	set(&o.Floor, 0.1)
+	set(&o.Clip, 1)
+	if o.BatchTokens == 0 {
+		o.BatchTokens = 1024
+	}
+	if o.WarmUp == 0 {
+		o.WarmUp = min(10, o.Steps/10)
+	}
+}
+
+// decisive returns the options that decide what a run computes.
+func (o Options) decisive() any {
+	return []any{o.Steps, o.BatchTokens, o.LearningRate, o.Beta1, o.Beta2, o.WarmUp, o.Floor, o.Clip, o.Seed, o.EvalEvery, o.Patience, o.EvalTokens}
+}
+
+// Check reports the first option that cannot be.
+func (o *Options) Check() error {
+	switch {
+	case o.Steps < 1:
+		return fmt.Errorf("tune: %d steps, want at least 1", o.Steps)
+	case o.BatchTokens < 1:
+		return fmt.Errorf("tune: %d tokens a step, want at least 1", o.BatchTokens)
+	case !(o.LearningRate > 0) || math.IsInf(o.LearningRate, 0):
+		return fmt.Errorf("tune: learning rate %v, want more than 0", o.LearningRate)
+	case !(o.Beta1 >= 0 && o.Beta1 < 1 && o.Beta2 >= 0 && o.Beta2 < 1):
+		return fmt.Errorf("tune: betas %v and %v, want 0 to 1", o.Beta1, o.Beta2)
+	case !(o.Clip > 0):
+		return fmt.Errorf("tune: clipping at norm %v, want more than 0", o.Clip)
+	}
+	return nil
+}
+
+// Progress is one report of a run.
+type Progress struct {
+	Step, Steps     int
+	Loss            float64 // of this step's batch, nats a learned token
+	HeldOut         float64 // mean NLL, NaN where it was not measured at this step
+	GradNorm        float64 // before clipping
+	LearningRate    float64
+	TokensPerSecond float64
+}
+
+// Point is one point of the loss curve. HeldOut is 0 where it was not measured.
+type Point struct {
+	Step    int     `json:"step"` // steps done
+	Train   float64 `json:"train"`
+	HeldOut float64 `json:"held_out,omitempty"`
+}
+
+// Result of Run.
+type Result struct {
+	Steps   int // done, those before a resume included
+	Best    int // the step whose rows the set now has
+	Tokens  int // rows trained on
+	Seconds float64
+	Losses  []Point
+	Stopped bool // early, for want of progress
+}
+
+// run is the state between steps.
+type run struct {
+	o        Options
+	id       string
+	m        *llama.Model
+	t        *peer.Training
+	tables   []*peer.Table
+	held     []Sequence
+	adam     *Adam
+	step     int
+	tokens   int
+	began    time.Time
+	before   float64 // seconds of the runs before a resume
+	best     bestState
+	bestRows [][]float32
+	losses   []Point
+	last     float64 // mean NLL of the last evaluation
+}
+
+func (r *run) seconds() float64 { return r.before + time.Since(r.began).Seconds() }
+
+// Run trains t's set on train and leaves the rows of the best evaluation in it (the last rows when there was none). A
+// cancelled context ends it with the context's error after a checkpoint.
+func Run(ctx context.Context, m *llama.Model, t *peer.Training, train, heldOut []Sequence, o Options) (*Result, error) {
+	o.Defaults()
+	if err := o.Check(); err != nil {
+		return nil, err
+	}
+	for _, s := range train {
+		if len(s.Tokens) > o.BatchTokens {
+			return nil, fmt.Errorf("tune: a sequence of %d tokens does not fit a batch of %d", len(s.Tokens), o.BatchTokens)
+		}
+	}
+	r := &run{o: o, m: m, t: t, tables: tablesOf(t), held: limit(heldOut, o.EvalTokens), began: time.Now()}
+	var err error
+	if r.id, err = identity(o, r.tables, train); err != nil {
+		return nil, fmt.Errorf("tune: %w", err)
+	}
+	r.adam = newAdam(float32(o.Beta1), float32(o.Beta2), r.tables)
+	if o.Resume != nil {
+		if err := r.restore(o.Resume); err != nil {
+			return nil, err
+		}
+	}
+	g, err := newGraph(m, t, o.BatchTokens)
+	if err != nil {
+		return nil, err
+	}
+	res, err := r.loop(ctx, g, train)
+	return res, errors.Join(err, g.close())
+}
+
+// limit returns the first sequences of at most so many rows; n = 0 is all.
+func limit(s []Sequence, n int) []Sequence {
+	rows := 0
+	for i := range s {
+		if rows += len(s[i].Tokens); n > 0 && rows > n && i > 0 {
+			return s[:i]
+		}
+	}
+	return s
+}
+
+func (r *run) loop(ctx context.Context, g *graph, train []Sequence) (*Result, error) {
+	data := &feed{seqs: train, size: r.o.BatchTokens, seed: r.o.Seed}
+	data.skip(r.step)
+	sched := Schedule{Peak: r.o.LearningRate, WarmUp: r.o.WarmUp, Steps: r.o.Steps, Floor: r.o.Floor}
+	stopped := false
+	for r.step < r.o.Steps && !stopped {
+		if err := ctx.Err(); err != nil {
+			return nil, errors.Join(err, r.save())
+		}
+		start := time.Now()
+		b := data.next()
+		loss, grads, err := g.run(b)
+		if err != nil {
+			return nil, err
+		}
+		norm := peer.RowNorm(grads...)
+		if bad := math.IsNaN(float64(loss)) || math.IsNaN(norm) || math.IsInf(norm, 0); bad {
+			return nil, fmt.Errorf("step %d has loss %v and gradient norm %v; a lower learning rate than %g may help: %w", r.step+1, loss, norm, r.o.LearningRate, ErrDiverged)
+		}
+		lr := sched.At(r.step)
+		r.adam.update(r.m.Pool(), r.tables, grads, float32(lr), float32(min(1, r.o.Clip/max(norm, 1e-30))))
+		r.step++
+		r.tokens += len(b.Tokens)
+		p := Progress{Step: r.step, Steps: r.o.Steps, Loss: float64(loss), HeldOut: math.NaN(), GradNorm: norm, LearningRate: lr,
+			TokensPerSecond: float64(len(b.Tokens)) / time.Since(start).Seconds()}
+		pt := Point{Step: r.step, Train: float64(loss)}
+		if r.o.EvalEvery > 0 && (r.step%r.o.EvalEvery == 0 || r.step == r.o.Steps) {
+			if stopped, err = r.evaluate(ctx); err != nil {
+				return nil, err
+			}
+			p.HeldOut = r.last
+			pt.HeldOut = p.HeldOut
+		}
+		r.losses = append(r.losses, pt)
+		if r.o.Progress != nil {
+			r.o.Progress(p)
+		}
+		if r.o.CheckpointEvery > 0 && r.step%r.o.CheckpointEvery == 0 && r.step < r.o.Steps {
+			if err := r.save(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	res := &Result{Steps: r.step, Best: r.step, Tokens: r.tokens, Seconds: r.seconds(), Losses: r.losses, Stopped: stopped}
+	if r.best.Has {
+		res.Best = r.best.Step
+		for i, t := range r.tables {
+			copy(t.Rows.F32, r.bestRows[i])
+		}
+	}
+	return res, nil
+}
+
+// save hands a checkpoint to whoever stores it.
+func (r *run) save() error {
+	if r.o.Checkpoint == nil || r.step == 0 {
+		return nil
+	}
+	return r.o.Checkpoint(r.checkpoint)
+}
+
+// evaluate measures the held-out data, keeps the rows when they are the best so far, and reports whether to stop.
+func (r *run) evaluate(ctx context.Context) (bool, error) {
+	nll, _, err := Evaluate(ctx, r.m, r.held, r.t, r.o.BatchTokens, nil)
+	if err != nil {
+		return false, err
+	}
+	if !r.best.Has || nll < r.best.NLL {
+		r.best = bestState{Step: r.step, NLL: nll, Has: true}
+		r.keepBest()
+	} else {
+		r.best.Bad++
+	}
+	r.last = nll
+	return r.o.Patience > 0 && r.best.Bad >= r.o.Patience, nil
+}

@@ -1,0 +1,420 @@
+package tune
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gopeft/peft/adapters/neuron"
+	"github.com/gopeft/peft/adapters/peer"
+	"github.com/gopeft/peft/base/llama"
+	"github.com/gopeft/peft/base/llama/llamatest"
+	"github.com/gopeft/peft/base/tokenizer"
+	"github.com/gopeft/peft/kernels"
+	"github.com/gopeft/peft/retrieval"
+)
+
+var ctx = context.Background()
+
+// fixture is a tiny random base with a router and a set that has non-zero rows.
+type fixture struct {
+	m      *llama.Model
+	router *retrieval.Router
+	pool   *kernels.Pool
+}
+
+func newFixture(t testing.TB) *fixture {
+	t.Helper()
+	f := &fixture{pool: kernels.NewPool(2)}
+	t.Cleanup(f.pool.Close)
+	c := llamatest.Config()
+	var err error
+	if f.m, err = llama.New(c, llamatest.Random(c, 1), kernels.F32, f.pool); err != nil {
+		t.Fatal(err)
+	}
+	rec := peer.NewRecorder([]int{1, 2}, c.Hidden, 400)
+	for i := range 4 {
+		if _, err := f.m.Forward(llama.One(ids(uint64(i), 100, c.Vocab), nil), rec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.router, _, err = retrieval.Calibrate(ctx, f.pool, retrieval.Options{
+		Config: retrieval.Config{Heads: 2, TopK: 4, SubKeys: 4, HalfDim: 4}, Base: "test", Blocks: []int{1, 2}, Hidden: c.Hidden, Seed: 3}, rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func ids(seed uint64, n, vocab int) []int32 {
+	rnd := rand.New(rand.NewPCG(seed, 5))
+	x := make([]int32, n)
+	for i := range x {
+		x[i] = int32(rnd.IntN(vocab))
+	}
+	return x
+}
+
+// set returns a new set over all cells; noise fills v, which begins at zero.
+func (f *fixture) set(t testing.TB, name string, noise float32) *peer.Set {
+	t.Helper()
+	places := make([]peer.Placement, len(f.router.Layers))
+	for i, l := range f.router.Layers {
+		places[i].Occupancy = retrieval.FullGrid(l.Cells())
+	}
+	s, err := peer.NewSet(f.pool, name, neuron.SiLU, f.router, places, 7, peer.F32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rnd := rand.New(rand.NewPCG(9, 9))
+	for _, tb := range s.Tables {
+		for i := range tb.Rows.F32 {
+			tb.Rows.F32[i] += noise * float32(rnd.NormFloat64())
+		}
+	}
+	return s
+}
+
+func (f *fixture) training(t testing.TB, s *peer.Set, with ...*peer.Set) *peer.Training {
+	t.Helper()
+	tr, err := peer.NewTraining(f.router, f.pool, s, with...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+func (f *fixture) sequences(n int) []Sequence {
+	var s []Sequence
+	for i := range n {
+		s = append(s, sequence(whole(ids(uint64(100+i), 9+i%3, f.m.Config.Vocab))))
+	}
+	return s
+}
+
+// TestRowGradients compares the gradients that come out of the graph with central differences, for every value of some
+// rows, with another set on and with masked tokens.
+func TestRowGradients(t *testing.T) {
+	f := newFixture(t)
+	s, other := f.set(t, "a", 0.1), f.set(t, "b", 0.2)
+	tr := f.training(t, s, other)
+	g, err := newGraph(f.m, tr, 40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seqs := f.sequences(3)
+	seqs[1].Learned[4] = false
+	b := newBatch(seqs)
+	for range 2 { // the second run must not see the first's gradients
+		if _, _, err := g.run(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, grads, err := g.run(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loss := func() float64 {
+		nll, _, err := Evaluate(ctx, f.m, seqs, tr, 40, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return nll
+	}
+	checked, wrong, total := 0, 0.0, 0.0
+	for i, tb := range tablesOf(tr) {
+		if grads[i] == nil || len(grads[i].Rows) == 0 {
+			t.Fatal("no row was touched")
+		}
+		for j := 0; j < len(grads[i].Rows); j += 3 {
+			row := tb.Rows.F32[int(grads[i].Rows[j])*tb.Rows.Width:][:tb.Rows.Width]
+			for k := 0; k < len(row); k += 7 {
+				const eps = 1e-2
+				v := row[k]
+				row[k] = v + eps
+				up := loss()
+				row[k] = v - eps
+				num := (up - loss()) / (2 * eps)
+				row[k] = v
+				d := float64(grads[i].Row(j)[k]) - num
+				wrong, total = wrong+d*d, total+num*num
+				checked++
+			}
+		}
+	}
+	if checked < 20 || math.Sqrt(wrong/total) > 0.02 {
+		t.Errorf("over %d values the gradient is off by %.3g of its size", checked, math.Sqrt(wrong/total))
+	}
+}
+
+func options() Options {
+	return Options{Steps: 12, BatchTokens: 40, LearningRate: 1e-2, Seed: 1, EvalEvery: 4, CheckpointEvery: 3}
+}
+
+func TestLearns(t *testing.T) {
+	f := newFixture(t)
+	tr := f.training(t, f.set(t, "a", 0))
+	seqs := f.sequences(4)
+	before, _, err := Evaluate(ctx, f.m, seqs, tr, 40, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare, _, err := Evaluate(ctx, f.m, seqs, nil, 40, nil)
+	if err != nil || bare != before {
+		t.Errorf("an untrained set changes the loss from %v to %v, %v", bare, before, err)
+	}
+	o := options()
+	o.Steps, o.EvalEvery, o.LearningRate = 150, 0, 3e-2
+	res, err := Run(ctx, f.m, tr, seqs, seqs, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, _, err := Evaluate(ctx, f.m, seqs, tr, 40, nil)
+	if err != nil || after > 0.5*before {
+		t.Errorf("loss went from %v to %v (%v); four sequences can be learned by heart", before, after, err)
+	}
+	if res.Steps != 150 || len(res.Losses) != 150 {
+		t.Errorf("%d steps, %d losses", res.Steps, len(res.Losses))
+	}
+}
+
+func rows(tr *peer.Training) []float32 {
+	var all []float32
+	for _, tb := range tablesOf(tr) {
+		all = append(all, tb.Rows.F32...)
+	}
+	return all
+}
+
+// TestResume stops runs at several steps and goes on from the checkpoint.
+func TestResume(t *testing.T) {
+	f := newFixture(t)
+	seqs := f.sequences(9)
+	whole := f.training(t, f.set(t, "a", 0))
+	o := options()
+	o.Clip = 0.05
+	if _, err := Run(ctx, f.m, whole, seqs, seqs[:2], o); err != nil {
+		t.Fatal(err)
+	}
+	for _, stop := range []int{1, 4, 5, 11} {
+		var saved bytes.Buffer
+		c, cancel := context.WithCancel(ctx)
+		part := o
+		part.Checkpoint = func(write func(io.Writer) error) error { saved.Reset(); return write(&saved) }
+		part.Progress = func(p Progress) {
+			if p.Step == stop {
+				cancel()
+			}
+		}
+		if _, err := Run(c, f.m, f.training(t, f.set(t, "a", 0)), seqs, seqs[:2], part); !errors.Is(err, context.Canceled) {
+			t.Fatalf("stopped at %d: %v", stop, err)
+		}
+		rest := o
+		rest.Resume = bytes.NewReader(saved.Bytes())
+		tr := f.training(t, f.set(t, "a", 0))
+		res, err := Run(ctx, f.m, tr, seqs, seqs[:2], rest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(rows(tr), rows(whole)) || res.Steps != o.Steps || len(res.Losses) != o.Steps {
+			t.Errorf("stopped at %d and resumed: other rows than never stopped (%d steps, %d losses)", stop, res.Steps, len(res.Losses))
+		}
+		other := rest
+		other.LearningRate = 1
+		other.Resume = bytes.NewReader(saved.Bytes())
+		if _, err := Run(ctx, f.m, f.training(t, f.set(t, "a", 0)), seqs, seqs[:2], other); !errors.Is(err, ErrCheckpoint) {
+			t.Errorf("resumed with another learning rate: %v", err)
+		}
+		other = rest
+		other.Resume = bytes.NewReader(saved.Bytes()[:saved.Len()-3])
+		if _, err := Run(ctx, f.m, f.training(t, f.set(t, "a", 0)), seqs, seqs[:2], other); !errors.Is(err, ErrCheckpoint) {
+			t.Errorf("resumed from a truncated checkpoint: %v", err)
+		}
+	}
+}
+
+// TestThreadsDoNotMatter trains with one thread and with two.
+func TestThreadsDoNotMatter(t *testing.T) {
+	var want []float32
+	for threads := 1; threads <= 2; threads++ {
+		f := newFixture(t)
+		pool := kernels.NewPool(threads)
+		defer pool.Close()
+		c := f.m.Config
+		m, err := llama.New(c, llamatest.Random(c, 1), kernels.F32, pool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr, err := peer.NewTraining(f.router, pool, f.set(t, "a", 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Run(ctx, m, tr, f.sequences(5), f.sequences(2), options()); err != nil {
+			t.Fatal(err)
+		}
+		if want == nil {
+			want = rows(tr)
+		} else if !slices.Equal(want, rows(tr)) {
+			t.Error("the number of threads changes the rows")
+		}
+	}
+}
+
+func TestEarlyStopKeepsBest(t *testing.T) {
+	f := newFixture(t)
+	tr := f.training(t, f.set(t, "a", 0))
+	o := options()
+	o.Steps, o.EvalEvery, o.Patience, o.LearningRate = 200, 5, 2, 0.1
+	held := f.sequences(12)[9:] // random text: learning the rest by heart makes it worse
+	res, err := Run(ctx, f.m, tr, f.sequences(6), held, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nll, _, err := Evaluate(ctx, f.m, held, tr, 40, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	best := math.Inf(1)
+	for _, p := range res.Losses {
+		if p.HeldOut > 0 {
+			best = min(best, p.HeldOut)
+		}
+	}
+	if !res.Stopped || res.Steps >= 200 || math.Abs(nll-best) > 1e-6 {
+		t.Errorf("stopped %v after %d steps with held-out loss %v, the best was %v", res.Stopped, res.Steps, nll, best)
+	}
+}
+
+// TestAdamIsDense: rows touched at every step move as under dense Adam, checked against the definition in float64.
+func TestAdamIsDense(t *testing.T) {
+	const width = 5
+	tb := &peer.Table{Rows: peer.NewRows(2, width, peer.F32)}
+	for i := range tb.Rows.F32 {
+		tb.Rows.F32[i] = float32(i)
+	}
+	a := newAdam(0.9, 0.99, []*peer.Table{tb})
+	w, m, v := float64(tb.Rows.F32[1]), 0.0, 0.0
+	for step := 1; step <= 20; step++ {
+		g := &peer.RowGrad{Width: width, Rows: []uint32{0}, Values: make([]float32, width)}
+		d := math.Sin(float64(step))
+		g.Values[1] = float32(d)
+		a.update(nil, []*peer.Table{tb}, []*peer.RowGrad{g}, 0.01, 0.5)
+		d *= 0.5
+		m, v = 0.9*m+0.1*d, 0.99*v+0.01*d*d
+		w -= 0.01 * (m / (1 - math.Pow(0.9, float64(step)))) / (math.Sqrt(v/(1-math.Pow(0.99, float64(step)))) + 1e-8)
+	}
+	if got := float64(tb.Rows.F32[1]); math.Abs(got-w) > 1e-4 {
+		t.Errorf("%v, want %v", got, w)
+	}
+	if tb.Rows.F32[width+1] != width+1 {
+		t.Error("a row without gradient moved")
+	}
+}
+
+func TestSchedule(t *testing.T) {
+	s := Schedule{Peak: 1, WarmUp: 4, Steps: 104, Floor: 0.1}
+	for step, want := range map[int]float64{0: 0.2, 3: 0.8, 4: 1, 54: 0.55, 104: 0.1, 500: 0.1} {
+		if got := s.At(step); math.Abs(got-want) > 1e-9 {
+			t.Errorf("step %d: %v, want %v", step, got, want)
+		}
+	}
+}
+
+func testTokenizer(t testing.TB) *tokenizer.Tokenizer {
+	t.Helper()
+	const chatML = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+	tok, err := tokenizer.Train(slices.Values([]string{strings.Repeat("the cat sat on the mat. ", 20)}), 270, []string{"<|end|>", "<|assistant|>", "<|user|>"}, chatML)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok
+}
+
+func learned(tok *tokenizer.Tokenizer, r Record) string {
+	var ids []int32
+	for i, l := range r.Trained {
+		if l {
+			ids = append(ids, r.Tokens[i])
+		}
+	}
+	return tok.Decode(ids)
+}
+
+func TestReadFiles(t *testing.T) {
+	tok := testTokenizer(t)
+	dir := t.TempDir()
+	file := func(name, content string) string {
+		p := filepath.Join(dir, name)
+		if err := os.WriteFile(p, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	for content, want := range map[string]string{
+		`{"text":"the cat"}`:                     "he cat<|end|>",
+		`{"prompt":"the ","completion":"cat"}`:   "cat<|end|>",
+		`{"question":"who?","answer":"the cat"}`: "the cat<|end|>",
+		`{"messages":[{"role":"user","content":"who?"},{"role":"assistant","content":"the cat"},{"role":"user","content":"sat?"},{"role":"assistant","content":"on"}]}`: "the cat<|end|>on<|end|>",
+	} {
+		d, err := ReadFiles(tok, []string{file("a.jsonl", content+"\n\n")}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := learned(tok, d.Records[0])
+		if !strings.HasSuffix(want, got) || len(got) < len(want)-3 {
+			t.Errorf("%s: learns %q, want %q", content, got, want)
+		}
+	}
+	for content, want := range map[string]string{
+		"":                                  "empty",
+		"{\"text\":\"a\"}\n{\"text\":":      "line 2",
+		"{\"text\":\"the cat\"}\n{\"x\":1}": "line 2",
+		`{"messages":[{"role":"robot","content":"x"}]}`: "robot",
+		`{"messages":[{"role":"user","content":"x"}]}`:  "no token to learn",
+		"a\x00b":   "binary",
+		"\xff\xfe": "UTF-8",
+	} {
+		if _, err := ReadFiles(tok, []string{file("bad.jsonl", content)}, false); !errors.Is(err, ErrData) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", content, err)
+		}
+	}
+}
+
+// TestPacking: every token of every sequence comes exactly once an epoch, in batches that are not too large.
+func TestPacking(t *testing.T) {
+	f := newFixture(t)
+	seqs := f.sequences(17)
+	fd := &feed{seqs: seqs, size: 25, seed: 4}
+	rows := 0
+	for _, s := range seqs {
+		rows += len(s.Tokens)
+	}
+	for range 3 {
+		got := 0
+		for {
+			b := fd.next()
+			got += len(b.Tokens)
+			var w float64
+			for _, v := range b.Weights {
+				w += float64(v)
+			}
+			if len(b.Tokens) > 25 || math.Abs(w-1) > 1e-5 {
+				t.Fatalf("a batch of %d tokens with weights of %v", len(b.Tokens), w)
+			}
+			if len(fd.queue) == 0 {
+				break
+			}
+		}
+		if got != rows {
+			t.Errorf("%d rows in an epoch, want %d", got, rows)
+		}
+	}
+}
