@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"math"
 	"os"
@@ -105,7 +104,7 @@ func readCheckpoint(path, run string, vectors ...[]float32) (header, error) {
 	if h.Floats != n || len(body) != 4*n+sha256.Size {
 		return fail("holds %d bytes, want %d: cut short", len(body), 4*n+sha256.Size)
 	}
-	var sum hash.Hash = sha256.New()
+	sum := sha256.New()
 	sum.Write(data[:len(data)-sha256.Size])
 	if !bytes.Equal(sum.Sum(nil), data[len(data)-sha256.Size:]) {
 		return fail("checksum differs: damaged")

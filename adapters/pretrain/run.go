@@ -141,7 +141,7 @@ func Run(ctx context.Context, o Options, out string, progress func(Progress)) (R
 type trainer struct {
 	Options
 	tok          *tokenizer.Tokenizer
-	train0, held []int32
+	corpus, held []int32
 	heldBytes    int
 	pool         *kernels.Pool
 	w, g         *weights
@@ -181,17 +181,17 @@ func prepare(o Options, progress func(Progress)) (*trainer, error) {
 	if t.tok.Vocab() != o.Shape.Vocab {
 		return nil, fmt.Errorf("pretrain: the text yields a vocabulary of %d tokens, want %d: too little text", t.tok.Vocab(), o.Shape.Vocab)
 	}
-	t.train0, t.held = tokenise(t.tok, train), tokenise(t.tok, held)
-	if n := 2*o.Shape.Context + 2; len(t.train0) < n {
-		return nil, fmt.Errorf("pretrain: the text has %d tokens, want at least %d", len(t.train0), n)
+	t.corpus, t.held = tokenise(t.tok, train), tokenise(t.tok, held)
+	if n := 2*o.Shape.Context + 2; len(t.corpus) < n {
+		return nil, fmt.Errorf("pretrain: the text has %d tokens, want at least %d", len(t.corpus), n)
 	}
-	progress(Progress{Message: fmt.Sprintf("%d tokens to train on, %d held out, %d parameters", len(t.train0), len(t.held), o.Shape.Parameters())})
+	progress(Progress{Message: fmt.Sprintf("%d tokens to train on, %d held out, %d parameters", len(t.corpus), len(t.held), o.Shape.Parameters())})
 	t.pool = kernels.NewPool(o.Threads)
 	t.w, t.g = newWeights(o.Shape), newWeights(o.Shape)
 	t.w.initialise(o.Shape, o.Seed)
 	t.model = newModel(o.Shape, t.w, t.g, t.pool)
 	t.opt = newOptimizer(o.Optimizer, o.Shape, t.w, t.g, t.pool)
-	t.data = newWindows(t.train0, o.Shape.Context, o.Seed)
+	t.data = newWindows(t.corpus, o.Shape.Context, o.Seed)
 	if t.run, err = t.identity(); err != nil {
 		return nil, err
 	}
@@ -209,9 +209,12 @@ func prepare(o Options, progress func(Progress)) (*trainer, error) {
 	return t, nil
 }
 
-// identity names everything that the numbers after a step depend on. The number of steps is not in it: until the rates
-// begin to fall it has no influence, so a run can be made longer or shorter while it is under way.
+// identity names everything that the numbers after a step depend on. The number of steps and of those in which the rates
+// fall are not in it: before the rates begin to fall they have no influence, so that the end can be chosen, or put off,
+// while a run is under way.
 func (t *trainer) identity() (string, error) {
+	opt := t.Optimizer
+	opt.Decay = 0
 	b, err := json.Marshal(struct {
 		Tokens    string
 		Shape     Shape
@@ -219,7 +222,7 @@ func (t *trainer) identity() (string, error) {
 		Batch     int
 		Seed      uint64
 		Precision string
-	}{hashTokens(t.train0), t.Shape, t.Optimizer, t.BatchTokens, t.Seed, t.Precision.String()})
+	}{hashTokens(t.corpus), t.Shape, opt, t.BatchTokens, t.Seed, t.Precision.String()})
 	return string(b), err
 }
 
@@ -282,7 +285,7 @@ func (t *trainer) evaluate(ids []int32) (nll float64, predicted int) {
 
 func (t *trainer) result() Result {
 	nll, n := t.evaluate(t.held)
-	r := Result{Parameters: t.Shape.Parameters(), TrainTokens: len(t.train0), SeenTokens: t.step * t.BatchTokens, HeldOutTokens: n,
+	r := Result{Parameters: t.Shape.Parameters(), TrainTokens: len(t.corpus), SeenTokens: t.step * t.BatchTokens, HeldOutTokens: n,
 		NLL: nll, Perplexity: math.Exp(nll), Seconds: t.seconds, Steps: t.step}
 	r.TokensPerSecond = float64(r.SeenTokens) / t.seconds
 	if t.heldBytes > 0 {

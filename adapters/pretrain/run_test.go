@@ -88,6 +88,33 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// TestEndCanBeChosenLater wants a run that was begun with another length to end as one that had its length from the start.
+func TestEndCanBeChosenLater(t *testing.T) {
+	dir := t.TempDir()
+	o := tinyOptions()
+	want, err := Run(t.Context(), o, filepath.Join(dir, "a.gguf"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Checkpoint, o.CheckpointEvery = filepath.Join(dir, "c"), 4
+	o.Steps, o.Optimizer.Decay = 8, 0
+	if _, err := Run(t.Context(), o, filepath.Join(dir, "b.gguf"), nil); err != nil {
+		t.Fatal(err)
+	}
+	o.Steps, o.Optimizer.Decay = tinyOptions().Steps, tinyOptions().Optimizer.Decay
+	got, err := Run(t.Context(), o, filepath.Join(dir, "b.gguf"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.NLL != want.NLL {
+		t.Errorf("loss %v, want %v", got.NLL, want.NLL)
+	}
+	o.Seed++
+	if _, err := Run(t.Context(), o, filepath.Join(dir, "b.gguf"), nil); !errors.Is(err, ErrCheckpoint) {
+		t.Errorf("checkpoint of another seed: error %v", err)
+	}
+}
+
 func TestLearns(t *testing.T) {
 	o := tinyOptions()
 	o.Steps, o.Optimizer.Decay = 120, 60
