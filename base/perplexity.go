@@ -47,22 +47,40 @@ func (b *Base) Perplexity(ctx context.Context, ids []int32, o EvalOptions) (*Eva
 	if o.MaxWindows > 0 {
 		n = min(n, o.MaxWindows)
 	}
+	windows := make([]Window, n)
+	for i := range windows {
+		windows[i].Tokens = ids[i*o.SeqLen : min((i+1)*o.SeqLen, len(ids))]
+	}
+	return b.Measure(ctx, windows, o)
+}
+
+// Window is a text that is measured by itself.
+type Window struct {
+	Tokens []int32
+	Scored []bool // [len(Tokens)]: which tokens count, the first never; nil for all
+}
+
+// Measure is Perplexity on the windows given; SeqLen and MaxWindows do not count.
+func (b *Base) Measure(ctx context.Context, windows []Window, o EvalOptions) (*EvalResult, error) {
 	e := evaluation{b: b, o: o}
 	if o.HashLogits {
 		e.hash = sha256.New()
 	}
-	for i := range n {
+	for i, w := range windows {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := e.window(ids[i*o.SeqLen : min((i+1)*o.SeqLen, len(ids))]); err != nil {
+		if err := e.window(w); err != nil {
 			return nil, err
 		}
 		if o.Progress != nil {
-			o.Progress(i+1, n)
+			o.Progress(i+1, len(windows))
 		}
 	}
-	r := &EvalResult{Windows: n, Tokens: e.tokens, NLL: e.sum / float64(e.tokens)}
+	if e.tokens == 0 {
+		return nil, fmt.Errorf("nothing to measure in %d windows: %w", len(windows), llama.ErrInput)
+	}
+	r := &EvalResult{Windows: len(windows), Tokens: e.tokens, NLL: e.sum / float64(e.tokens)}
 	r.Perplexity = math.Exp(r.NLL)
 	if e.hash != nil {
 		r.LogitsSHA256 = hex.EncodeToString(e.hash.Sum(nil))
@@ -79,15 +97,15 @@ type evaluation struct {
 	tokens int
 }
 
-func (e *evaluation) window(ids []int32) error {
-	m := e.b.Model
+func (e *evaluation) window(w Window) error {
+	m, ids := e.b.Model, w.Tokens
 	h, v := m.Config.Hidden, m.Config.Vocab
 	x, err := m.Forward(llama.One(ids, nil), e.o.Seam)
 	if err != nil {
 		return fmt.Errorf("evaluate: %w", err)
 	}
 	if e.logits == nil {
-		e.logits = make([]float32, min(logitRows, e.o.SeqLen)*v)
+		e.logits = make([]float32, logitRows*v)
 	}
 	var loss [logitRows]float32
 	for r := 0; r < len(ids); r += logitRows {
@@ -102,10 +120,12 @@ func (e *evaluation) window(ids []int32) error {
 			continue
 		}
 		kernels.CrossEntropy(m.Pool(), loss[:scored], l, ids[r+1:r+1+scored], nil, scored, v, false)
-		for _, nll := range loss[:scored] {
-			e.sum += float64(nll)
+		for i, nll := range loss[:scored] {
+			if w.Scored == nil || w.Scored[r+1+i] {
+				e.sum += float64(nll)
+				e.tokens++
+			}
 		}
-		e.tokens += scored
 	}
 	return nil
 }

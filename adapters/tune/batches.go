@@ -36,8 +36,8 @@ const HeldOutShare = 0.1
 func (d *Data) Split(seqLen int) (train, heldOut []Sequence, err error) {
 	for _, doc := range d.Docs {
 		at := int(float64(len(doc.Tokens)) * (1 - HeldOutShare))
-		train = append(train, cut(doc.Tokens[:at], seqLen)...)
-		heldOut = append(heldOut, cut(doc.Tokens[at:], seqLen)...)
+		train = append(train, Cut(doc.Tokens[:at], seqLen)...)
+		heldOut = append(heldOut, Cut(doc.Tokens[at:], seqLen)...)
 	}
 	for i, r := range d.Records {
 		if len(r.Tokens) > seqLen+1 {
@@ -64,7 +64,7 @@ func (d *Data) Split(seqLen int) (train, heldOut []Sequence, err error) {
 func (d *Data) Sequences(seqLen int) []Sequence {
 	var all []Sequence
 	for _, doc := range d.Docs {
-		all = append(all, cut(doc.Tokens, seqLen)...)
+		all = append(all, Cut(doc.Tokens, seqLen)...)
 	}
 	for _, r := range d.Records {
 		n := min(len(r.Tokens), seqLen+1)
@@ -75,8 +75,8 @@ func (d *Data) Sequences(seqLen int) []Sequence {
 	return all
 }
 
-// cut makes sequences of seqLen rows that follow each other; the last may be shorter.
-func cut(ids []int32, seqLen int) []Sequence {
+// Cut makes sequences of seqLen rows that follow each other; the last may be shorter.
+func Cut(ids []int32, seqLen int) []Sequence {
 	var s []Sequence
 	for at := 0; at+1 < len(ids); at += seqLen {
 		s = append(s, sequence(whole(ids[at:min(at+seqLen+1, len(ids))])))

@@ -138,7 +138,7 @@ func Run(ctx context.Context, m *llama.Model, t *peer.Training, train, heldOut [
 			return nil, fmt.Errorf("tune: a sequence of %d tokens does not fit a batch of %d", len(s.Tokens), o.BatchTokens)
 		}
 	}
-	r := &run{o: o, m: m, t: t, tables: tablesOf(t), held: limit(heldOut, o.EvalTokens), began: time.Now()}
+	r := &run{o: o, m: m, t: t, tables: tablesOf(t), held: Limit(heldOut, o.EvalTokens), began: time.Now()}
 	var err error
 	if r.id, err = identity(o, r.tables, train); err != nil {
 		return nil, fmt.Errorf("tune: %w", err)
@@ -157,8 +157,8 @@ func Run(ctx context.Context, m *llama.Model, t *peer.Training, train, heldOut [
 	return res, errors.Join(err, g.close())
 }
 
-// limit returns the first sequences of at most so many rows; n = 0 is all.
-func limit(s []Sequence, n int) []Sequence {
+// Limit returns the first sequences of at most so many rows; n = 0 is all.
+func Limit(s []Sequence, n int) []Sequence {
 	rows := 0
 	for i := range s {
 		if rows += len(s[i].Tokens); n > 0 && rows > n && i > 0 {

@@ -1,0 +1,237 @@
+package peft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/gopeft/peft/adapters/peer"
+	"github.com/gopeft/peft/adapters/tune"
+	"github.com/gopeft/peft/base"
+	"github.com/gopeft/peft/base/llama"
+	"github.com/gopeft/peft/registry"
+	"github.com/gopeft/peft/retrieval"
+)
+
+// AddOptions of AddExperts.
+type AddOptions struct {
+	Data    []string // files of the new set's domain: experts are placed in the cells that are most its own
+	From    string   // a file that Export wrote, instead of Data
+	Kind    string   // of the experts; default neuron
+	Experts int      // over all layers; default: one for every cell, or for half of them when there are other sets
+	Seed    uint64
+}
+
+// AddResult is what AddExperts did.
+type AddResult struct {
+	Name         string  `json:"name"`
+	Revision     int     `json:"revision"`
+	Experts      int     `json:"experts"`
+	Bytes        int64   `json:"bytes"`
+	Seconds      float64 `json:"seconds"`
+	RouterSHA256 string  `json:"router_sha256"`
+}
+
+// ErrSetExists reports a name that is taken.
+var ErrSetExists = errors.New("the registry already has this set")
+
+// placementTokens is how much of the data is read to place experts.
+const placementTokens = 16384
+
+// reserved are names that mean something else where sets are named.
+var reserved = []string{"base", "auto", base.Builtin, "none", "self"}
+
+// AddExperts adds a set of untrained experts, whose output is zero until they are trained, or imports one. Base, router
+// and every other set stay as they are.
+func (e *Engine) AddExperts(ctx context.Context, name string, o AddOptions) (*AddResult, error) {
+	start := time.Now()
+	if err := e.freeName(name); err != nil {
+		return nil, err
+	}
+	if (len(o.Data) > 0) == (o.From != "") {
+		return nil, errors.New("peft: add experts: give either data to place them by or a file to import")
+	}
+	var m *registry.Manifest
+	var err error
+	if o.From != "" {
+		m, err = e.importSet(ctx, name, o.From)
+	} else {
+		m, err = e.addNew(ctx, name, o)
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := infoOf(m)
+	if err != nil {
+		return nil, err
+	}
+	return &AddResult{Name: name, Revision: m.Revision, Experts: info.Experts, Bytes: info.Bytes, Seconds: time.Since(start).Seconds(), RouterSHA256: info.RouterSHA256}, nil
+}
+
+func (e *Engine) freeName(name string) error {
+	if err := registry.CheckName(name); err != nil {
+		return err
+	}
+	if slices.Contains(reserved, name) {
+		return fmt.Errorf("name %q means something else; choose another: %w", name, registry.ErrName)
+	}
+	s := e.reg.Snapshot()
+	defer s.Close()
+	_, err := s.Manifest(nsSets, name, 0)
+	if err == nil {
+		return fmt.Errorf("expert set %s: %w; remove it first, or train it with finetune", name, ErrSetExists)
+	}
+	if errors.Is(err, registry.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*registry.Manifest, error) {
+	kind := o.Kind
+	if kind == "" {
+		kind = "neuron"
+	}
+	k, err := peer.KindOf(kind)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range o.Data {
+		if err := exists("data", f); err != nil {
+			return nil, err
+		}
+	}
+	b, err := e.Base()
+	if err != nil {
+		return nil, err
+	}
+	d, err := tune.ReadFiles(b.Tokenizer, o.Data, true)
+	if err != nil {
+		return nil, err
+	}
+	r, _, err := e.router(ctx)
+	if err != nil {
+		return nil, err
+	}
+	counts, err := e.count(ctx, b, r, d.Sequences(min(256, b.Model.Config.MaxSeq)))
+	if err != nil {
+		return nil, err
+	}
+	others, err := e.others(r, name)
+	if err != nil {
+		return nil, err
+	}
+	places, err := place(r, counts, others, o.Experts)
+	if err != nil {
+		return nil, err
+	}
+	set, err := peer.NewSet(e.pool, name, k, r, places, o.Seed, peer.BF16)
+	if err != nil {
+		return nil, err
+	}
+	return e.storeSet(ctx, set, b.Name, o.Data, nil)
+}
+
+// place spreads experts evenly over the layers.
+func place(r *retrieval.Router, counts [][]uint32, others []*peer.Set, experts int) ([]peer.Placement, error) {
+	layers := len(r.Layers)
+	if experts == 0 {
+		perLayer := r.Layers[0].Cells()
+		if len(others) > 0 {
+			perLayer = max(1, perLayer/2)
+		}
+		return peer.Place(r, counts, others, perLayer)
+	}
+	if experts < layers {
+		return nil, fmt.Errorf("peft: %d experts for %d layers; want at least one a layer", experts, layers)
+	}
+	// Layers take experts/layers each, rounded up, and the last what is left, so that the sum is what was asked for.
+	places, err := peer.Place(r, counts, others, (experts+layers-1)/layers)
+	if err != nil || experts%layers == 0 {
+		return places, err
+	}
+	fewer, err := peer.Place(r, counts, others, experts/layers)
+	if err != nil {
+		return nil, err
+	}
+	copy(places[experts%layers:], fewer[experts%layers:])
+	return places, nil
+}
+
+// count runs data through the base and counts the cells that it selects.
+func (e *Engine) count(ctx context.Context, b *base.Base, r *retrieval.Router, seqs []tune.Sequence) ([][]uint32, error) {
+	c := peer.NewCounter(r, e.pool)
+	done, total := 0, 0
+	for _, s := range seqs {
+		total += len(s.Tokens)
+	}
+	total = min(total, placementTokens)
+	// Evenly over the data, not its beginning alone.
+	every := max(1, len(seqs)*256/placementTokens)
+	for i := 0; i < len(seqs) && done < placementTokens; i += every {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if _, err := b.Model.ForwardTo(llama.One(seqs[i].Tokens, nil), c, r.Layers[len(r.Layers)-1].Block+1); err != nil {
+			return nil, err
+		}
+		done += len(seqs[i].Tokens)
+		e.progress(Progress{Task: "count cells", Done: min(done, total), Total: total, Unit: "tokens"})
+	}
+	e.progress(Progress{Task: "count cells", Done: total, Total: total, Unit: "tokens"})
+	return c.Counts(), nil
+}
+
+// others returns the sets of the same router but name, for placement.
+func (e *Engine) others(r *retrieval.Router, name string) ([]*peer.Set, error) {
+	s := e.reg.Snapshot()
+	defer s.Close()
+	var sets []*peer.Set
+	for _, n := range s.Names(nsSets) {
+		if n == name {
+			continue
+		}
+		set, err := e.loadSet(s, r, n)
+		if errors.Is(err, ErrOtherBase) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		sets = append(sets, set)
+	}
+	return sets, nil
+}
+
+// storeSet commits a set as a new revision, its rows in bf16.
+func (e *Engine) storeSet(ctx context.Context, set *peer.Set, baseName string, source []string, tr *Training) (*registry.Manifest, error) {
+	r, _, err := e.router(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sum, err := r.SHA256()
+	if err != nil {
+		return nil, err
+	}
+	rec := setRecord{Kind: set.Kind.Name(), Experts: set.Experts(), Base: baseName, Fingerprint: r.Base, RouterSHA256: sum, Source: source, Training: tr}
+	for _, t := range set.Tables {
+		rec.Layers = append(rec.Layers, t.Block)
+	}
+	t, err := e.reg.Begin(ctx, nsSets, set.Name)
+	if err != nil {
+		return nil, err
+	}
+	err = set.Encode(func(name string) (io.Writer, error) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		return t.Part(name)
+	}, peer.BF16)
+	if err != nil {
+		return nil, errors.Join(err, t.Abort())
+	}
+	return t.Commit(rec)
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/gopeft/peft"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// usageError is a wrong command line.
+type usageError struct{ error }
+
+func usagef(format string, a ...any) error { return usageError{fmt.Errorf(format, a...)} }
+
+// run executes one command line and returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	app := newApp(stdout, stderr)
+	err := app.RunContext(ctx, arrange(app, args))
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "peft: %v\n", err)
+		return exitUsage
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(stderr, "peft: interrupted")
+		return exitFailed
+	}
+	fmt.Fprintf(stderr, "peft: %v\n", err)
+	return exitFailed
+}
+
+func newApp(stdout, stderr io.Writer) *cli.App {
+	app := &cli.App{
+		Name:      "peft",
+		Usage:     "continual learning for frozen language models",
+		Version:   peft.Version(),
+		Writer:    stdout,
+		ErrWriter: stderr,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "registry", EnvVars: []string{"PEFT_REGISTRY"}, Usage: "the registry's `DIR`", DefaultText: "peft in the user's data directory"},
+			&cli.StringFlag{Name: "base", Value: "builtin", EnvVars: []string{"PEFT_BASE"}, Usage: "the base `REF`: builtin, a .gguf file or a Hugging Face directory"},
+			&cli.StringFlag{Name: "config", Usage: "a peft.toml `FILE` with flags"},
+			&cli.IntFlag{Name: "threads", Value: runtime.NumCPU(), Usage: "worker threads `N`"},
+			&cli.BoolFlag{Name: "json", Usage: "print one JSON object as the last line of standard output"},
+		},
+		Commands: []*cli.Command{
+			initCommand(), addExpertsCommand(), finetuneCommand(), evalCommand(), generateCommand(), logitsCommand(),
+			listCommand(), showCommand(), historyCommand(), rollbackCommand(), removeCommand(), exportCommand(),
+			verifyCommand(), backupCommand(), restoreCommand(),
+			serveCommand(), benchCommand(), pretrainCommand(),
+		},
+		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
+		ExitErrHandler:  func(*cli.Context, error) {}, // run decides
+		HideHelpCommand: false,
+		CommandNotFound: func(c *cli.Context, name string) {
+			fmt.Fprintf(stderr, "peft: no command %q\n", name)
+		},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usagef("no command %q; see peft help", c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
+	}
+	for _, cmd := range app.Commands {
+		cmd.OnUsageError = func(_ *cli.Context, err error, _ bool) error {
+			return usageError{fmt.Errorf("%s: %w", cmd.Name, err)}
+		}
+		cmd.Before = func(c *cli.Context) error { return applyConfig(c, cmd) }
+	}
+	return app
+}
+
+// want checks the number of positional arguments.
+func want(c *cli.Context, names ...string) error {
+	if c.NArg() != len(names) {
+		return usagef("%s: want %s, got %d arguments %q", c.Command.Name, strings.Join(names, " "), c.NArg(), c.Args().Slice())
+	}
+	return nil
+}
+
+// openEngine opens the registry that the global flags name; the base is loaded when it is first needed.
+func openEngine(c *cli.Context) (*peft.Engine, error) {
+	if n := c.Int("threads"); n < 1 {
+		return nil, usagef("--threads %d: want at least 1", n)
+	}
+	return peft.Open(peft.Options{
+		Registry: c.String("registry"),
+		Base:     c.String("base"),
+		Threads:  c.Int("threads"),
+		Warn:     func(msg string) { fmt.Fprintln(c.App.ErrWriter, "peft: warning:", msg) },
+		Progress: newProgress(c.App.ErrWriter).report,
+	})
+}
+
+// withEngine runs f on an open engine and closes it.
+func withEngine(c *cli.Context, f func(e *peft.Engine) error) (err error) {
+	e, err := openEngine(c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	return f(e)
+}
+
+// readable reports a missing input file before work begins.
+func readable(files ...string) error {
+	for _, f := range files {
+		st, err := os.Stat(f)
+		if err != nil {
+			return err
+		}
+		if st.IsDir() {
+			return fmt.Errorf("%s is a directory, want a file", f)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/gopeft/peft"
+)
+
+func evalCommand() *cli.Command {
+	return &cli.Command{
+		Name: "eval", Usage: "measure perplexity",
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "data", Required: true, Usage: "a `FILE` to measure on; may be repeated"},
+			&cli.StringFlag{Name: "sets", Usage: "`SETS` that are on, such as a,b"},
+			&cli.IntFlag{Name: "seq-len", Value: 512, Usage: "tokens a window"},
+			&cli.IntFlag{Name: "max-windows", Usage: "measure the first `N` windows", DefaultText: "all"},
+			&cli.BoolFlag{Name: "train-all", Usage: "score prompts and questions too, not only answers"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := want(c); err != nil {
+				return err
+			}
+			if c.Int("seq-len") < 2 || c.Int("max-windows") < 0 {
+				return usagef("eval: --seq-len %d --max-windows %d: want at least 2 and 0", c.Int("seq-len"), c.Int("max-windows"))
+			}
+			return withEngine(c, func(e *peft.Engine) error {
+				r, err := e.Evaluate(c.Context, peft.EvalOptions{Data: c.StringSlice("data"), Sets: names(c.String("sets")),
+					SeqLen: c.Int("seq-len"), MaxWindows: c.Int("max-windows"), TrainAll: c.Bool("train-all")})
+				if err != nil {
+					return err
+				}
+				return result(c, r, func(w io.Writer) {
+					fmt.Fprintf(w, "perplexity %.4f over %d tokens in %d windows (%.4f nats a token)\nlogits %s\n", r.Perplexity, r.Tokens, r.Windows, r.NLL, r.LogitsSHA256)
+				})
+			})
+		},
+	}
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/gopeft/peft"
+)
+
+func finetuneCommand() *cli.Command {
+	return &cli.Command{
+		Name: "finetune", Usage: "train one set, adding it when it is missing; nothing else changes", ArgsUsage: "NAME",
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "data", Required: true, Usage: "a `FILE` to learn (.txt, .md, .jsonl); may be repeated"},
+			&cli.StringSliceFlag{Name: "eval-data", Usage: "a `FILE` to measure on", DefaultText: "a tenth of the data, held out"},
+			&cli.IntFlag{Name: "steps", Value: 200, Usage: "`N` steps of the optimiser"},
+			&cli.IntFlag{Name: "seq-len", Value: 256, Usage: "longest sequence, in tokens"},
+			&cli.IntFlag{Name: "batch-tokens", Value: 1024, Usage: "tokens a step"},
+			&cli.Float64Flag{Name: "lr", Value: 3e-3, Usage: "peak learning rate"},
+			&cli.BoolFlag{Name: "resume", Usage: "go on with a run that was interrupted"},
+			&cli.StringFlag{Name: "with", Usage: "`SETS` that are on beside it, such as a,b"},
+			&cli.StringFlag{Name: "precision", Usage: "f32 or bf16", DefaultText: "bf16 where the machine has it"},
+			&cli.BoolFlag{Name: "train-all", Usage: "learn prompts and questions too, not only answers"},
+			&cli.IntFlag{Name: "eval-every", Usage: "steps between evaluations on held-out data", DefaultText: "only at the end"},
+			&cli.IntFlag{Name: "patience", Usage: "stop after `N` evaluations without progress", DefaultText: "never"},
+			&cli.IntFlag{Name: "checkpoint-every", Value: 50, Usage: "steps between checkpoints"},
+			&cli.IntFlag{Name: "experts", Usage: "`N` experts of a set that is added", DefaultText: "as add-experts"},
+			&cli.StringFlag{Name: "kind", Value: "neuron", Usage: "`KIND` of a set that is added"},
+			&cli.Uint64Flag{Name: "seed", Usage: "of the order of the data and of new experts"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := want(c, "NAME"); err != nil {
+				return err
+			}
+			o := peft.FinetuneOptions{
+				Data: c.StringSlice("data"), EvalData: c.StringSlice("eval-data"), Steps: c.Int("steps"), SeqLen: c.Int("seq-len"),
+				BatchTokens: c.Int("batch-tokens"), LearningRate: c.Float64("lr"), Seed: c.Uint64("seed"), Resume: c.Bool("resume"),
+				With: names(c.String("with")), Precision: c.String("precision"), TrainAll: c.Bool("train-all"), EvalEvery: c.Int("eval-every"),
+				Patience: c.Int("patience"), CheckpointEvery: c.Int("checkpoint-every"), Experts: c.Int("experts"), Kind: c.String("kind"),
+			}
+			for _, f := range []string{"steps", "seq-len", "batch-tokens", "checkpoint-every"} {
+				if c.Int(f) < 1 {
+					return usagef("finetune: --%s %d, want at least 1", f, c.Int(f))
+				}
+			}
+			return withEngine(c, func(e *peft.Engine) error {
+				r, err := e.Finetune(c.Context, c.Args().First(), o)
+				if err != nil {
+					return err
+				}
+				return result(c, r, func(w io.Writer) { printFinetune(w, r) })
+			})
+		},
+	}
+}
+
+func printFinetune(w io.Writer, r *peft.FinetuneResult) {
+	for why, n := range r.Dropped {
+		fmt.Fprintf(w, "left out %d records: %s\n", n, why)
+	}
+	change := func(name string, before, after float64) {
+		fmt.Fprintf(w, "  %-10s perplexity %9.3f → %9.3f (%+.1f %%)\n", name, before, after, 100*(after/before-1))
+	}
+	fmt.Fprintf(w, "trained %s@%d: %d steps, %.0f tokens/s\n", r.Name, r.Revision, r.Steps, r.TokensPerSecond)
+	change("held out", r.Before.Target, r.After.Target)
+	change("background", r.Before.Background, r.After.Background)
+	fmt.Fprintf(w, "loss curve: %s\n", r.Plot)
+}

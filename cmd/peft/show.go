@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/gopeft/peft"
+)
+
+func showCommand() *cli.Command {
+	return &cli.Command{
+		Name: "show", Usage: "show one set", ArgsUsage: "NAME[@REVISION]",
+		Action: func(c *cli.Context) error {
+			if err := want(c, "NAME"); err != nil {
+				return err
+			}
+			return withEngine(c, func(e *peft.Engine) error {
+				s, err := e.Show(c.Args().First())
+				if err != nil {
+					return err
+				}
+				return result(c, s, func(w io.Writer) { printSet(w, s) })
+			})
+		},
+	}
+}
+
+func printSet(w io.Writer, s *peft.SetInfo) {
+	line := func(name, format string, a ...any) { fmt.Fprintf(w, "%-12s %s\n", name, fmt.Sprintf(format, a...)) }
+	line("set", "%s@%d (from revision %d)", s.Name, s.Revision, s.Parent)
+	line("created", "%s", s.Created.Local().Format(time.DateTime))
+	line("experts", "%d of kind %s in blocks %v", s.Experts, s.Kind, s.Layers)
+	line("size", "%s", size(s.Bytes))
+	line("base", "%s %s", s.Base, s.Fingerprint)
+	line("router", "%s", s.RouterSHA256)
+	if len(s.Source) > 0 {
+		line("source", "%s", strings.Join(s.Source, ", "))
+	}
+	if tr := s.Training; tr != nil {
+		line("training", "%d steps, %d tokens, learning rate %g, %.0f s, %.0f tokens/s", tr.Steps, tr.Tokens, tr.LearningRate, tr.Seconds, tr.TokensPerSec)
+		line("target", "perplexity %.3f → %.3f", tr.Before.Target, tr.After.Target)
+		line("background", "perplexity %.3f → %.3f", tr.Before.Background, tr.After.Background)
+	}
+}

@@ -1,0 +1,106 @@
+package peft
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"sync"
+
+	"github.com/adrg/xdg"
+
+	"github.com/gopeft/peft/base"
+	"github.com/gopeft/peft/kernels"
+	"github.com/gopeft/peft/registry"
+)
+
+// Options of Open.
+type Options struct {
+	// Registry is the directory of the registry; empty for DefaultRegistry.
+	Registry string
+	// Base names the frozen model: "builtin", a .gguf file or a Hugging Face directory. It is loaded when it is first
+	// needed, so that work on the registry alone does not wait for it.
+	Base string
+	// Threads is how many worker threads compute; 0 means one a processor.
+	Threads int
+	// Progress, when not nil, is told how long work goes on. It is called from one goroutine at a time.
+	Progress func(Progress)
+	// Warn, when not nil, receives what a user should know although nothing failed.
+	Warn func(msg string)
+}
+
+// Progress is one report on long work.
+type Progress struct {
+	Task  string // what is being done, such as "train manual"
+	Done  int    // units done
+	Total int    // units in all; 0 when not known
+	Unit  string // such as "steps" or "tokens"
+	Note  string // more about the moment, such as the loss
+}
+
+// Engine is a base with a registry of routers and expert sets. Its methods may be called from several goroutines.
+type Engine struct {
+	opt  Options
+	reg  *registry.DB
+	pool *kernels.Pool
+
+	mu   sync.Mutex // guards what is loaded lazily
+	base *base.Base
+	sets setCache
+}
+
+// DefaultRegistry is the registry's directory when none is named: peft in the user's data directory.
+func DefaultRegistry() string { return filepath.Join(xdg.DataHome, "peft") }
+
+// Open opens the registry and remembers the base. Errors wrap registry.ErrLocked, registry.ErrCorrupt or
+// registry.ErrNoSpace where they apply.
+func Open(o Options) (*Engine, error) {
+	if o.Registry == "" {
+		o.Registry = DefaultRegistry()
+	}
+	if o.Base == "" {
+		o.Base = "builtin"
+	}
+	if o.Threads == 0 {
+		o.Threads = runtime.NumCPU()
+	}
+	if o.Threads < 1 {
+		return nil, fmt.Errorf("peft: %d threads, want at least 1", o.Threads)
+	}
+	reg, err := registry.Open(o.Registry, registry.Options{Warn: o.Warn})
+	if err != nil {
+		return nil, err
+	}
+	if n := reg.Swept(); n > 0 && o.Warn != nil {
+		o.Warn(fmt.Sprintf("removed %d chunks that an interrupted write had left", n))
+	}
+	return &Engine{opt: o, reg: reg, pool: kernels.NewPool(o.Threads)}, nil
+}
+
+// Close ends the engine. Nothing else may be running.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var err error
+	if e.base != nil {
+		err = e.base.Close()
+		e.base = nil
+	}
+	e.pool.Close()
+	return errors.Join(err, e.reg.Close())
+}
+
+// Registry returns the engine's registry.
+func (e *Engine) Registry() *registry.DB { return e.reg }
+
+func (e *Engine) progress(p Progress) {
+	if e.opt.Progress != nil {
+		e.opt.Progress(p)
+	}
+}
+
+func (e *Engine) warnf(format string, a ...any) {
+	if e.opt.Warn != nil {
+		e.opt.Warn(fmt.Sprintf(format, a...))
+	}
+}

@@ -1,0 +1,311 @@
+package peft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+
+	"github.com/gopeft/peft/adapters/peer"
+	"github.com/gopeft/peft/adapters/tune"
+	"github.com/gopeft/peft/base"
+	"github.com/gopeft/peft/base/llama"
+	"github.com/gopeft/peft/kernels"
+	"github.com/gopeft/peft/registry"
+	"github.com/gopeft/peft/retrieval"
+)
+
+// FinetuneOptions of Finetune. Zero values mean the defaults.
+type FinetuneOptions struct {
+	Data            []string
+	EvalData        []string // measured instead of the tenth of Data that is held out
+	Steps           int      // default 200
+	SeqLen          int      // longest sequence in tokens, default 256
+	BatchTokens     int      // tokens a step, default 1024
+	LearningRate    float64  // default 3e-3
+	Seed            uint64
+	Resume          bool     // go on from the checkpoint of a run that was interrupted
+	With            []string // sets that are on beside it, and stay as they are
+	Precision       string   // f32, bf16, or empty: bf16 where the machine has it
+	TrainAll        bool     // learn prompts and questions too
+	EvalEvery       int      // steps between evaluations, 0 for none but the last
+	Patience        int      // evaluations without progress after which it stops early, 0 for never
+	CheckpointEvery int      // steps, default 50
+	Experts         int      // of a set that is added
+	Kind            string   // likewise
+}
+
+func (o *FinetuneOptions) defaults(maxSeq int) {
+	for _, d := range []struct {
+		v *int
+		d int
+	}{{&o.Steps, 200}, {&o.SeqLen, 256}, {&o.BatchTokens, 1024}, {&o.CheckpointEvery, 50}} {
+		if *d.v == 0 {
+			*d.v = d.d
+		}
+	}
+	o.SeqLen = min(o.SeqLen, maxSeq, o.BatchTokens)
+	if o.LearningRate == 0 {
+		o.LearningRate = 3e-3
+	}
+}
+
+// FinetuneResult is what Finetune did.
+type FinetuneResult struct {
+	Name            string         `json:"name"`
+	Revision        int            `json:"revision"`
+	Steps           int            `json:"steps"`
+	BestStep        int            `json:"best_step"`
+	TokensPerSecond float64        `json:"train_tokens_per_second"`
+	Before          Perplexities   `json:"before"`
+	After           Perplexities   `json:"after"`
+	RouterSHA256    string         `json:"router_sha256"`
+	BaseFingerprint string         `json:"base_fingerprint"`
+	Dropped         map[string]int `json:"dropped,omitempty"` // records left out, by reason
+	Plot            string         `json:"plot"`              // file with the loss curve
+}
+
+// measuredTokens bounds the held-out text measured before and after.
+const measuredTokens = 16384
+
+// Finetune trains one set, adding it when the registry has none of that name, and commits the result as a new revision.
+// Base, router and all other sets stay as they are. A cancelled context leaves a checkpoint, and the registry as it was.
+func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (*FinetuneResult, error) {
+	for _, f := range append(append([]string{}, o.Data...), o.EvalData...) {
+		if err := exists("data", f); err != nil {
+			return nil, err
+		}
+	}
+	if len(o.Data) == 0 {
+		return nil, errors.New("peft: finetune: no data given")
+	}
+	b, err := e.Base()
+	if err != nil {
+		return nil, err
+	}
+	o.defaults(b.Model.Config.MaxSeq)
+	d, train, held, err := readTraining(b, &o)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.ensureSet(ctx, name, o); err != nil {
+		return nil, err
+	}
+	f := &finetuning{e: e, b: b, o: o, name: name, held: held}
+	if err := f.open(ctx); err != nil {
+		return nil, err
+	}
+	if f.before, err = f.measure(ctx, "before"); err != nil {
+		return nil, err
+	}
+	res, err := f.train(ctx, train)
+	if err != nil {
+		return nil, err
+	}
+	out, err := f.finish(ctx, res)
+	if err != nil {
+		return nil, err
+	}
+	out.Dropped = d.Dropped
+	return out, nil
+}
+
+func readTraining(b *base.Base, o *FinetuneOptions) (d *tune.Data, train, held []tune.Sequence, err error) {
+	if d, err = tune.ReadFiles(b.Tokenizer, o.Data, o.TrainAll); err != nil {
+		return nil, nil, nil, err
+	}
+	if len(o.EvalData) == 0 {
+		train, held, err = d.Split(o.SeqLen)
+		return d, train, held, err
+	}
+	ev, err := tune.ReadFiles(b.Tokenizer, o.EvalData, o.TrainAll)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return d, d.Sequences(o.SeqLen), ev.Sequences(o.SeqLen), nil
+}
+
+// ensureSet adds the set when it is missing.
+func (e *Engine) ensureSet(ctx context.Context, name string, o FinetuneOptions) error {
+	_, err := e.Show(name)
+	if !errors.Is(err, registry.ErrNotFound) {
+		return err
+	}
+	_, err = e.AddExperts(ctx, name, AddOptions{Data: o.Data, Kind: o.Kind, Experts: o.Experts, Seed: o.Seed})
+	return err
+}
+
+// finetuning is one run.
+type finetuning struct {
+	e          *Engine
+	b          *base.Base
+	o          FinetuneOptions
+	name       string
+	held       []tune.Sequence
+	router     *retrieval.Router
+	background []int32
+	set        *peer.Set
+	with       []*peer.Set
+	model      *llama.Model // of the training's precision
+	before     Perplexities
+	precision  string
+}
+
+// open loads the set, as a copy of its own, and the sets beside it.
+func (f *finetuning) open(ctx context.Context) error {
+	var err error
+	if f.router, f.background, err = f.e.router(ctx); err != nil {
+		return err
+	}
+	s := f.e.reg.Snapshot()
+	defer s.Close()
+	m, err := findSet(s, f.name)
+	if err != nil {
+		return err
+	}
+	if f.set, err = decodeSet(s, m, f.router); err != nil {
+		return err
+	}
+	for _, n := range f.o.With {
+		w, err := f.e.loadSet(s, f.router, n)
+		if err != nil {
+			return err
+		}
+		if w.Name == f.name {
+			return fmt.Errorf("peft: finetune %s: the set itself stands among those beside it", f.name)
+		}
+		f.with = append(f.with, w)
+	}
+	prec := kernels.F32
+	switch f.o.Precision {
+	case "":
+		if kernels.HasBF16() {
+			prec = kernels.BF16
+		}
+	case "bf16":
+		prec = kernels.BF16
+	case "f32":
+	default:
+		return fmt.Errorf("peft: precision %q, want f32 or bf16", f.o.Precision)
+	}
+	f.precision = prec.String()
+	f.model, err = f.b.Model.WithPrecision(prec)
+	return err
+}
+
+// measure returns the perplexities of the held-out and the background text with the sets on, in f32.
+func (f *finetuning) measure(ctx context.Context, when string) (Perplexities, error) {
+	stack, err := peer.NewStack(f.router, f.e.pool, append([]*peer.Set{f.set}, f.with...)...)
+	if err != nil {
+		return Perplexities{}, err
+	}
+	nll := func(what string, seqs []tune.Sequence) (float64, error) {
+		v, _, err := tune.Evaluate(ctx, f.b.Model, seqs, stack, 512, func(done, total int) {
+			f.e.progress(Progress{Task: "measure " + what + " " + when, Done: done, Total: total, Unit: "batches"})
+		})
+		return math.Exp(v), err
+	}
+	var p Perplexities
+	if p.Target, err = nll("held-out text", tune.Limit(f.held, measuredTokens)); err != nil {
+		return p, err
+	}
+	p.Background, err = nll("background", tune.Cut(f.background, backgroundSeq))
+	return p, err
+}
+
+func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Result, error) {
+	tr, err := peer.NewTraining(f.router, f.e.pool, f.set, f.with...)
+	if err != nil {
+		return nil, err
+	}
+	o := tune.Options{
+		Steps: f.o.Steps, BatchTokens: f.o.BatchTokens, LearningRate: f.o.LearningRate, Seed: f.o.Seed,
+		EvalEvery: f.o.EvalEvery, Patience: f.o.Patience, EvalTokens: 4096, CheckpointEvery: f.o.CheckpointEvery,
+		Checkpoint: func(write func(io.Writer) error) error { return f.checkpoint(write) },
+		Progress: func(p tune.Progress) {
+			note := fmt.Sprintf("loss %.3f, %.0f tokens/s", p.Loss, p.TokensPerSecond)
+			if !math.IsNaN(p.HeldOut) {
+				note += fmt.Sprintf(", held-out perplexity %.2f", math.Exp(p.HeldOut))
+			}
+			f.e.progress(Progress{Task: "train " + f.name, Done: p.Step, Total: p.Steps, Unit: "steps", Note: note})
+		},
+	}
+	if f.o.Resume {
+		s := f.e.reg.Snapshot()
+		defer s.Close()
+		m, err := s.Manifest(nsCheckpoints, f.name, 0)
+		if err != nil {
+			return nil, fmt.Errorf("peft: resume %s: no checkpoint: %w", f.name, err)
+		}
+		p, ok := m.Part(partState)
+		if !ok {
+			return nil, fmt.Errorf("peft: checkpoint of %s has no state: %w", f.name, registry.ErrCorrupt)
+		}
+		o.Resume = s.Open(p)
+	}
+	res, err := tune.Run(ctx, f.model, tr, train, f.held, o)
+	if errors.Is(err, context.Canceled) {
+		f.e.warnf("training stopped; go on with the same options and --resume")
+	}
+	return res, err
+}
+
+const partState = "state"
+
+// checkpoint stores a run's state as the only checkpoint of the set. It is kept when the run was cancelled, so the
+// cancelled context does not count here.
+func (f *finetuning) checkpoint(write func(io.Writer) error) error {
+	ctx := context.Background()
+	t, err := f.e.reg.Begin(ctx, nsCheckpoints, f.name)
+	if err != nil {
+		return err
+	}
+	w, err := t.Part(partState)
+	if err == nil {
+		err = write(w)
+	}
+	if err != nil {
+		return errors.Join(err, t.Abort())
+	}
+	if _, err = t.Commit(nil); err != nil {
+		return err
+	}
+	return f.e.reg.Prune(ctx, nsCheckpoints, f.name, 1)
+}
+
+// finish measures the trained set as it is stored and commits it.
+func (f *finetuning) finish(ctx context.Context, res *tune.Result) (*FinetuneResult, error) {
+	f.set.Convert(f.e.pool, peer.BF16)
+	after, err := f.measure(ctx, "after")
+	if err != nil {
+		return nil, err
+	}
+	tr := &Training{
+		Steps: res.Steps, Tokens: res.Tokens, LearningRate: f.o.LearningRate, Seed: f.o.Seed, SeqLen: f.o.SeqLen, BatchTokens: f.o.BatchTokens,
+		Precision: f.precision, Seconds: res.Seconds, TokensPerSec: float64(res.Tokens) / res.Seconds, With: f.o.With, Before: f.before, After: after,
+	}
+	for _, p := range res.Losses {
+		tr.Losses = append(tr.Losses, LossPoint(p))
+	}
+	m, err := f.e.storeSet(ctx, f.set, f.b.Name, f.o.Data, tr)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.e.reg.Remove(ctx, nsCheckpoints, f.name); err != nil && !errors.Is(err, registry.ErrNotFound) {
+		return nil, err
+	}
+	plot, err := f.e.plotLosses(m.Name, m.Revision, tr)
+	if err != nil { // the revision stands; a missing picture must not look like a failed run
+		f.e.warnf("loss curve: %v", err)
+	}
+	sum, err := f.router.SHA256()
+	if err != nil {
+		return nil, err
+	}
+	return &FinetuneResult{
+		Name: f.name, Revision: m.Revision, Steps: res.Steps, BestStep: res.Best, TokensPerSecond: tr.TokensPerSec, Before: f.before, After: after,
+		RouterSHA256: sum, BaseFingerprint: strings.Clone(f.router.Base), Plot: plot,
+	}, nil
+}

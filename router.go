@@ -1,0 +1,331 @@
+package peft
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/gopeft/peft/adapters/peer"
+	"github.com/gopeft/peft/adapters/tune"
+	"github.com/gopeft/peft/base"
+	"github.com/gopeft/peft/base/llama"
+	"github.com/gopeft/peft/registry"
+	"github.com/gopeft/peft/retrieval"
+)
+
+// InitOptions of Init. Zero values mean the defaults.
+type InitOptions struct {
+	Background string // a text file; empty or "self": text sampled from the base
+	Layers     []int  // blocks that get a PEER layer; default: every second one
+	Heads      int    // default 4
+	TopK       int    // cells a head selects, default 16
+	SubKeys    int    // n of the n × n cells of a layer, default 16
+	Seed       uint64
+}
+
+// InitResult is what Init made.
+type InitResult struct {
+	RouterSHA256    string            `json:"router_sha256"`
+	BaseFingerprint string            `json:"base_fingerprint"`
+	Blocks          []int             `json:"blocks"`
+	Cells           int               `json:"cells"` // of each layer
+	Background      string            `json:"background"`
+	Seconds         float64           `json:"seconds"`
+	Report          *retrieval.Report `json:"report"`
+}
+
+// ErrRouterExists reports that the base has a router already. Sets belong to it, so it never changes.
+var ErrRouterExists = errors.New("the base already has a router")
+
+// Parts of a stored router.
+const (
+	partRouter     = "router"
+	partBackground = "background" // tokens the router was not made from, for measuring
+)
+
+type routerRecord struct {
+	InitResult
+	Base string `json:"base"`
+}
+
+// Init makes the base's router from background text, without training: see retrieval.Calibrate. The other commands call
+// it with defaults when it is needed.
+func (e *Engine) Init(ctx context.Context, o InitOptions) (*InitResult, error) {
+	b, err := e.Base()
+	if err != nil {
+		return nil, err
+	}
+	print, err := b.Fingerprint()
+	if err != nil {
+		return nil, err
+	}
+	s := e.reg.Snapshot()
+	m, err := s.Manifest(nsRouters, print, 0)
+	s.Close()
+	if err == nil {
+		return nil, fmt.Errorf("%w (made %s); use another --registry to try other shapes", ErrRouterExists, m.Created.Local().Format(time.DateTime))
+	}
+	if !errors.Is(err, registry.ErrNotFound) {
+		return nil, err
+	}
+	start := time.Now()
+	layers := b.Model.Config.Layers
+	blocks := o.Layers
+	if len(blocks) == 0 {
+		blocks = retrieval.DefaultBlocks(layers)
+	}
+	for _, blk := range blocks {
+		if blk < 0 || blk >= layers {
+			return nil, fmt.Errorf("peft: init: block %d, the base has 0 to %d", blk, layers-1)
+		}
+	}
+	cfg := retrieval.DefaultConfig(b.Model.Config.Hidden)
+	for v, to := range map[*int]*int{&o.Heads: &cfg.Heads, &o.TopK: &cfg.TopK, &o.SubKeys: &cfg.SubKeys} {
+		if *v != 0 {
+			*to = *v
+		}
+	}
+	if err := cfg.Check(); err != nil {
+		return nil, err
+	}
+	rec := peer.NewRecorder(blocks, b.Model.Config.Hidden, backgroundTokens)
+	held, err := e.background(ctx, b, o, rec)
+	if err != nil {
+		return nil, err
+	}
+	router, report, err := retrieval.Calibrate(ctx, e.pool, retrieval.Options{
+		Config: cfg, Base: print, Blocks: blocks, Hidden: b.Model.Config.Hidden, Seed: o.Seed,
+		Done: func(n int) {
+			e.progress(Progress{Task: "make the router", Done: n, Total: len(blocks), Unit: "layers"})
+		},
+	}, rec)
+	if err != nil {
+		return nil, err
+	}
+	sum, err := router.SHA256()
+	if err != nil {
+		return nil, err
+	}
+	res := InitResult{RouterSHA256: sum, BaseFingerprint: print, Blocks: blocks, Cells: cfg.Cells(), Background: o.Background, Report: report}
+	if res.Background == "" {
+		res.Background = selfBackground
+	}
+	res.Seconds = time.Since(start).Seconds()
+	return &res, e.storeRouter(ctx, b.Name, router, held, &res)
+}
+
+func (e *Engine) storeRouter(ctx context.Context, name string, router *retrieval.Router, held []int32, res *InitResult) error {
+	data, err := router.Marshal()
+	if err != nil {
+		return err
+	}
+	t, err := e.reg.Begin(ctx, nsRouters, router.Base)
+	if err != nil {
+		return err
+	}
+	put := func(part string, b []byte) error {
+		w, err := t.Part(part)
+		if err == nil {
+			_, err = w.Write(b)
+		}
+		return err
+	}
+	var tokens []byte
+	for _, id := range held {
+		tokens = binary.LittleEndian.AppendUint32(tokens, uint32(id))
+	}
+	if err := errors.Join(put(partRouter, data), put(partBackground, tokens)); err != nil {
+		return errors.Join(err, t.Abort())
+	}
+	_, err = t.Commit(routerRecord{*res, name})
+	return err
+}
+
+const (
+	selfBackground   = "self"
+	backgroundTokens = 16384 // that the router is made from
+	backgroundSeq    = 128   // tokens of a sampled text
+	backgroundBatch  = 64    // texts sampled at a time
+	heldBackground   = 2048  // tokens kept for measuring
+)
+
+// background runs background text through the base with rec in its seam, and returns tokens that rec did not see.
+func (e *Engine) background(ctx context.Context, b *base.Base, o InitOptions, rec *peer.Recorder) ([]int32, error) {
+	if o.Background == "" || o.Background == selfBackground {
+		return e.sampleBackground(ctx, b, o.Seed, rec)
+	}
+	d, err := tune.ReadFiles(b.Tokenizer, []string{o.Background}, true)
+	if err != nil {
+		return nil, err
+	}
+	seqs := d.Sequences(min(256, b.Model.Config.MaxSeq))
+	var held []int32
+	seen := 0
+	for i := len(seqs) - 1; i > 0 && len(held) < heldBackground; i-- {
+		held = append(held, seqs[i].Tokens...)
+		seqs = seqs[:i]
+	}
+	for i, s := range seqs {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if _, err := b.Model.Forward(llama.One(s.Tokens, nil), rec); err != nil {
+			return nil, err
+		}
+		seen += len(s.Tokens)
+		e.progress(Progress{Task: "read background", Done: min(seen, backgroundTokens), Total: backgroundTokens, Unit: "tokens"})
+		if rec.Full() || i == len(seqs)-1 {
+			break
+		}
+	}
+	return held, nil
+}
+
+// sampleBackground lets the base write texts, several at a time.
+func (e *Engine) sampleBackground(ctx context.Context, b *base.Base, seed uint64, rec *peer.Recorder) ([]int32, error) {
+	begin := b.Tokenizer.BOS
+	if id, ok := b.Tokenizer.ID("<|endoftext|>"); ok {
+		begin = id
+	}
+	if begin < 0 && len(b.Tokenizer.EOS) > 0 {
+		begin = b.Tokenizer.EOS[0]
+	}
+	if begin < 0 {
+		return nil, fmt.Errorf("peft: init: the tokenizer has no token to begin a text with; give --background FILE")
+	}
+	var held []int32
+	total := backgroundTokens + heldBackground
+	steps := min(backgroundSeq, b.Model.Config.MaxSeq)
+	for done := 0; done < total; {
+		var seam llama.Seam
+		if !rec.Full() {
+			seam = rec
+		}
+		texts, err := sampleTexts(ctx, b, begin, min(backgroundBatch, (total-done+steps-1)/steps), steps, seed+uint64(done), seam, func(n int) {
+			e.progress(Progress{Task: "sample background", Done: min(done+n, total), Total: total, Unit: "tokens"})
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range texts {
+			done += len(t)
+			if seam == nil {
+				held = append(held, t...)
+			}
+		}
+	}
+	return held, nil
+}
+
+// sampleTexts samples n texts of so many tokens from the base at temperature 1.
+func sampleTexts(ctx context.Context, b *base.Base, begin int32, n, steps int, seed uint64, seam llama.Seam, done func(tokens int)) ([][]int32, error) {
+	texts := make([][]int32, n)
+	samplers := make([]*base.Sampler, n)
+	batch := llama.Batch{}
+	for i := range texts {
+		var err error
+		if samplers[i], err = base.NewSampler(base.Sampling{Temperature: 1, Seed: seed + uint64(i)}); err != nil {
+			return nil, err
+		}
+		texts[i] = []int32{begin}
+		batch.Seqs = append(batch.Seqs, llama.Seq{Len: 1, Cache: b.Model.NewCache()})
+	}
+	logits := make([]float32, n*b.Model.Config.Vocab)
+	for step := 1; step < steps; step++ {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		batch.Tokens = batch.Tokens[:0]
+		for _, t := range texts {
+			batch.Tokens = append(batch.Tokens, t[len(t)-1])
+		}
+		x, err := b.Model.Forward(batch, seam)
+		if err != nil {
+			return nil, err
+		}
+		b.Model.Logits(logits, x, n)
+		v := b.Model.Config.Vocab
+		b.Model.Pool().Run(n, 1, func(lo, hi int) {
+			for i := lo; i < hi; i++ {
+				texts[i] = append(texts[i], samplers[i].Next(logits[i*v:(i+1)*v]))
+			}
+		})
+		done(step * n)
+	}
+	return texts, nil
+}
+
+// router returns the base's router, making it with defaults when there is none, and its held-out background tokens.
+func (e *Engine) router(ctx context.Context) (*retrieval.Router, []int32, error) {
+	b, err := e.Base()
+	if err != nil {
+		return nil, nil, err
+	}
+	print, err := b.Fingerprint()
+	if err != nil {
+		return nil, nil, err
+	}
+	e.mu.Lock()
+	r, held := e.sets.router, e.sets.background
+	e.mu.Unlock()
+	if r != nil {
+		return r, held, nil
+	}
+	if r, held, err = e.loadRouter(print); errors.Is(err, registry.ErrNotFound) {
+		if _, err = e.Init(ctx, InitOptions{}); err != nil && !errors.Is(err, ErrRouterExists) {
+			return nil, nil, err
+		}
+		r, held, err = e.loadRouter(print)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	e.mu.Lock()
+	e.sets.router, e.sets.background = r, held
+	e.mu.Unlock()
+	return r, held, nil
+}
+
+func (e *Engine) loadRouter(print string) (*retrieval.Router, []int32, error) {
+	s := e.reg.Snapshot()
+	defer s.Close()
+	m, err := s.Manifest(nsRouters, print, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	read := func(name string) ([]byte, error) {
+		p, ok := m.Part(name)
+		if !ok {
+			return nil, fmt.Errorf("peft: router has no part %q: %w", name, registry.ErrCorrupt)
+		}
+		return s.ReadPart(p)
+	}
+	data, err := read(partRouter)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := retrieval.UnmarshalRouter(data)
+	if err != nil {
+		return nil, nil, err
+	}
+	tokens, err := read(partBackground)
+	if err != nil {
+		return nil, nil, err
+	}
+	held := make([]int32, len(tokens)/4)
+	for i := range held {
+		held[i] = int32(binary.LittleEndian.Uint32(tokens[4*i:]))
+	}
+	return r, held, nil
+}
+
+// exists reports a missing or unreadable file with the name of the option that gave it.
+func exists(what, file string) error {
+	if _, err := os.Stat(file); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
