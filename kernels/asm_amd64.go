@@ -84,6 +84,21 @@ func fromBF16AVX2(n int, dst *float32, w *uint16)
 //go:noescape
 func fmaPeakAVX2(n int)
 
+// gatherDotAVX2 sets out[i] = table[rows[i]]·x; width is a multiple of the lanes, not 0.
+//
+//go:noescape
+func gatherDotAVX2(n int, width int, rows *uint32, table *float32, x *float32, out *float32)
+
+// gatherAxpyAVX2 adds w[i]·table[rows[i]] to y for each i in turn; width is a multiple of the lanes.
+//
+//go:noescape
+func gatherAxpyAVX2(n int, width int, rows *uint32, table *float32, w *float32, y *float32)
+
+// scatterAxpyAVX2 adds w[i]·x to table[rows[i]] for each i in turn; width is a multiple of the lanes.
+//
+//go:noescape
+func scatterAxpyAVX2(n int, width int, rows *uint32, table *float32, w *float32, x *float32)
+
 // dotAVX512 returns x·y; n is a multiple of the lanes.
 //
 //go:noescape
@@ -163,6 +178,21 @@ func fromBF16AVX512(n int, dst *float32, w *uint16)
 //
 //go:noescape
 func fmaPeakAVX512(n int)
+
+// gatherDotAVX512 sets out[i] = table[rows[i]]·x; width is a multiple of the lanes, not 0.
+//
+//go:noescape
+func gatherDotAVX512(n int, width int, rows *uint32, table *float32, x *float32, out *float32)
+
+// gatherAxpyAVX512 adds w[i]·table[rows[i]] to y for each i in turn; width is a multiple of the lanes.
+//
+//go:noescape
+func gatherAxpyAVX512(n int, width int, rows *uint32, table *float32, w *float32, y *float32)
+
+// scatterAxpyAVX512 adds w[i]·x to table[rows[i]] for each i in turn; width is a multiple of the lanes.
+//
+//go:noescape
+func scatterAxpyAVX512(n int, width int, rows *uint32, table *float32, w *float32, x *float32)
 
 // gemm8x48AVX512 multiplies 8 rows of a with a packed panel.
 //

@@ -681,6 +681,385 @@ loop:
 	VZEROUPPER
 	RET
 
+// func gatherDotAVX2(n int, width int, rows *uint32, table *float32, x *float32, out *float32)
+// Requires: AVX, FMA3
+TEXT ·gatherDotAVX2(SB), NOSPLIT, $0-48
+	MOVQ n+0(FP), AX
+	MOVQ rows+16(FP), CX
+	MOVQ width+8(FP), DX
+	MOVQ table+24(FP), BX
+	SHLQ $0x02, DX
+	MOVQ x+32(FP), SI
+	MOVQ out+40(FP), DI
+
+rows4:
+	CMPQ   AX, $0x04
+	JL     rows4done
+	MOVL   (CX), R8
+	IMULQ  DX, R8
+	ADDQ   BX, R8
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVL   4(CX), R9
+	IMULQ  DX, R9
+	ADDQ   BX, R9
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVL   8(CX), R10
+	IMULQ  DX, R10
+	ADDQ   BX, R10
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	MOVL   12(CX), R11
+	IMULQ  DX, R11
+	ADDQ   BX, R11
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	XORQ   R12, R12
+	MOVQ   DX, R13
+
+rows4pair:
+	CMPQ        R13, $0x40
+	JL          rows4last
+	VMOVUPS     (SI)(R12*1), Y8
+	VFMADD231PS (R8)(R12*1), Y8, Y0
+	VFMADD231PS (R9)(R12*1), Y8, Y2
+	VFMADD231PS (R10)(R12*1), Y8, Y4
+	VFMADD231PS (R11)(R12*1), Y8, Y6
+	VMOVUPS     32(SI)(R12*1), Y8
+	VFMADD231PS 32(R8)(R12*1), Y8, Y1
+	VFMADD231PS 32(R9)(R12*1), Y8, Y3
+	VFMADD231PS 32(R10)(R12*1), Y8, Y5
+	VFMADD231PS 32(R11)(R12*1), Y8, Y7
+	ADDQ        $0x00000040, R12
+	SUBQ        $0x00000040, R13
+	JMP         rows4pair
+
+rows4last:
+	TESTQ       R13, R13
+	JZ          rows4sum
+	VMOVUPS     (SI)(R12*1), Y8
+	VFMADD231PS (R8)(R12*1), Y8, Y0
+	VFMADD231PS (R9)(R12*1), Y8, Y2
+	VFMADD231PS (R10)(R12*1), Y8, Y4
+	VFMADD231PS (R11)(R12*1), Y8, Y6
+
+rows4sum:
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X0, X1, X1
+	VHADDPS      X1, X1, X1
+	VHADDPS      X1, X1, X1
+	VMOVSS       X1, (DI)
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X0
+	VADDPS       X2, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VMOVSS       X0, 4(DI)
+	VADDPS       Y5, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X0
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VMOVSS       X0, 8(DI)
+	VADDPS       Y7, Y6, Y6
+	VEXTRACTF128 $0x01, Y6, X0
+	VADDPS       X6, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VMOVSS       X0, 12(DI)
+	ADDQ         $0x10, DI
+	ADDQ         $0x10, CX
+	SUBQ         $0x04, AX
+	JMP          rows4
+
+rows4done:
+rows1:
+	CMPQ   AX, $0x01
+	JL     rows1done
+	MOVL   (CX), R8
+	IMULQ  DX, R8
+	ADDQ   BX, R8
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	XORQ   R12, R12
+	MOVQ   DX, R13
+
+rows1pair:
+	CMPQ        R13, $0x40
+	JL          rows1last
+	VMOVUPS     (SI)(R12*1), Y2
+	VFMADD231PS (R8)(R12*1), Y2, Y0
+	VMOVUPS     32(SI)(R12*1), Y2
+	VFMADD231PS 32(R8)(R12*1), Y2, Y1
+	ADDQ        $0x00000040, R12
+	SUBQ        $0x00000040, R13
+	JMP         rows1pair
+
+rows1last:
+	TESTQ       R13, R13
+	JZ          rows1sum
+	VMOVUPS     (SI)(R12*1), Y2
+	VFMADD231PS (R8)(R12*1), Y2, Y0
+
+rows1sum:
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X0, X1, X1
+	VHADDPS      X1, X1, X1
+	VHADDPS      X1, X1, X1
+	VMOVSS       X1, (DI)
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, CX
+	SUBQ         $0x01, AX
+	JMP          rows1
+
+rows1done:
+	VZEROUPPER
+	RET
+
+// func gatherAxpyAVX2(n int, width int, rows *uint32, table *float32, w *float32, y *float32)
+// Requires: AVX, FMA3
+TEXT ·gatherAxpyAVX2(SB), NOSPLIT, $0-48
+	MOVQ n+0(FP), AX
+	MOVQ rows+16(FP), CX
+	MOVQ width+8(FP), DX
+	MOVQ table+24(FP), BX
+	SHLQ $0x02, DX
+	MOVQ w+32(FP), SI
+	MOVQ y+40(FP), DI
+	XORQ R8, R8
+	MOVQ DX, R9
+
+columns8:
+	CMPQ    R9, $0x00000100
+	JL      columns8done
+	VMOVUPS (DI)(R8*1), Y0
+	VMOVUPS 32(DI)(R8*1), Y1
+	VMOVUPS 64(DI)(R8*1), Y2
+	VMOVUPS 96(DI)(R8*1), Y3
+	VMOVUPS 128(DI)(R8*1), Y4
+	VMOVUPS 160(DI)(R8*1), Y5
+	VMOVUPS 192(DI)(R8*1), Y6
+	VMOVUPS 224(DI)(R8*1), Y7
+	XORQ    R10, R10
+
+columns8row:
+	CMPQ         R10, AX
+	JGE          columns8end
+	MOVL         (CX)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         BX, R11
+	ADDQ         R8, R11
+	VBROADCASTSS (SI)(R10*4), Y8
+	VFMADD231PS  (R11), Y8, Y0
+	VFMADD231PS  32(R11), Y8, Y1
+	VFMADD231PS  64(R11), Y8, Y2
+	VFMADD231PS  96(R11), Y8, Y3
+	VFMADD231PS  128(R11), Y8, Y4
+	VFMADD231PS  160(R11), Y8, Y5
+	VFMADD231PS  192(R11), Y8, Y6
+	VFMADD231PS  224(R11), Y8, Y7
+	INCQ         R10
+	JMP          columns8row
+
+columns8end:
+	VMOVUPS Y0, (DI)(R8*1)
+	VMOVUPS Y1, 32(DI)(R8*1)
+	VMOVUPS Y2, 64(DI)(R8*1)
+	VMOVUPS Y3, 96(DI)(R8*1)
+	VMOVUPS Y4, 128(DI)(R8*1)
+	VMOVUPS Y5, 160(DI)(R8*1)
+	VMOVUPS Y6, 192(DI)(R8*1)
+	VMOVUPS Y7, 224(DI)(R8*1)
+	ADDQ    $0x00000100, R8
+	SUBQ    $0x00000100, R9
+	JMP     columns8
+
+columns8done:
+columns2:
+	CMPQ    R9, $0x00000040
+	JL      columns2done
+	VMOVUPS (DI)(R8*1), Y0
+	VMOVUPS 32(DI)(R8*1), Y1
+	XORQ    R10, R10
+
+columns2row:
+	CMPQ         R10, AX
+	JGE          columns2end
+	MOVL         (CX)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         BX, R11
+	ADDQ         R8, R11
+	VBROADCASTSS (SI)(R10*4), Y2
+	VFMADD231PS  (R11), Y2, Y0
+	VFMADD231PS  32(R11), Y2, Y1
+	INCQ         R10
+	JMP          columns2row
+
+columns2end:
+	VMOVUPS Y0, (DI)(R8*1)
+	VMOVUPS Y1, 32(DI)(R8*1)
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, R9
+	JMP     columns2
+
+columns2done:
+columns1:
+	CMPQ    R9, $0x00000020
+	JL      columns1done
+	VMOVUPS (DI)(R8*1), Y0
+	XORQ    R10, R10
+
+columns1row:
+	CMPQ         R10, AX
+	JGE          columns1end
+	MOVL         (CX)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         BX, R11
+	ADDQ         R8, R11
+	VBROADCASTSS (SI)(R10*4), Y1
+	VFMADD231PS  (R11), Y1, Y0
+	INCQ         R10
+	JMP          columns1row
+
+columns1end:
+	VMOVUPS Y0, (DI)(R8*1)
+	ADDQ    $0x00000020, R8
+	SUBQ    $0x00000020, R9
+	JMP     columns1
+
+columns1done:
+	VZEROUPPER
+	RET
+
+// func scatterAxpyAVX2(n int, width int, rows *uint32, table *float32, w *float32, x *float32)
+// Requires: AVX, FMA3
+TEXT ·scatterAxpyAVX2(SB), NOSPLIT, $0-48
+	MOVQ n+0(FP), AX
+	MOVQ rows+16(FP), CX
+	MOVQ width+8(FP), DX
+	MOVQ table+24(FP), BX
+	SHLQ $0x02, DX
+	MOVQ w+32(FP), SI
+	MOVQ x+40(FP), DI
+	XORQ R8, R8
+	MOVQ DX, R9
+
+columns8:
+	CMPQ    R9, $0x00000100
+	JL      columns8done
+	VMOVUPS (DI)(R8*1), Y0
+	VMOVUPS 32(DI)(R8*1), Y1
+	VMOVUPS 64(DI)(R8*1), Y2
+	VMOVUPS 96(DI)(R8*1), Y3
+	VMOVUPS 128(DI)(R8*1), Y4
+	VMOVUPS 160(DI)(R8*1), Y5
+	VMOVUPS 192(DI)(R8*1), Y6
+	VMOVUPS 224(DI)(R8*1), Y7
+	XORQ    R10, R10
+
+columns8row:
+	CMPQ         R10, AX
+	JGE          columns8end
+	MOVL         (CX)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         BX, R11
+	ADDQ         R8, R11
+	VBROADCASTSS (SI)(R10*4), Y8
+	VMOVUPS      (R11), Y9
+	VFMADD231PS  Y0, Y8, Y9
+	VMOVUPS      Y9, (R11)
+	VMOVUPS      32(R11), Y9
+	VFMADD231PS  Y1, Y8, Y9
+	VMOVUPS      Y9, 32(R11)
+	VMOVUPS      64(R11), Y9
+	VFMADD231PS  Y2, Y8, Y9
+	VMOVUPS      Y9, 64(R11)
+	VMOVUPS      96(R11), Y9
+	VFMADD231PS  Y3, Y8, Y9
+	VMOVUPS      Y9, 96(R11)
+	VMOVUPS      128(R11), Y9
+	VFMADD231PS  Y4, Y8, Y9
+	VMOVUPS      Y9, 128(R11)
+	VMOVUPS      160(R11), Y9
+	VFMADD231PS  Y5, Y8, Y9
+	VMOVUPS      Y9, 160(R11)
+	VMOVUPS      192(R11), Y9
+	VFMADD231PS  Y6, Y8, Y9
+	VMOVUPS      Y9, 192(R11)
+	VMOVUPS      224(R11), Y9
+	VFMADD231PS  Y7, Y8, Y9
+	VMOVUPS      Y9, 224(R11)
+	INCQ         R10
+	JMP          columns8row
+
+columns8end:
+	ADDQ $0x00000100, R8
+	SUBQ $0x00000100, R9
+	JMP  columns8
+
+columns8done:
+columns2:
+	CMPQ    R9, $0x00000040
+	JL      columns2done
+	VMOVUPS (DI)(R8*1), Y0
+	VMOVUPS 32(DI)(R8*1), Y1
+	XORQ    R10, R10
+
+columns2row:
+	CMPQ         R10, AX
+	JGE          columns2end
+	MOVL         (CX)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         BX, R11
+	ADDQ         R8, R11
+	VBROADCASTSS (SI)(R10*4), Y2
+	VMOVUPS      (R11), Y3
+	VFMADD231PS  Y0, Y2, Y3
+	VMOVUPS      Y3, (R11)
+	VMOVUPS      32(R11), Y3
+	VFMADD231PS  Y1, Y2, Y3
+	VMOVUPS      Y3, 32(R11)
+	INCQ         R10
+	JMP          columns2row
+
+columns2end:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, R9
+	JMP  columns2
+
+columns2done:
+columns1:
+	CMPQ    R9, $0x00000020
+	JL      columns1done
+	VMOVUPS (DI)(R8*1), Y0
+	XORQ    R10, R10
+
+columns1row:
+	CMPQ         R10, AX
+	JGE          columns1end
+	MOVL         (CX)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         BX, R11
+	ADDQ         R8, R11
+	VBROADCASTSS (SI)(R10*4), Y1
+	VMOVUPS      (R11), Y2
+	VFMADD231PS  Y0, Y1, Y2
+	VMOVUPS      Y2, (R11)
+	INCQ         R10
+	JMP          columns1row
+
+columns1end:
+	ADDQ $0x00000020, R8
+	SUBQ $0x00000020, R9
+	JMP  columns1
+
+columns1done:
+	VZEROUPPER
+	RET
+
 // func dotAVX512(n int, x *float32, y *float32) float32
 // Requires: AVX, AVX512F, SSE
 TEXT ·dotAVX512(SB), NOSPLIT, $0-28
@@ -1310,6 +1689,465 @@ loop:
 	VFMADD231PS Z12, Z13, Z11
 	DECQ        AX
 	JNZ         loop
+	VZEROUPPER
+	RET
+
+// func gatherDotAVX512(n int, width int, rows *uint32, table *float32, x *float32, out *float32)
+// Requires: AVX, AVX512F
+TEXT ·gatherDotAVX512(SB), NOSPLIT, $0-48
+	MOVQ n+0(FP), AX
+	MOVQ rows+16(FP), CX
+	MOVQ width+8(FP), DX
+	MOVQ table+24(FP), BX
+	SHLQ $0x02, DX
+	MOVQ x+32(FP), SI
+	MOVQ out+40(FP), DI
+
+rows4:
+	CMPQ   AX, $0x04
+	JL     rows4done
+	MOVL   (CX), R8
+	IMULQ  DX, R8
+	ADDQ   BX, R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	MOVL   4(CX), R9
+	IMULQ  DX, R9
+	ADDQ   BX, R9
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVL   8(CX), R10
+	IMULQ  DX, R10
+	ADDQ   BX, R10
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	MOVL   12(CX), R11
+	IMULQ  DX, R11
+	ADDQ   BX, R11
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	XORQ   R12, R12
+	MOVQ   DX, R13
+
+rows4pair:
+	CMPQ        R13, $0x80
+	JL          rows4last
+	VMOVUPS     (SI)(R12*1), Z8
+	VFMADD231PS (R8)(R12*1), Z8, Z0
+	VFMADD231PS (R9)(R12*1), Z8, Z2
+	VFMADD231PS (R10)(R12*1), Z8, Z4
+	VFMADD231PS (R11)(R12*1), Z8, Z6
+	VMOVUPS     64(SI)(R12*1), Z8
+	VFMADD231PS 64(R8)(R12*1), Z8, Z1
+	VFMADD231PS 64(R9)(R12*1), Z8, Z3
+	VFMADD231PS 64(R10)(R12*1), Z8, Z5
+	VFMADD231PS 64(R11)(R12*1), Z8, Z7
+	ADDQ        $0x00000080, R12
+	SUBQ        $0x00000080, R13
+	JMP         rows4pair
+
+rows4last:
+	TESTQ       R13, R13
+	JZ          rows4sum
+	VMOVUPS     (SI)(R12*1), Z8
+	VFMADD231PS (R8)(R12*1), Z8, Z0
+	VFMADD231PS (R9)(R12*1), Z8, Z2
+	VFMADD231PS (R10)(R12*1), Z8, Z4
+	VFMADD231PS (R11)(R12*1), Z8, Z6
+
+rows4sum:
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y8
+	VEXTRACTF128  $0x01, Y8, X11
+	VADDPS        X8, X11, X11
+	VHADDPS       X11, X11, X11
+	VHADDPS       X11, X11, X11
+	VMOVSS        X11, (DI)
+	VADDPS        Z3, Z2, Z2
+	VEXTRACTF64X4 $0x01, Z2, Y8
+	VADDPS        Y8, Y2, Y8
+	VEXTRACTF128  $0x01, Y8, X11
+	VADDPS        X8, X11, X11
+	VHADDPS       X11, X11, X11
+	VHADDPS       X11, X11, X11
+	VMOVSS        X11, 4(DI)
+	VADDPS        Z5, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y8
+	VADDPS        Y8, Y4, Y8
+	VEXTRACTF128  $0x01, Y8, X11
+	VADDPS        X8, X11, X11
+	VHADDPS       X11, X11, X11
+	VHADDPS       X11, X11, X11
+	VMOVSS        X11, 8(DI)
+	VADDPS        Z7, Z6, Z6
+	VEXTRACTF64X4 $0x01, Z6, Y8
+	VADDPS        Y8, Y6, Y8
+	VEXTRACTF128  $0x01, Y8, X11
+	VADDPS        X8, X11, X11
+	VHADDPS       X11, X11, X11
+	VHADDPS       X11, X11, X11
+	VMOVSS        X11, 12(DI)
+	ADDQ          $0x10, DI
+	ADDQ          $0x10, CX
+	SUBQ          $0x04, AX
+	JMP           rows4
+
+rows4done:
+rows1:
+	CMPQ   AX, $0x01
+	JL     rows1done
+	MOVL   (CX), R8
+	IMULQ  DX, R8
+	ADDQ   BX, R8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	XORQ   R12, R12
+	MOVQ   DX, R13
+
+rows1pair:
+	CMPQ        R13, $0x80
+	JL          rows1last
+	VMOVUPS     (SI)(R12*1), Z0
+	VFMADD231PS (R8)(R12*1), Z0, Z9
+	VMOVUPS     64(SI)(R12*1), Z0
+	VFMADD231PS 64(R8)(R12*1), Z0, Z10
+	ADDQ        $0x00000080, R12
+	SUBQ        $0x00000080, R13
+	JMP         rows1pair
+
+rows1last:
+	TESTQ       R13, R13
+	JZ          rows1sum
+	VMOVUPS     (SI)(R12*1), Z0
+	VFMADD231PS (R8)(R12*1), Z0, Z9
+
+rows1sum:
+	VADDPS        Z10, Z9, Z9
+	VEXTRACTF64X4 $0x01, Z9, Y0
+	VADDPS        Y0, Y9, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X0, X1, X1
+	VHADDPS       X1, X1, X1
+	VHADDPS       X1, X1, X1
+	VMOVSS        X1, (DI)
+	ADDQ          $0x04, DI
+	ADDQ          $0x04, CX
+	SUBQ          $0x01, AX
+	JMP           rows1
+
+rows1done:
+	VZEROUPPER
+	RET
+
+// func gatherAxpyAVX512(n int, width int, rows *uint32, table *float32, w *float32, y *float32)
+// Requires: AVX, AVX512F
+TEXT ·gatherAxpyAVX512(SB), NOSPLIT, $0-48
+	MOVQ n+0(FP), AX
+	MOVQ rows+16(FP), CX
+	MOVQ width+8(FP), DX
+	MOVQ table+24(FP), BX
+	SHLQ $0x02, DX
+	MOVQ w+32(FP), SI
+	MOVQ y+40(FP), DI
+	XORQ R8, R8
+	MOVQ DX, R9
+
+columns16:
+	CMPQ    R9, $0x00000400
+	JL      columns16done
+	VMOVUPS (DI)(R8*1), Z0
+	VMOVUPS 64(DI)(R8*1), Z1
+	VMOVUPS 128(DI)(R8*1), Z2
+	VMOVUPS 192(DI)(R8*1), Z3
+	VMOVUPS 256(DI)(R8*1), Z4
+	VMOVUPS 320(DI)(R8*1), Z5
+	VMOVUPS 384(DI)(R8*1), Z6
+	VMOVUPS 448(DI)(R8*1), Z7
+	VMOVUPS 512(DI)(R8*1), Z8
+	VMOVUPS 576(DI)(R8*1), Z9
+	VMOVUPS 640(DI)(R8*1), Z10
+	VMOVUPS 704(DI)(R8*1), Z11
+	VMOVUPS 768(DI)(R8*1), Z12
+	VMOVUPS 832(DI)(R8*1), Z13
+	VMOVUPS 896(DI)(R8*1), Z14
+	VMOVUPS 960(DI)(R8*1), Z15
+	XORQ    R10, R10
+
+columns16row:
+	CMPQ         R10, AX
+	JGE          columns16end
+	MOVL         (CX)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         BX, R11
+	ADDQ         R8, R11
+	VBROADCASTSS (SI)(R10*4), Z16
+	VFMADD231PS  (R11), Z16, Z0
+	VFMADD231PS  64(R11), Z16, Z1
+	VFMADD231PS  128(R11), Z16, Z2
+	VFMADD231PS  192(R11), Z16, Z3
+	VFMADD231PS  256(R11), Z16, Z4
+	VFMADD231PS  320(R11), Z16, Z5
+	VFMADD231PS  384(R11), Z16, Z6
+	VFMADD231PS  448(R11), Z16, Z7
+	VFMADD231PS  512(R11), Z16, Z8
+	VFMADD231PS  576(R11), Z16, Z9
+	VFMADD231PS  640(R11), Z16, Z10
+	VFMADD231PS  704(R11), Z16, Z11
+	VFMADD231PS  768(R11), Z16, Z12
+	VFMADD231PS  832(R11), Z16, Z13
+	VFMADD231PS  896(R11), Z16, Z14
+	VFMADD231PS  960(R11), Z16, Z15
+	INCQ         R10
+	JMP          columns16row
+
+columns16end:
+	VMOVUPS Z0, (DI)(R8*1)
+	VMOVUPS Z1, 64(DI)(R8*1)
+	VMOVUPS Z2, 128(DI)(R8*1)
+	VMOVUPS Z3, 192(DI)(R8*1)
+	VMOVUPS Z4, 256(DI)(R8*1)
+	VMOVUPS Z5, 320(DI)(R8*1)
+	VMOVUPS Z6, 384(DI)(R8*1)
+	VMOVUPS Z7, 448(DI)(R8*1)
+	VMOVUPS Z8, 512(DI)(R8*1)
+	VMOVUPS Z9, 576(DI)(R8*1)
+	VMOVUPS Z10, 640(DI)(R8*1)
+	VMOVUPS Z11, 704(DI)(R8*1)
+	VMOVUPS Z12, 768(DI)(R8*1)
+	VMOVUPS Z13, 832(DI)(R8*1)
+	VMOVUPS Z14, 896(DI)(R8*1)
+	VMOVUPS Z15, 960(DI)(R8*1)
+	ADDQ    $0x00000400, R8
+	SUBQ    $0x00000400, R9
+	JMP     columns16
+
+columns16done:
+columns4:
+	CMPQ    R9, $0x00000100
+	JL      columns4done
+	VMOVUPS (DI)(R8*1), Z0
+	VMOVUPS 64(DI)(R8*1), Z1
+	VMOVUPS 128(DI)(R8*1), Z2
+	VMOVUPS 192(DI)(R8*1), Z3
+	XORQ    R10, R10
+
+columns4row:
+	CMPQ         R10, AX
+	JGE          columns4end
+	MOVL         (CX)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         BX, R11
+	ADDQ         R8, R11
+	VBROADCASTSS (SI)(R10*4), Z4
+	VFMADD231PS  (R11), Z4, Z0
+	VFMADD231PS  64(R11), Z4, Z1
+	VFMADD231PS  128(R11), Z4, Z2
+	VFMADD231PS  192(R11), Z4, Z3
+	INCQ         R10
+	JMP          columns4row
+
+columns4end:
+	VMOVUPS Z0, (DI)(R8*1)
+	VMOVUPS Z1, 64(DI)(R8*1)
+	VMOVUPS Z2, 128(DI)(R8*1)
+	VMOVUPS Z3, 192(DI)(R8*1)
+	ADDQ    $0x00000100, R8
+	SUBQ    $0x00000100, R9
+	JMP     columns4
+
+columns4done:
+columns1:
+	CMPQ    R9, $0x00000040
+	JL      columns1done
+	VMOVUPS (DI)(R8*1), Z0
+	XORQ    R10, R10
+
+columns1row:
+	CMPQ         R10, AX
+	JGE          columns1end
+	MOVL         (CX)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         BX, R11
+	ADDQ         R8, R11
+	VBROADCASTSS (SI)(R10*4), Z1
+	VFMADD231PS  (R11), Z1, Z0
+	INCQ         R10
+	JMP          columns1row
+
+columns1end:
+	VMOVUPS Z0, (DI)(R8*1)
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, R9
+	JMP     columns1
+
+columns1done:
+	VZEROUPPER
+	RET
+
+// func scatterAxpyAVX512(n int, width int, rows *uint32, table *float32, w *float32, x *float32)
+// Requires: AVX, AVX512F
+TEXT ·scatterAxpyAVX512(SB), NOSPLIT, $0-48
+	MOVQ n+0(FP), AX
+	MOVQ rows+16(FP), CX
+	MOVQ width+8(FP), DX
+	MOVQ table+24(FP), BX
+	SHLQ $0x02, DX
+	MOVQ w+32(FP), SI
+	MOVQ x+40(FP), DI
+	XORQ R8, R8
+	MOVQ DX, R9
+
+columns16:
+	CMPQ    R9, $0x00000400
+	JL      columns16done
+	VMOVUPS (DI)(R8*1), Z0
+	VMOVUPS 64(DI)(R8*1), Z1
+	VMOVUPS 128(DI)(R8*1), Z2
+	VMOVUPS 192(DI)(R8*1), Z3
+	VMOVUPS 256(DI)(R8*1), Z4
+	VMOVUPS 320(DI)(R8*1), Z5
+	VMOVUPS 384(DI)(R8*1), Z6
+	VMOVUPS 448(DI)(R8*1), Z7
+	VMOVUPS 512(DI)(R8*1), Z8
+	VMOVUPS 576(DI)(R8*1), Z9
+	VMOVUPS 640(DI)(R8*1), Z10
+	VMOVUPS 704(DI)(R8*1), Z11
+	VMOVUPS 768(DI)(R8*1), Z12
+	VMOVUPS 832(DI)(R8*1), Z13
+	VMOVUPS 896(DI)(R8*1), Z14
+	VMOVUPS 960(DI)(R8*1), Z15
+	XORQ    R10, R10
+
+columns16row:
+	CMPQ         R10, AX
+	JGE          columns16end
+	MOVL         (CX)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         BX, R11
+	ADDQ         R8, R11
+	VBROADCASTSS (SI)(R10*4), Z16
+	VMOVUPS      (R11), Z17
+	VFMADD231PS  Z0, Z16, Z17
+	VMOVUPS      Z17, (R11)
+	VMOVUPS      64(R11), Z17
+	VFMADD231PS  Z1, Z16, Z17
+	VMOVUPS      Z17, 64(R11)
+	VMOVUPS      128(R11), Z17
+	VFMADD231PS  Z2, Z16, Z17
+	VMOVUPS      Z17, 128(R11)
+	VMOVUPS      192(R11), Z17
+	VFMADD231PS  Z3, Z16, Z17
+	VMOVUPS      Z17, 192(R11)
+	VMOVUPS      256(R11), Z17
+	VFMADD231PS  Z4, Z16, Z17
+	VMOVUPS      Z17, 256(R11)
+	VMOVUPS      320(R11), Z17
+	VFMADD231PS  Z5, Z16, Z17
+	VMOVUPS      Z17, 320(R11)
+	VMOVUPS      384(R11), Z17
+	VFMADD231PS  Z6, Z16, Z17
+	VMOVUPS      Z17, 384(R11)
+	VMOVUPS      448(R11), Z17
+	VFMADD231PS  Z7, Z16, Z17
+	VMOVUPS      Z17, 448(R11)
+	VMOVUPS      512(R11), Z17
+	VFMADD231PS  Z8, Z16, Z17
+	VMOVUPS      Z17, 512(R11)
+	VMOVUPS      576(R11), Z17
+	VFMADD231PS  Z9, Z16, Z17
+	VMOVUPS      Z17, 576(R11)
+	VMOVUPS      640(R11), Z17
+	VFMADD231PS  Z10, Z16, Z17
+	VMOVUPS      Z17, 640(R11)
+	VMOVUPS      704(R11), Z17
+	VFMADD231PS  Z11, Z16, Z17
+	VMOVUPS      Z17, 704(R11)
+	VMOVUPS      768(R11), Z17
+	VFMADD231PS  Z12, Z16, Z17
+	VMOVUPS      Z17, 768(R11)
+	VMOVUPS      832(R11), Z17
+	VFMADD231PS  Z13, Z16, Z17
+	VMOVUPS      Z17, 832(R11)
+	VMOVUPS      896(R11), Z17
+	VFMADD231PS  Z14, Z16, Z17
+	VMOVUPS      Z17, 896(R11)
+	VMOVUPS      960(R11), Z17
+	VFMADD231PS  Z15, Z16, Z17
+	VMOVUPS      Z17, 960(R11)
+	INCQ         R10
+	JMP          columns16row
+
+columns16end:
+	ADDQ $0x00000400, R8
+	SUBQ $0x00000400, R9
+	JMP  columns16
+
+columns16done:
+columns4:
+	CMPQ    R9, $0x00000100
+	JL      columns4done
+	VMOVUPS (DI)(R8*1), Z0
+	VMOVUPS 64(DI)(R8*1), Z1
+	VMOVUPS 128(DI)(R8*1), Z2
+	VMOVUPS 192(DI)(R8*1), Z3
+	XORQ    R10, R10
+
+columns4row:
+	CMPQ         R10, AX
+	JGE          columns4end
+	MOVL         (CX)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         BX, R11
+	ADDQ         R8, R11
+	VBROADCASTSS (SI)(R10*4), Z4
+	VMOVUPS      (R11), Z5
+	VFMADD231PS  Z0, Z4, Z5
+	VMOVUPS      Z5, (R11)
+	VMOVUPS      64(R11), Z5
+	VFMADD231PS  Z1, Z4, Z5
+	VMOVUPS      Z5, 64(R11)
+	VMOVUPS      128(R11), Z5
+	VFMADD231PS  Z2, Z4, Z5
+	VMOVUPS      Z5, 128(R11)
+	VMOVUPS      192(R11), Z5
+	VFMADD231PS  Z3, Z4, Z5
+	VMOVUPS      Z5, 192(R11)
+	INCQ         R10
+	JMP          columns4row
+
+columns4end:
+	ADDQ $0x00000100, R8
+	SUBQ $0x00000100, R9
+	JMP  columns4
+
+columns4done:
+columns1:
+	CMPQ    R9, $0x00000040
+	JL      columns1done
+	VMOVUPS (DI)(R8*1), Z0
+	XORQ    R10, R10
+
+columns1row:
+	CMPQ         R10, AX
+	JGE          columns1end
+	MOVL         (CX)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         BX, R11
+	ADDQ         R8, R11
+	VBROADCASTSS (SI)(R10*4), Z1
+	VMOVUPS      (R11), Z2
+	VFMADD231PS  Z0, Z1, Z2
+	VMOVUPS      Z2, (R11)
+	INCQ         R10
+	JMP          columns1row
+
+columns1end:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, R9
+	JMP  columns1
+
+columns1done:
 	VZEROUPPER
 	RET
 

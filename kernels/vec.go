@@ -39,20 +39,6 @@ func Exp(dst, x []float32) { expSum(dst, x[:len(dst)], 0) }
 // ExpSum writes e^(x-shift) to dst and returns its sum.
 func ExpSum(dst, x []float32, shift float32) float32 { return expSum(dst, x[:len(dst)], shift) }
 
-// GatherDot writes out[i] = table[rows[i]]·x; table: [·, width].
-func GatherDot(out, table []float32, width int, rows []uint32, x []float32) {
-	for i, r := range rows {
-		out[i] = Dot(x[:width], table[int(r)*width:][:width])
-	}
-}
-
-// GatherAxpy adds Σ w[i]·table[rows[i]] to y; table: [·, width]. It is the gradient of GatherDot with respect to x.
-func GatherAxpy(y, table []float32, width int, rows []uint32, w []float32) {
-	for i, r := range rows {
-		Axpy(w[i], table[int(r)*width:][:width], y)
-	}
-}
-
 // GatherDotBF16 is GatherDot on a table of bf16.
 func GatherDotBF16(out []float32, table []uint16, width int, rows []uint32, x []float32) {
 	for i, r := range rows {
@@ -64,13 +50,6 @@ func GatherDotBF16(out []float32, table []uint16, width int, rows []uint32, x []
 func GatherAxpyBF16(y []float32, table []uint16, width int, rows []uint32, w []float32) {
 	for i, r := range rows {
 		AxpyBF16(w[i], table[int(r)*width:][:width], y)
-	}
-}
-
-// ScatterAxpy adds w[i]·x to table[rows[i]]: the gradient of GatherDot with respect to the table.
-func ScatterAxpy(table []float32, width int, rows []uint32, w, x []float32) {
-	for i, r := range rows {
-		Axpy(w[i], x[:width], table[int(r)*width:][:width])
 	}
 }
 

@@ -22,6 +22,9 @@ func main() {
 		v.toBF16()
 		v.fromBF16()
 		v.fmaPeak()
+		v.gatherDot()
+		v.gatherAxpy()
+		v.scatterAxpy()
 	}
 	for _, rows := range []int{8, 4, 2, 1} {
 		gemmF32(avx512, rows, 3)
