@@ -90,6 +90,7 @@ type packed struct {
 	queries *kernels.Packed // [heads·2·half, hidden]
 	keys    []*kernels.Packed
 	order   []pair // candidates of the product
+	blocks  []pair // bounds on the k-th best of them
 	invTemp []float32
 }
 
@@ -102,7 +103,7 @@ func (l *Layer) pack(p *kernels.Pool) *packed {
 		return k
 	}
 	c := l.Config
-	k := &packed{order: candidates(c), invTemp: make([]float32, c.Heads)}
+	k := &packed{order: candidates(c), blocks: blocks(c), invTemp: make([]float32, c.Heads)}
 	for h, t := range l.Temp {
 		k.invTemp[h] = 1 / t
 	}

@@ -65,6 +65,7 @@ type scratch struct {
 	val    [2][]float32
 	idx    [2][]int32
 	sum    []float32
+	of     []int32 // candidate of each sum
 	chosen []int32
 }
 
@@ -110,7 +111,7 @@ func (l *Layer) routeTile(k *packed, r *Routing, x []float32, lo, hi int) {
 			at := ((lo+row)*l.Heads + h) * picks
 			cells, gates := r.Cells[at:at+picks], r.Gates[at:at+picks]
 			s := t.s[row*cols+h*2*n:][:2*n]
-			t.product(cells, gates, s[:n], s[n:], k.order)
+			t.product(cells, gates, s[:n], s[n:], k)
 			if !r.scores {
 				softmax(gates, k.invTemp[h])
 			}

@@ -93,12 +93,65 @@ func TestProductIsBruteForce(t *testing.T) {
 		}
 		s1, s2 := draw("s1"), draw("s2")
 		cells, scores := make([]uint32, k), make([]float32, k)
-		new(scratch).product(cells, scores, s1, s2, candidates(Config{TopK: k, SubKeys: n}))
+		new(scratch).product(cells, scores, s1, s2, packedFor(Config{TopK: k, SubKeys: n}))
 		want, wantScores := bruteForce(s1, s2, k)
 		if !slices.Equal(cells, want) || !slices.Equal(scores, wantScores) {
 			t.Fatalf("s1 %v\ns2 %v\ngot  %v %v\nwant %v %v", s1, s2, cells, scores, want, wantScores)
 		}
 	})
+}
+
+func packedFor(c Config) *packed { return &packed{order: candidates(c), blocks: blocks(c)} }
+
+// TestSort16 sorts all arrays of zeros and ones, and with that (0-1 principle) all arrays.
+func TestSort16(t *testing.T) {
+	for bits := range 1 << 16 {
+		var a [16]uint64
+		for i := range a {
+			a[i] = uint64(bits >> i & 1)
+		}
+		sort16(&a)
+		for i := 1; i < 16; i++ {
+			if a[i] > a[i-1] {
+				t.Fatalf("%016b: %v", bits, a)
+			}
+		}
+	}
+}
+
+func TestSortKey(t *testing.T) {
+	falling := []float32{float32(math.Inf(1)), 3e38, 1, 1e-45, 0, -1e-45, -1, -3e38, float32(math.Inf(-1))}
+	for i, a := range falling {
+		for j, b := range falling {
+			if (sortKey(a, 7) > sortKey(b, 7)) != (i < j) {
+				t.Errorf("%g, %g", a, b)
+			}
+		}
+	}
+	if negZero := float32(math.Copysign(0, -1)); sortKey(negZero, 3) != sortKey(0, 3) || sortKey(1, 3) <= sortKey(1, 4) {
+		t.Error("ties")
+	}
+}
+
+func BenchmarkProduct(b *testing.B) {
+	for _, n := range []int{16, 64, 1024} {
+		rnd := rand.New(rand.NewPCG(1, 1))
+		const many = 64
+		s := make([][]float32, 2*many)
+		for i := range s {
+			s[i] = randn(rnd, n)
+		}
+		var t scratch
+		p := packedFor(Config{TopK: 16, SubKeys: n})
+		cells, scores := make([]uint32, 16), make([]float32, 16)
+		b.Run(cellsName(n, 1), func(b *testing.B) {
+			i := 0
+			for b.Loop() {
+				i = (i + 1) % many
+				t.product(cells, scores, s[2*i], s[2*i+1], p)
+			}
+		})
+	}
 }
 
 // reference routes one token in float64, from the unfolded weights.
