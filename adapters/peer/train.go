@@ -14,6 +14,7 @@ import (
 // stay as they are. It implements the base's Seam, for evaluation between steps. One goroutine at a time may use it.
 type Training struct {
 	Set    *Set
+	With   []*Set // the others, in the order in which they were given
 	layers map[int]*TrainLayer
 }
 
@@ -24,7 +25,7 @@ func NewTraining(r *retrieval.Router, p *kernels.Pool, set *Set, with ...*Set) (
 		return nil, err
 	}
 	set.Convert(p, F32)
-	t := &Training{Set: set, layers: map[int]*TrainLayer{}}
+	t := &Training{Set: set, With: with, layers: map[int]*TrainLayer{}}
 	for block, l := range stack.layers {
 		tl := &TrainLayer{Router: l.router, pool: p, tables: l.tables, trained: -1}
 		for i := range l.tables {

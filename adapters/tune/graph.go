@@ -52,12 +52,12 @@ func newGraph(m *llama.Model, t *peer.Training, batch int) (*graph, error) {
 		return nil, err
 	}
 	g.x, g.h = xd, hd
-	b := &builder{graph: g, eg: eg, arena: &arena{bufs: map[string]*tensor.Dense{}}, scratch: map[string][]float32{}}
+	b := &builder{graph: g, eg: eg, arena: arena{}, scratch: map[string][]float32{}}
 	x = b.peer(m.Blocks[g.from], x, h, false)
 	for _, blk := range m.Blocks[g.from+1:] {
 		x = b.block(blk, x)
 	}
-	loss := b.apply(&headLoss{&g.step, b.rows(1), b.rows(hidden), b.rows(hidden), b.rows(1)}, 0, x)
+	loss := b.add(&headLoss{&g.step, b.rows(1), b.rows(hidden), b.rows(hidden), b.rows(1)}, nil, x)
 	if b.err != nil {
 		return nil, fmt.Errorf("tune: build the graph: %w", b.err)
 	}
@@ -92,7 +92,7 @@ func distinct(eg *G.ExprGraph) error {
 type builder struct {
 	*graph
 	eg      *G.ExprGraph
-	arena   *arena
+	arena   arena
 	handles G.Nodes
 	scratch map[string][]float32
 	err     error
@@ -108,16 +108,22 @@ func (b *builder) shared(role string, width int) []float32 {
 	return b.scratch[role]
 }
 
+// apply adds an operation whose result stays for the backward.
 func (b *builder) apply(k kernel, width int, in ...*G.Node) *G.Node {
+	return b.add(k, dense(tensor.Shape{b.batch, width}), in...)
+}
+
+// transient adds an operation whose result nothing reads after its block's forward.
+func (b *builder) transient(k kernel, width int, in ...*G.Node) *G.Node {
+	return b.add(k, b.arena.transient(k.name(), tensor.Shape{b.batch, width}), in...)
+}
+
+func (b *builder) add(k kernel, y *tensor.Dense, in ...*G.Node) *G.Node {
 	if b.err != nil {
 		return nil
 	}
-	var s tensor.Shape
-	if width > 0 {
-		s = tensor.Shape{b.batch, width}
-	}
 	var n *G.Node
-	n, b.err = apply(b.arena, k, s, in...)
+	n, b.err = apply(b.arena, k, y, in...)
 	return n
 }
 
@@ -130,13 +136,17 @@ func (b *builder) block(blk *llama.Block, x *G.Node) *G.Node {
 		}
 		return node{&b.step, role, blk, grad}
 	}
-	h := b.apply(&attnNorm{node("attnNorm", 1), b.rows(1)}, c.Hidden, x)
+	h := b.transient(&attnNorm{node("attnNorm", 1), b.rows(1)}, c.Hidden, x)
 	q := b.apply(&qkv{node("qkv", 1), b.shared("qkv", c.QKVWidth())}, c.QKVWidth(), h)
 	o := b.apply(&attention{node("attention", 1), b.rows(c.Heads)}, c.AttnWidth(), q)
 	x = b.apply(&attnOut{node("attnOut", 2)}, c.Hidden, x, o)
-	h = b.apply(&ffnNorm{node("ffnNorm", 1), b.rows(1)}, c.Hidden, x)
-	a := b.apply(&gateUp{node("gateUp", 1), b.rows(2 * c.FFN), b.shared("gateUp", 2*c.FFN)}, c.FFN, h)
-	x = b.apply(&down{node("down", 2)}, c.Hidden, x, a)
+	h = b.transient(&ffnNorm{node("ffnNorm", 1), b.rows(1)}, c.Hidden, x)
+	a := b.transient(&gateUp{node("gateUp", 1), b.rows(2 * c.FFN), b.shared("gateUp", 2*c.FFN)}, c.FFN, h)
+	add := b.apply
+	if b.training.Layer(blk.Index) != nil { // which then hands the stream on
+		add = b.transient
+	}
+	x = add(&down{node("down", 2)}, c.Hidden, x, a)
 	return b.peer(blk, x, h, true)
 }
 
@@ -150,7 +160,7 @@ func (b *builder) peer(blk *llama.Block, x, h *G.Node, below bool) *G.Node {
 	if b.err = G.Let(handle, dense(tensor.Shape{1})); b.err != nil {
 		return nil
 	}
-	p := &peerAdd{node: node{&b.step, "peer", blk, []bool{below, below, l.Trained()}}, layer: l}
+	p := &peerAdd{node: node{&b.step, "peer", blk, []bool{below, below, l.Trained()}}, layer: l, scratch: b.shared("peer", b.m.Config.Hidden)}
 	if l.Trained() {
 		b.peers, b.handles = append(b.peers, p), append(b.handles, handle)
 	}

@@ -138,8 +138,9 @@ func (n *down) backward(_ [][]float32, _, dout []float32, din [][]float32) error
 // run, which leaves the rows' gradients in rows.
 type peerAdd struct {
 	node
-	layer *peer.TrainLayer
-	rows  *peer.RowGrad
+	layer   *peer.TrainLayer
+	rows    *peer.RowGrad
+	scratch []float32
 }
 
 func (n *peerAdd) forward(in [][]float32, out []float32) error {
@@ -153,10 +154,9 @@ func (n *peerAdd) backward(_ [][]float32, _, dout []float32, din [][]float32) er
 	}
 	dh := din[1]
 	if dh == nil {
-		dh = make([]float32, len(dout)) // the lowest layer: only the rows' gradients are wanted
-	} else {
-		clear(dh)
+		dh = n.scratch // the lowest layer: only the rows' gradients are wanted
 	}
+	clear(dh)
 	var err error
 	n.rows, err = n.layer.Backward(dh, dout)
 	if din[2] != nil {

@@ -25,7 +25,7 @@ type core struct {
 	out    tensor.Shape // empty for a scalar
 	y      *tensor.Dense
 	d      []*tensor.Dense
-	arena  *arena
+	arena  arena
 }
 
 // op is an operation in one of three roles, following Gorgonia's SDOp: the forward; one backward, which fills the
@@ -98,14 +98,15 @@ func data(v G.Value) ([]float32, error) {
 	return nil, fmt.Errorf("tune: a value of type %T in the graph, want f32", v)
 }
 
-// apply adds an operation to the graph; an empty out is a scalar.
-func apply(a *arena, k kernel, out tensor.Shape, in ...*G.Node) (*G.Node, error) {
-	c, dims := &core{k: k, out: out, d: make([]*tensor.Dense, len(in)), arena: a}, make([]int, len(in))
+// apply adds an operation to the graph. y is where its result goes; nil for a scalar.
+func apply(a arena, k kernel, y *tensor.Dense, in ...*G.Node) (*G.Node, error) {
+	var out tensor.Shape
+	if y != nil {
+		out = y.Shape()
+	}
+	c, dims := &core{k: k, out: out, y: y, d: make([]*tensor.Dense, len(in)), arena: a}, make([]int, len(in))
 	for i, n := range in {
 		c.shapes, dims[i] = append(c.shapes, n.Shape()), n.Dims()
-	}
-	if len(out) > 0 {
-		c.y = dense(out)
 	}
 	return G.ApplyOp(&op{c, k.name(), dims, out, c.forward, true}, in...)
 }
@@ -146,7 +147,7 @@ func (o *op) SymDiff(in G.Nodes, out, grad *G.Node) (G.Nodes, error) {
 		if !d {
 			continue
 		}
-		o.d[i] = o.arena.take(o.tag, i, o.shapes[i])
+		o.d[i] = o.arena.gradient(o.tag, i, o.shapes[i])
 		pick := func([]G.Value) (G.Value, error) { return o.d[i], nil }
 		if grads[i], err = G.ApplyOp(&op{o.core, fmt.Sprintf("%s.d%d", o.tag, i), []int{0}, o.shapes[i], pick, false}, token); err != nil {
 			return nil, err
@@ -175,21 +176,29 @@ func (c *core) backward(v []G.Value) (G.Value, error) {
 	return G.NewF32(0), c.k.backward(x[:n], x[n], x[n+1], din)
 }
 
-// arena shares gradient buffers between blocks. When an operation's backward runs in one block, every gradient of the
-// block two above has been read: the gradients of the block between depend on all of them. So two sets of buffers serve
-// all blocks.
-type arena struct {
-	block int // whose operations are being added
-	bufs  map[string]*tensor.Dense
+// arena shares buffers between blocks.
+type arena map[string]*tensor.Dense
+
+// gradient returns the buffer of an operation's gradient. When a backward runs in one block, every gradient of the block
+// two above has been read: the gradients of the block between depend on all of them. So two sets of buffers serve all
+// blocks.
+func (a arena) gradient(tag string, input int, s tensor.Shape) *tensor.Dense {
+	role, block := splitTag(tag)
+	return a.get(fmt.Sprintf("%s.d%d/%d", role, input, block%2), s)
 }
 
-func (a *arena) take(tag string, input int, s tensor.Shape) *tensor.Dense {
-	role, block := splitTag(tag)
-	key := fmt.Sprintf("%s/%d/%d/%v", role, input, block%2, s)
-	if a.bufs[key] == nil {
-		a.bufs[key] = dense(s)
+// transient returns the buffer of a result that only its own block reads, and no backward: one serves all blocks.
+func (a arena) transient(tag string, s tensor.Shape) *tensor.Dense {
+	role, _ := splitTag(tag)
+	return a.get(role, s)
+}
+
+func (a arena) get(key string, s tensor.Shape) *tensor.Dense {
+	key = fmt.Sprintf("%s %v", key, s)
+	if a[key] == nil {
+		a[key] = dense(s)
 	}
-	return a.bufs[key]
+	return a[key]
 }
 
 // tagOf names an operation of a block; splitTag goes back.

@@ -33,21 +33,25 @@ type fixture struct {
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
+	return newFixtureOf(t, llamatest.Config(), []int{1, 2})
+}
+
+func newFixtureOf(t testing.TB, c llama.Config, blocks []int) *fixture {
+	t.Helper()
 	f := &fixture{pool: kernels.NewPool(2)}
 	t.Cleanup(f.pool.Close)
-	c := llamatest.Config()
 	var err error
 	if f.m, err = llama.New(c, llamatest.Random(c, 1), kernels.F32, f.pool); err != nil {
 		t.Fatal(err)
 	}
-	rec := peer.NewRecorder([]int{1, 2}, c.Hidden, 400)
+	rec := peer.NewRecorder(blocks, c.Hidden, 400)
 	for i := range 4 {
 		if _, err := f.m.Forward(llama.One(ids(uint64(i), 100, c.Vocab), nil), rec); err != nil {
 			t.Fatal(err)
 		}
 	}
 	f.router, _, err = retrieval.Calibrate(ctx, f.pool, retrieval.Options{
-		Config: retrieval.Config{Heads: 2, TopK: 4, SubKeys: 4, HalfDim: 4}, Base: "test", Blocks: []int{1, 2}, Hidden: c.Hidden, Seed: 3}, rec)
+		Config: retrieval.Config{Heads: 2, TopK: 4, SubKeys: 4, HalfDim: 4}, Base: "test", Blocks: blocks, Hidden: c.Hidden, Seed: 3}, rec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,12 +67,15 @@ func ids(seed uint64, n, vocab int) []int32 {
 	return x
 }
 
-// set returns a new set over all cells; noise fills v, which begins at zero.
-func (f *fixture) set(t testing.TB, name string, noise float32) *peer.Set {
+// set returns a new set over all cells, of all the router's layers or those of some blocks; noise fills v, which begins
+// at zero.
+func (f *fixture) set(t testing.TB, name string, noise float32, blocks ...int) *peer.Set {
 	t.Helper()
 	places := make([]peer.Placement, len(f.router.Layers))
 	for i, l := range f.router.Layers {
-		places[i].Occupancy = retrieval.FullGrid(l.Cells())
+		if len(blocks) == 0 || slices.Contains(blocks, l.Block) {
+			places[i].Occupancy = retrieval.FullGrid(l.Cells())
+		}
 	}
 	s, err := peer.NewSet(f.pool, name, neuron.SiLU, f.router, places, 7, peer.F32)
 	if err != nil {
@@ -100,12 +107,19 @@ func (f *fixture) sequences(n int) []Sequence {
 	return s
 }
 
-// TestRowGradients compares the gradients that come out of the graph with central differences, for every value of some
-// rows, with another set on and with masked tokens.
+// TestRowGradients compares the gradients that come out of the graph with central differences, for values of some rows,
+// with another set on and with masked tokens. Gates are constants to the gradient, so nothing may be routed above the
+// trained layer.
 func TestRowGradients(t *testing.T) {
 	f := newFixture(t)
-	s, other := f.set(t, "a", 0.1), f.set(t, "b", 0.2)
-	tr := f.training(t, s, other)
+	for _, block := range []int{1, 2} {
+		t.Run(tagOf("block", block), func(t *testing.T) {
+			checkRowGradients(t, f, f.training(t, f.set(t, "a", 0.1, block), f.set(t, "b", 0.2, 1)))
+		})
+	}
+}
+
+func checkRowGradients(t *testing.T, f *fixture, tr *peer.Training) {
 	g, err := newGraph(f.m, tr, 40)
 	if err != nil {
 		t.Fatal(err)

@@ -23,6 +23,7 @@ type Model struct {
 
 	mu       sync.RWMutex // guards the tables
 	cos, sin []float32
+	packing  sync.Mutex // one PrepareBackward at a time
 }
 
 // Block is one decoder block.
@@ -152,6 +153,8 @@ func (b *Block) each(f func(w *weight, data []float32)) error {
 
 // PrepareBackward packs what the backward needs: the head and the blocks from the given one up. Calling it again is cheap.
 func (m *Model) PrepareBackward(from int) error {
+	m.packing.Lock()
+	defer m.packing.Unlock()
 	if m.head.backward == nil {
 		w, err := m.headWeight()
 		if err != nil {

@@ -1,0 +1,150 @@
+package tune
+
+import (
+	"math"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/gopeft/peft/adapters/peer"
+	"github.com/gopeft/peft/base/llama"
+	"github.com/gopeft/peft/base/llama/llamatest"
+)
+
+// chain computes loss and row gradients without a graph: every operation in a buffer of its own.
+func chain(t *testing.T, m *llama.Model, tr *peer.Training, b *Batch) (float64, map[int]*peer.RowGrad) {
+	t.Helper()
+	if err := m.PrepareBackward(0); err != nil {
+		t.Fatal(err)
+	}
+	c, n := m.Config, len(b.Tokens)
+	batch := llama.Batch{Tokens: b.Tokens}
+	for _, l := range b.Lens {
+		batch.Seqs = append(batch.Seqs, llama.Seq{Len: l})
+	}
+	l, err := m.Layout(batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := func(width int) []float32 { return make([]float32, n*width) }
+	type saved struct{ x, rstd, qkv, o, lse, mid, rstd2, gu []float32 }
+	keep := make([]saved, c.Layers)
+	x := rows(c.Hidden)
+	m.Embed(x, b.Tokens)
+	for i, blk := range m.Blocks {
+		s := saved{x, rows(1), rows(c.QKVWidth()), rows(c.AttnWidth()), rows(c.Heads), rows(c.Hidden), rows(1), rows(2 * c.FFN)}
+		h, act := rows(c.Hidden), rows(c.FFN)
+		blk.AttnNorm(h, x, s.rstd, n)
+		blk.QKV(s.qkv, h, l)
+		blk.Attention(s.o, s.lse, s.qkv, l)
+		blk.AttnOut(s.mid, x, s.o, n)
+		h = rows(c.Hidden)
+		blk.FFNNorm(h, s.mid, s.rstd2, n)
+		blk.GateUp(act, s.gu, h, n)
+		x = rows(c.Hidden)
+		blk.Down(x, s.mid, act, n)
+		if err := tr.Forward(i, x, h, n); err != nil {
+			t.Fatal(err)
+		}
+		keep[i] = s
+	}
+	h, rstd, dh, loss := rows(c.Hidden), rows(1), rows(c.Hidden), rows(1)
+	m.FinalNorm(h, x, rstd, n)
+	m.HeadLoss(loss, dh, h, b.Targets, b.Weights)
+	var sum float64
+	for _, v := range loss {
+		sum += float64(v)
+	}
+	dx := rows(c.Hidden)
+	m.FinalNormBackward(dx, dh, x, rstd, n)
+	grads := map[int]*peer.RowGrad{}
+	for i, blk := range slices.Backward(m.Blocks) {
+		s := keep[i]
+		dact, dgu, dh, dp := rows(c.FFN), rows(2*c.FFN), rows(c.Hidden), rows(c.Hidden)
+		if layer := tr.Layer(i); layer != nil {
+			g, err := layer.Backward(dp, dx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			grads[i] = g
+		}
+		blk.DownBackward(dact, dx, n)
+		blk.GateUpBackward(dh, dgu, dact, s.gu, n)
+		for j, v := range dp {
+			dh[j] += v
+		}
+		blk.FFNNormBackward(dx, dh, s.mid, s.rstd2, n, true)
+		do, dqkv, da := rows(c.AttnWidth()), rows(c.QKVWidth()), rows(c.Hidden)
+		blk.AttnOutBackward(do, dx, n)
+		blk.AttentionBackward(dqkv, do, s.o, s.lse, s.qkv, l)
+		blk.QKVBackward(da, dqkv, l)
+		blk.AttnNormBackward(dx, da, s.x, s.rstd, n, true)
+	}
+	return sum, grads
+}
+
+// TestGraphMatchesChain compares the graph, whose blocks share buffers, with the operations called one by one, on a base
+// deep enough for every buffer to be shared, with batches of different sizes one after the other.
+func TestGraphMatchesChain(t *testing.T) {
+	c := llamatest.Config()
+	c.Layers = 8
+	f := newFixtureOf(t, c, []int{1, 2, 4, 6})
+	tr := f.training(t, f.set(t, "a", 0.1, 1, 4, 6), f.set(t, "b", 0.1, 2, 4))
+	g, err := newGraph(f.m, tr, 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{2, 5, 1, 3} {
+		b := newBatch(f.sequences(size))
+		loss, grads, err := g.run(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []*peer.RowGrad
+		for _, x := range grads { // they last until the layers run again
+			got = append(got, &peer.RowGrad{Width: x.Width, Rows: slices.Clone(x.Rows), Values: slices.Clone(x.Values)})
+		}
+		wantLoss, want := chain(t, f.m, tr, b)
+		if math.Abs(float64(loss)-wantLoss) > 1e-6 {
+			t.Errorf("loss %v, want %v", loss, wantLoss)
+		}
+		for i, block := range tr.Blocks() {
+			w := want[block]
+			if !slices.Equal(got[i].Rows, w.Rows) {
+				t.Fatalf("%d sequences, block %d: rows %v, want %v", size, block, got[i].Rows, w.Rows)
+			}
+			var wrong, total float64
+			for j, v := range w.Values {
+				d := float64(v - got[i].Values[j])
+				wrong, total = wrong+d*d, total+float64(v)*float64(v)
+			}
+			if total == 0 || math.Sqrt(wrong/total) > 1e-5 {
+				t.Errorf("%d sequences, block %d: gradient of size %.3g is off by %.3g", size, block, math.Sqrt(total), math.Sqrt(wrong))
+			}
+		}
+	}
+}
+
+// TestRunsSideBySide trains two sets on one base at once; each must get the rows it gets alone.
+func TestRunsSideBySide(t *testing.T) {
+	f := newFixture(t)
+	seqs := f.sequences(6)
+	alone := f.training(t, f.set(t, "a", 0))
+	if _, err := Run(ctx, f.m, alone, seqs, seqs[:2], options()); err != nil {
+		t.Fatal(err)
+	}
+	f = newFixture(t) // whose weights are not prepared for the backward yet
+	var wg sync.WaitGroup
+	for range 2 {
+		tr := f.training(t, f.set(t, "a", 0))
+		wg.Go(func() {
+			if _, err := Run(ctx, f.m, tr, seqs, seqs[:2], options()); err != nil {
+				t.Error(err)
+			}
+			if !slices.Equal(rows(tr), rows(alone)) {
+				t.Error("a run beside it changes the rows")
+			}
+		})
+	}
+	wg.Wait()
+}
