@@ -3,6 +3,7 @@ package peer
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"github.com/gopeft/peft/adapters/neuron"
@@ -40,7 +41,11 @@ func benchSet(b *testing.B, r *retrieval.Router, f Format) *Set {
 }
 
 func BenchmarkForward(b *testing.B) {
-	for _, n := range []int{16, 64, 256} {
+	sizes := []int{16, 64, 256}
+	if os.Getenv("PEFT_SLOW") != "" {
+		sizes = append(sizes, 1024) // 2.4 GB
+	}
+	for _, n := range sizes {
 		r := benchRouter(n)
 		s := benchSet(b, r, BF16)
 		stack, err := NewStack(r, nil, s)

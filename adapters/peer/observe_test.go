@@ -97,3 +97,58 @@ func TestCounterAndPlace(t *testing.T) {
 		t.Error("counts of one layer pass for two")
 	}
 }
+
+// TestGate: two sets whose data selects different cells.
+func TestGate(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(8, 2))
+	r := testRouter(6)
+	domain := func(seed uint64, tokens int) []float32 { // inputs around a point
+		point := randn(rand.New(rand.NewPCG(seed, 1)), testHidden)
+		x := randn(rnd, tokens*testHidden)
+		for i := range x {
+			x[i] += point[i%testHidden]
+		}
+		return x
+	}
+	count := func(x []float32) [][]uint32 {
+		c := NewCounter(r, nil)
+		for _, b := range r.Blocks() {
+			if err := c.Forward(b, nil, x, len(x)/testHidden); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return c.Counts()
+	}
+	for i, c := range count(append(domain(1, 500), append(domain(2, 500), domain(3, 500)...)...)) {
+		r.Layers[i].Background = c
+	}
+	var sets []*Set
+	for seed, name := range map[uint64]string{1: "one", 2: "two"} {
+		s := testSet(t, r, name, seed, F32)
+		for i, c := range count(domain(seed, 800)) {
+			s.Tables[i].Counts = c
+		}
+		sets = append(sets, s)
+	}
+	blank := testSet(t, r, "blank", 5, F32)
+	g, err := NewGate(r, append(sets, blank)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seed := range uint64(3) {
+		seed++
+		ev, err := g.Judge(count(domain(seed, 64)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range ev {
+			want := (seed == 1 && e.Set.Name == "one") || (seed == 2 && e.Set.Name == "two")
+			if e.On != want {
+				t.Errorf("text of domain %d: set %s: %+v", seed, e.Set.Name, e.LogOdds)
+			}
+		}
+	}
+	if _, err := g.Judge(nil); err == nil {
+		t.Error("no counts pass")
+	}
+}

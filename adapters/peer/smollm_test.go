@@ -52,10 +52,10 @@ func TestSmolLM2(t *testing.T) {
 	}
 	cfg := b.Model.Config
 	blocks := retrieval.DefaultBlocks(cfg.Layers)
-	rec := NewRecorder(blocks, cfg.Hidden, 8192)
-	background := append(newsText(t, b, dir, 6000), ids("gsm8k-train.jsonl", 12_000, 0)...)
+	rec := NewRecorder(blocks, cfg.Hidden, 4096)
+	background := append(newsText(t, b, dir, 3000), ids("gsm8k-train.jsonl", 8_000, 0)...)
 	start := time.Now()
-	read(background, 8192, rec)
+	read(background, 4096, rec)
 	recorded := time.Since(start)
 	start = time.Now()
 	r, rep, err := retrieval.Calibrate(context.Background(), pool, retrieval.Options{Hidden: cfg.Hidden, Blocks: blocks, Seed: 1}, rec)
@@ -71,7 +71,7 @@ func TestSmolLM2(t *testing.T) {
 	}
 	play := ids("shakespeare.txt", 30_000, 0)
 	count := NewCounter(r, pool)
-	read(play, 4096, count)
+	read(play, 2048, count)
 	places, err := Place(r, count.Counts(), nil, 128)
 	if err != nil {
 		t.Fatal(err)
@@ -87,6 +87,28 @@ func TestSmolLM2(t *testing.T) {
 	stack, err := NewStack(r, pool, a)
 	if err != nil {
 		t.Fatal(err)
+	}
+	gate, err := NewGate(r, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []struct {
+		file string
+		own  bool
+	}{{"shakespeare.txt", true}, {"wikitext2-valid.txt", false}, {"gsm8k-train.jsonl", false}} {
+		for part := range 4 {
+			c := NewCounter(r, pool)
+			if _, err := b.Model.Forward(llama.One(ids(w.file, 1000, 200_000+100_000*part)[:64], nil), c); err != nil {
+				t.Fatal(err)
+			}
+			ev, err := gate.Judge(c.Counts())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if t.Logf("64 tokens of %s: log odds %.3f", w.file, ev[0].LogOdds); ev[0].On != w.own {
+				t.Errorf("the gate is wrong about 64 tokens of %s", w.file)
+			}
+		}
 	}
 	text := play[:512]
 	bare := read(text, 512, nil)
