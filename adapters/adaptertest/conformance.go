@@ -2,6 +2,7 @@
 package adaptertest
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -10,20 +11,19 @@ import (
 	"github.com/gopeft/peft/adapters"
 )
 
-const hidden = 19
-
 // batch is a small batch: tokens rows of x, and groups of tokens for each expert, one token in a group twice.
 type batch struct {
 	kind   adapters.Kind
+	hidden int
 	rows   [][]float32
 	groups []adapters.Group
 	x      []float32
 	tokens int
 }
 
-func newBatch(kind adapters.Kind, seed uint64) *batch {
+func newBatch(kind adapters.Kind, hidden int, seed uint64) *batch {
 	rnd := rand.New(rand.NewPCG(seed, 1))
-	b := &batch{kind: kind, tokens: 6, x: make([]float32, 6*hidden)}
+	b := &batch{kind: kind, hidden: hidden, tokens: 6, x: make([]float32, 6*hidden)}
 	for i := range b.x {
 		b.x[i] = float32(rnd.NormFloat64())
 	}
@@ -45,24 +45,25 @@ func newBatch(kind adapters.Kind, seed uint64) *batch {
 func (b *batch) forward() []float32 {
 	y := make([]float32, len(b.x))
 	for i, g := range b.groups {
-		b.kind.Forward(g, b.rows[i], y, b.x, hidden)
+		b.kind.Forward(g, b.rows[i], y, b.x, b.hidden)
 	}
 	return y
 }
 
-// Run tests one kind.
+// Run tests one kind, on inputs whose width fits vectors and on others.
 func Run(t *testing.T, kind adapters.Kind) {
-	t.Run("gradients", func(t *testing.T) { gradients(t, kind) })
-	t.Run("new is silent", func(t *testing.T) { silent(t, kind) })
-	t.Run("additive", func(t *testing.T) { additive(t, kind) })
-	t.Run("gates", func(t *testing.T) { gates(t, kind) })
-	t.Run("frozen", func(t *testing.T) { frozen(t, kind) })
-	t.Run("learns", func(t *testing.T) { learns(t, kind) })
+	for name, f := range map[string]func(t *testing.T, kind adapters.Kind, hidden int){
+		"gradients": gradients, "new is silent": silent, "additive": additive, "gates": gates, "frozen": frozen, "learns": learns,
+	} {
+		for _, hidden := range []int{19, 32} {
+			t.Run(fmt.Sprintf("%s/width %d", name, hidden), func(t *testing.T) { f(t, kind, hidden) })
+		}
+	}
 }
 
 // gradients compares Backward and BackwardInput to finite differences of Forward.
-func gradients(t *testing.T, kind adapters.Kind) {
-	b := newBatch(kind, 2)
+func gradients(t *testing.T, kind adapters.Kind, hidden int) {
+	b := newBatch(kind, hidden, 2)
 	rnd := rand.New(rand.NewPCG(3, 3))
 	dy := make([]float32, len(b.x))
 	for i := range dy {
@@ -105,8 +106,8 @@ func gradients(t *testing.T, kind adapters.Kind) {
 }
 
 // silent: a new expert adds exactly nothing.
-func silent(t *testing.T, kind adapters.Kind) {
-	b := newBatch(kind, 4)
+func silent(t *testing.T, kind adapters.Kind, hidden int) {
+	b := newBatch(kind, hidden, 4)
 	for i := range b.rows {
 		kind.Init(b.rows[i], hidden, rand.New(rand.NewPCG(5, uint64(i))))
 	}
@@ -118,8 +119,8 @@ func silent(t *testing.T, kind adapters.Kind) {
 }
 
 // additive: Forward adds to what is there, the same bits whether a token is alone in its group or not.
-func additive(t *testing.T, kind adapters.Kind) {
-	b := newBatch(kind, 6)
+func additive(t *testing.T, kind adapters.Kind, hidden int) {
+	b := newBatch(kind, hidden, 6)
 	want := b.forward()
 	y := make([]float32, len(b.x))
 	for i, g := range b.groups {
@@ -134,8 +135,8 @@ func additive(t *testing.T, kind adapters.Kind) {
 }
 
 // gates: the contribution is linear in the gate, and 0 for gate 0.
-func gates(t *testing.T, kind adapters.Kind) {
-	b := newBatch(kind, 7)
+func gates(t *testing.T, kind adapters.Kind, hidden int) {
+	b := newBatch(kind, hidden, 7)
 	one := b.forward()
 	for _, g := range b.groups {
 		for i := range g.Gates {
@@ -158,9 +159,9 @@ func gates(t *testing.T, kind adapters.Kind) {
 }
 
 // frozen: without a gradient of its row, an expert passes the same gradient on to its input.
-func frozen(t *testing.T, kind adapters.Kind) {
+func frozen(t *testing.T, kind adapters.Kind, hidden int) {
 	dx := func(frozen bool) []float32 {
-		b := newBatch(kind, 8)
+		b := newBatch(kind, hidden, 8)
 		dy := b.forward()
 		d := make([]float32, len(b.x))
 		for i, g := range b.groups {
@@ -179,8 +180,8 @@ func frozen(t *testing.T, kind adapters.Kind) {
 }
 
 // learns: a new expert has a gradient that is not zero.
-func learns(t *testing.T, kind adapters.Kind) {
-	b := newBatch(kind, 9)
+func learns(t *testing.T, kind adapters.Kind, hidden int) {
+	b := newBatch(kind, hidden, 9)
 	row := b.rows[0]
 	kind.Init(row, hidden, rand.New(rand.NewPCG(1, 1)))
 	b.forward()

@@ -14,7 +14,7 @@ import (
 	"github.com/gopeft/peft/retrieval"
 )
 
-const testHidden = 24
+const testHidden = 32
 
 // testRouter returns a router of two layers, for blocks 1 and 4.
 func testRouter(seed uint64) *retrieval.Router {
@@ -147,6 +147,19 @@ func TestStackAgainstReference(t *testing.T) {
 func TestAlgebra(t *testing.T) {
 	pool := kernels.NewPool(2)
 	defer pool.Close()
+	best := kernels.Active()
+	for _, isa := range kernels.Supported() {
+		if err := kernels.Use(isa); err != nil {
+			t.Fatal(err)
+		}
+		t.Run(isa.String(), func(t *testing.T) { algebra(t, pool) })
+	}
+	if err := kernels.Use(best); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func algebra(t *testing.T, pool *kernels.Pool) {
 	rapid.Check(t, func(t *rapid.T) {
 		seed := rapid.Uint64Range(0, 1<<40).Draw(t, "seed")
 		tokens := rapid.SampledFrom([]int{1, 3, 40, 200}).Draw(t, "tokens")

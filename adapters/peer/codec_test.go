@@ -100,7 +100,7 @@ func TestDecodeErrors(t *testing.T) {
 		"no occupancy": func(p Parts) { delete(p, "004/occupancy") },
 		"short rows":   func(p Parts) { p["004/rows"].Truncate(100) },
 		"long rows":    func(p Parts) { p["004/rows"].WriteByte(1) },
-		"other width":  func(p Parts) { replace(p, `"width":48`, `"width":46`) },
+		"other width":  func(p Parts) { replace(p, `"width":64`, `"width":46`) },
 		"experts":      func(p Parts) { replace(p, `"experts":`, `"experts":9`) },
 		"no experts":   func(p Parts) { replace(p, `"experts":`, `"experts":-`) },
 		"format":       func(p Parts) { replace(p, `"format":1`, `"format":2`) },

@@ -88,6 +88,9 @@ type trainTile struct {
 	dGates []float32 // of the trained table's pairs
 }
 
+// Bits of a segment: an expert's number takes the 28 above, a tile's the next, and a group's the lowest.
+const tileBits, groupBits = 12, 22
+
 // RowGrad is the gradient of a table's rows that were touched; all other rows' is zero.
 type RowGrad struct {
 	Width  int
@@ -123,6 +126,9 @@ func (l *TrainLayer) Forward(y, x []float32, tokens int) error {
 	hid := l.Router.Hidden
 	if len(x) < tokens*hid || len(y) < tokens*hid {
 		return fmt.Errorf("peer: block %d: %d and %d values for %d tokens of width %d", l.Router.Block, len(x), len(y), tokens, hid)
+	}
+	if most := tile << tileBits; tokens > most {
+		return fmt.Errorf("peer: block %d: %d tokens at once, at most %d", l.Router.Block, tokens, most)
 	}
 	l.tokens = tokens
 	r := &l.routing
@@ -201,7 +207,6 @@ func (l *TrainLayer) Backward(dx, dy []float32) (*RowGrad, error) {
 // backwardRows computes the gradients of the trained rows, one expert after the other over all tiles, and leaves in the
 // pairs' state what backwardInput needs.
 func (l *TrainLayer) backwardRows(tiles []trainTile, dy []float32) *RowGrad {
-	const tileBits, groupBits = 12, 20
 	a, hid := &l.tables[l.trained], l.Router.Hidden
 	l.segments, l.first = l.segments[:0], l.first[:0]
 	for i := range tiles {
