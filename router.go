@@ -146,7 +146,7 @@ func (e *Engine) storeRouter(ctx context.Context, name string, router *retrieval
 
 const (
 	selfBackground   = "self"
-	backgroundTokens = 16384 // that the router is made from
+	backgroundTokens = 8192 // that the router is made from
 	backgroundSeq    = 128   // tokens of a sampled text
 	backgroundBatch  = 64    // texts sampled at a time
 	heldBackground   = 2048  // tokens kept for measuring
@@ -201,7 +201,7 @@ func (e *Engine) sampleBackground(ctx context.Context, b *base.Base, seed uint64
 	steps := min(backgroundSeq, b.Model.Config.MaxSeq)
 	for done := 0; done < total; {
 		var seam llama.Seam
-		if !rec.Full() {
+		if done < backgroundTokens {
 			seam = rec
 		}
 		texts, err := sampleTexts(ctx, b, begin, min(backgroundBatch, (total-done+steps-1)/steps), steps, seed+uint64(done), seam, func(n int) {
