@@ -60,12 +60,21 @@ func (a *Adam) update(p *kernels.Pool, tables []*peer.Table, grads []*peer.RowGr
 	}
 }
 
-// Schedule is the learning rate: a linear warm-up, then a cosine (arXiv 1608.03983, without restarts) down to a share of
-// the peak.
+// Decay is how a learning rate falls.
+type Decay uint8
+
+// The decays.
+const (
+	Cosine Decay = iota // arXiv 1608.03983, without restarts
+	Linear
+)
+
+// Schedule is the learning rate: a linear warm-up, then a decay to a share of the peak.
 type Schedule struct {
 	Peak   float64
-	WarmUp int     // steps
-	Steps  int     // of the whole run
+	WarmUp int // steps
+	Steps  int // of the whole run
+	Decay  Decay
 	Floor  float64 // share of Peak at the end
 }
 
@@ -76,5 +85,9 @@ func (s Schedule) At(step int) float64 {
 	}
 	span := max(1, s.Steps-s.WarmUp)
 	x := min(1, float64(step-s.WarmUp)/float64(span))
-	return s.Peak * (s.Floor + (1-s.Floor)*0.5*(1+math.Cos(math.Pi*x)))
+	left := 1 - x
+	if s.Decay == Cosine {
+		left = 0.5 * (1 + math.Cos(math.Pi*x))
+	}
+	return s.Peak * (s.Floor + (1-s.Floor)*left)
 }

@@ -31,8 +31,9 @@ func sequence(r Record) Sequence {
 const HeldOutShare = 0.1
 
 // Split cuts data into sequences of at most seqLen rows and holds a tenth back: the last tenth of every plain text, and
-// every tenth record. Too little data to hold any back is an error. Records longer than seqLen lose their end, and are
-// dropped where nothing to learn is left.
+// every tenth record, or the last one of fewer than ten. What was held back stays so when records are added behind. Too
+// little data to hold any back is an error. A record's text is cut into several sequences; other records longer than
+// seqLen lose their end, and are dropped where nothing to learn is left. d.Dropped counts both.
 func (d *Data) Split(seqLen int) (train, heldOut []Sequence, err error) {
 	for _, doc := range d.Docs {
 		at := int(float64(len(doc.Tokens)) * (1 - HeldOutShare))
@@ -40,18 +41,10 @@ func (d *Data) Split(seqLen int) (train, heldOut []Sequence, err error) {
 		heldOut = append(heldOut, Cut(doc.Tokens[at:], seqLen)...)
 	}
 	for i, r := range d.Records {
-		if len(r.Tokens) > seqLen+1 {
-			r = Record{r.Tokens[:seqLen+1], r.Trained[:seqLen+1]}
-			if r.count() == 0 {
-				d.Dropped[fmt.Sprintf("nothing to learn in the first %d tokens", seqLen)]++
-				continue
-			}
-			d.Dropped[fmt.Sprintf("(cut to %d tokens)", seqLen)]++
-		}
-		if i%10 == 9 {
-			heldOut = append(heldOut, sequence(r))
+		if i%10 == 9 || (i > 0 && i == len(d.Records)-1 && i < 9) {
+			heldOut = append(heldOut, d.fit(r, seqLen)...)
 		} else {
-			train = append(train, sequence(r))
+			train = append(train, d.fit(r, seqLen)...)
 		}
 	}
 	if len(train) == 0 || len(heldOut) == 0 {
@@ -60,19 +53,32 @@ func (d *Data) Split(seqLen int) (train, heldOut []Sequence, err error) {
 	return train, heldOut, nil
 }
 
-// Sequences cuts data into sequences and holds nothing back, for measuring.
+// Sequences cuts data into sequences as Split does, and holds nothing back.
 func (d *Data) Sequences(seqLen int) []Sequence {
 	var all []Sequence
 	for _, doc := range d.Docs {
 		all = append(all, Cut(doc.Tokens, seqLen)...)
 	}
 	for _, r := range d.Records {
-		n := min(len(r.Tokens), seqLen+1)
-		if r = (Record{r.Tokens[:n], r.Trained[:n]}); r.count() > 0 {
-			all = append(all, sequence(r))
-		}
+		all = append(all, d.fit(r, seqLen)...)
 	}
 	return all
+}
+
+// fit makes sequences of a record.
+func (d *Data) fit(r Record, seqLen int) []Sequence {
+	if len(r.Tokens) <= seqLen+1 {
+		return []Sequence{sequence(r)}
+	}
+	if r.Text {
+		return Cut(r.Tokens, seqLen)
+	}
+	if r = (Record{Tokens: r.Tokens[:seqLen+1], Trained: r.Trained[:seqLen+1]}); r.count() == 0 {
+		d.Dropped[fmt.Sprintf("nothing to learn in the first %d tokens", seqLen)]++
+		return nil
+	}
+	d.Dropped[fmt.Sprintf("(cut to %d tokens)", seqLen)]++
+	return []Sequence{sequence(r)}
 }
 
 // Cut makes sequences of seqLen rows that follow each other; the last may be shorter.

@@ -104,6 +104,14 @@ func (r *run) restore(rd io.Reader) error {
 	if h.Format != checkpointFormat || h.Run != r.id || len(h.Tables) != len(r.tables) {
 		return fmt.Errorf("tune: resume: the checkpoint is of a run with other data, options or rows; use the same ones, or train without --resume: %w", ErrCheckpoint)
 	}
+	if h.Step < 1 || h.Step != len(h.Losses) {
+		return fmt.Errorf("tune: resume: %d steps with %d losses: %w", h.Step, len(h.Losses), ErrCheckpoint)
+	}
+	for i, t := range r.tables {
+		if h.Tables[i] != len(t.Rows.F32) {
+			return fmt.Errorf("tune: resume: table %d has %d values, want %d: %w", i, h.Tables[i], len(t.Rows.F32), ErrCheckpoint)
+		}
+	}
 	r.step, r.tokens, r.before, r.best, r.losses = h.Step, h.Tokens, h.Secs, h.Best, h.Losses
 	r.adam.step = h.Step
 	if r.best.Has {
@@ -136,21 +144,27 @@ func (r *run) keepBest() {
 	}
 }
 
-// identity hashes what decides a run: options, data, starting rows.
-func identity(o Options, tables []*peer.Table, train []Sequence) (string, error) {
+// identity hashes what decides a run: options, arithmetic, router, the sets beside it, the starting rows and the data.
+func (r *run) identity(train []Sequence) (string, error) {
 	h := sha256.New()
-	if err := json.NewEncoder(h).Encode(o.decisive()); err != nil {
+	decisive := []any{r.o.decisive(), r.m.Precision().String(), r.t.Set.Router, r.t.Set.Scale}
+	for _, s := range r.t.With {
+		decisive = append(decisive, s.Name, s.Revision, s.Scale)
+	}
+	if err := json.NewEncoder(h).Encode(decisive); err != nil {
 		return "", err
 	}
-	for _, t := range tables {
+	for _, t := range r.tables {
 		if err := binary.Write(h, binary.LittleEndian, t.Rows.F32); err != nil {
 			return "", err
 		}
 	}
-	for _, s := range train {
-		if err := errors.Join(binary.Write(h, binary.LittleEndian, int64(len(s.Tokens))), binary.Write(h, binary.LittleEndian, s.Tokens),
-			binary.Write(h, binary.LittleEndian, s.Targets), binary.Write(h, binary.LittleEndian, s.Learned)); err != nil {
-			return "", err
+	for _, seqs := range [][]Sequence{train, r.held} {
+		for _, s := range seqs {
+			if err := errors.Join(binary.Write(h, binary.LittleEndian, int64(len(s.Tokens))), binary.Write(h, binary.LittleEndian, s.Tokens),
+				binary.Write(h, binary.LittleEndian, s.Targets), binary.Write(h, binary.LittleEndian, s.Learned)); err != nil {
+				return "", err
+			}
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil

@@ -28,6 +28,7 @@ type Data struct {
 type Record struct {
 	Tokens  []int32
 	Trained []bool
+	Text    bool // plain text, which may be cut into several sequences
 }
 
 // maxLine bounds one line of a .jsonl file, in bytes.
@@ -46,9 +47,10 @@ func ReadFiles(tok *tokenizer.Tokenizer, files []string, all bool) (*Data, error
 		if len(bytes.TrimSpace(b)) == 0 {
 			return nil, fmt.Errorf("data file %s is empty: %w", f, ErrData)
 		}
-		if bytes.IndexByte(b[:min(len(b), 8192)], 0) >= 0 || !utf8.Valid(b) {
+		if bytes.IndexByte(b, 0) >= 0 || !utf8.Valid(b) {
 			return nil, fmt.Errorf("data file %s is no UTF-8 text (a binary file, or another encoding?): %w", f, ErrData)
 		}
+		b = bytes.TrimPrefix(b, []byte("\ufeff"))
 		switch strings.ToLower(filepath.Ext(f)) {
 		case ".jsonl", ".ndjson":
 			err = d.readJSONL(tok, f, b, all)
@@ -136,7 +138,12 @@ func (d *Data) readJSONL(tok *tokenizer.Tokenizer, file string, b []byte, all bo
 func (l *line) record(tok *tokenizer.Tokenizer, all bool) (Record, error) {
 	switch {
 	case l.Text != nil:
-		return whole(withEnd(tok, tok.Encode(*l.Text, false))), nil
+		if strings.TrimSpace(*l.Text) == "" {
+			return Record{}, nil
+		}
+		r := whole(withEnd(tok, tok.Encode(*l.Text, false)))
+		r.Text = true
+		return r, nil
 	case l.Completion != nil:
 		prompt := ""
 		if l.Prompt != nil {
@@ -144,15 +151,19 @@ func (l *line) record(tok *tokenizer.Tokenizer, all bool) (Record, error) {
 		}
 		return answer(tok, prompt, *l.Completion, all), nil
 	case l.Question != nil && l.Answer != nil:
-		return answer(tok, QuestionPrompt(*l.Question), *l.Answer, all), nil
+		if strings.TrimSpace(*l.Answer) == "" {
+			return Record{}, nil
+		}
+		return answer(tok, QuestionPrompt(*l.Question), " "+strings.TrimSpace(*l.Answer), all), nil
 	case len(l.Messages) > 0:
 		return chat(tok, l.Messages, all)
 	}
 	return Record{}, fmt.Errorf(`want "text", "prompt" and "completion", "messages", or "question" and "answer": %w`, ErrData)
 }
 
-// QuestionPrompt is how a question is put to a model that learned from questions and answers.
-func QuestionPrompt(q string) string { return "Question: " + q + "\nAnswer: " }
+// QuestionPrompt is how a question is put to a model that learned from questions and answers. The blank before the answer
+// is the answer's, because tokens begin with their blank.
+func QuestionPrompt(q string) string { return "Question: " + strings.TrimSpace(q) + "\nAnswer:" }
 
 func withEnd(tok *tokenizer.Tokenizer, ids []int32) []int32 {
 	if len(tok.EOS) > 0 {
@@ -161,8 +172,11 @@ func withEnd(tok *tokenizer.Tokenizer, ids []int32) []int32 {
 	return ids
 }
 
-// answer is a prompt with the answer that is learned.
+// answer is a prompt with the answer that is learned; an empty answer is no record.
 func answer(tok *tokenizer.Tokenizer, prompt, text string, all bool) Record {
+	if text == "" {
+		return Record{}
+	}
 	ids := tok.Encode(prompt, true)
 	n := len(ids)
 	ids = withEnd(tok, append(ids, tok.Encode(text, false)...))

@@ -22,10 +22,11 @@ type Options struct {
 	LearningRate float64 // peak
 	Beta1, Beta2 float64
 	WarmUp       int     // steps
+	Decay        Decay   // how the learning rate falls after the warm-up
 	Floor        float64 // share of the learning rate at the end
 	Clip         float64 // largest norm of all rows' gradients together
 	Seed         uint64  // of the order of the data
-	EvalEvery    int     // steps between evaluations on the held-out data; 0: only at the end
+	EvalEvery    int     // steps between evaluations on the held-out data, with one after the last step; 0: none
 	Patience     int     // evaluations without a better one after which training stops; 0: never
 	EvalTokens   int     // held-out rows measured each time; 0: all
 
@@ -58,7 +59,7 @@ func (o *Options) Defaults() {
 
 // decisive returns the options that decide what a run computes.
 func (o Options) decisive() any {
-	return []any{o.Steps, o.BatchTokens, o.LearningRate, o.Beta1, o.Beta2, o.WarmUp, o.Floor, o.Clip, o.Seed, o.EvalEvery, o.Patience, o.EvalTokens}
+	return []any{o.Steps, o.BatchTokens, o.LearningRate, o.Beta1, o.Beta2, o.WarmUp, o.Decay, o.Floor, o.Clip, o.Seed, o.EvalEvery, o.Patience, o.EvalTokens}
 }
 
 // Check reports the first option that cannot be.
@@ -72,6 +73,13 @@ func (o *Options) Check() error {
 		return fmt.Errorf("tune: learning rate %v, want more than 0", o.LearningRate)
 	case !(o.Beta1 >= 0 && o.Beta1 < 1 && o.Beta2 >= 0 && o.Beta2 < 1):
 		return fmt.Errorf("tune: betas %v and %v, want 0 to 1", o.Beta1, o.Beta2)
+	case o.Decay > Linear:
+		return fmt.Errorf("tune: unknown decay %d", o.Decay)
+	case !(o.Floor >= 0 && o.Floor <= 1):
+		return fmt.Errorf("tune: learning rate falls to %v of its peak, want 0 to 1", o.Floor)
+	case o.EvalEvery < 0 || o.Patience < 0 || o.EvalTokens < 0 || o.CheckpointEvery < 0 || o.WarmUp < 0:
+		return fmt.Errorf("tune: evaluation every %d steps on %d tokens, patience %d, checkpoint every %d steps, warm-up of %d, want none below 0",
+			o.EvalEvery, o.EvalTokens, o.Patience, o.CheckpointEvery, o.WarmUp)
 	case !(o.Clip > 0):
 		return fmt.Errorf("tune: clipping at norm %v, want more than 0", o.Clip)
 	}
@@ -85,7 +93,8 @@ type Progress struct {
 	HeldOut         float64 // mean NLL, NaN where it was not measured at this step
 	GradNorm        float64 // before clipping
 	LearningRate    float64
-	TokensPerSecond float64
+	TokensPerSecond float64       // of this step
+	Remaining       time.Duration // expected, evaluations included
 }
 
 // Point is one point of the loss curve. HeldOut is 0 where it was not measured.
@@ -121,13 +130,13 @@ type run struct {
 	best     bestState
 	bestRows [][]float32
 	losses   []Point
-	last     float64 // mean NLL of the last evaluation
 }
 
 func (r *run) seconds() float64 { return r.before + time.Since(r.began).Seconds() }
 
 // Run trains t's set on train and leaves the rows of the best evaluation in it (the last rows when there was none). A
-// cancelled context ends it with the context's error after a checkpoint.
+// cancelled context ends it with the context's error after a checkpoint. Runs of different sets may go on side by side on
+// one model.
 func Run(ctx context.Context, m *llama.Model, t *peer.Training, train, heldOut []Sequence, o Options) (*Result, error) {
 	o.Defaults()
 	if err := o.Check(); err != nil {
@@ -140,7 +149,7 @@ func Run(ctx context.Context, m *llama.Model, t *peer.Training, train, heldOut [
 	}
 	r := &run{o: o, m: m, t: t, tables: tablesOf(t), held: Limit(heldOut, o.EvalTokens), began: time.Now()}
 	var err error
-	if r.id, err = identity(o, r.tables, train); err != nil {
+	if r.id, err = r.identity(train); err != nil {
 		return nil, fmt.Errorf("tune: %w", err)
 	}
 	r.adam = newAdam(float32(o.Beta1), float32(o.Beta2), r.tables)
@@ -171,37 +180,26 @@ func Limit(s []Sequence, n int) []Sequence {
 func (r *run) loop(ctx context.Context, g *graph, train []Sequence) (*Result, error) {
 	data := &feed{seqs: train, size: r.o.BatchTokens, seed: r.o.Seed}
 	data.skip(r.step)
-	sched := Schedule{Peak: r.o.LearningRate, WarmUp: r.o.WarmUp, Steps: r.o.Steps, Floor: r.o.Floor}
-	stopped := false
-	for r.step < r.o.Steps && !stopped {
+	sched := Schedule{Peak: r.o.LearningRate, WarmUp: r.o.WarmUp, Steps: r.o.Steps, Decay: r.o.Decay, Floor: r.o.Floor}
+	first, began := r.step, time.Now()
+	if err := r.evaluate(ctx); err != nil { // the checkpoint may have been written before the evaluation of its step
+		return nil, r.stopped(ctx, err)
+	}
+	for r.step < r.o.Steps && !r.exhausted() {
 		if err := ctx.Err(); err != nil {
-			return nil, errors.Join(err, r.save())
+			return nil, r.stopped(ctx, err)
 		}
-		start := time.Now()
-		b := data.next()
-		loss, grads, err := g.run(b)
+		p, err := r.train(g, data.next(), sched.At(r.step))
 		if err != nil {
 			return nil, err
 		}
-		norm := peer.RowNorm(grads...)
-		if bad := math.IsNaN(float64(loss)) || math.IsNaN(norm) || math.IsInf(norm, 0); bad {
-			return nil, fmt.Errorf("step %d has loss %v and gradient norm %v; a lower learning rate than %g may help: %w", r.step+1, loss, norm, r.o.LearningRate, ErrDiverged)
+		if err := r.evaluate(ctx); err != nil {
+			return nil, r.stopped(ctx, err)
 		}
-		lr := sched.At(r.step)
-		r.adam.update(r.m.Pool(), r.tables, grads, float32(lr), float32(min(1, r.o.Clip/max(norm, 1e-30))))
-		r.step++
-		r.tokens += len(b.Tokens)
-		p := Progress{Step: r.step, Steps: r.o.Steps, Loss: float64(loss), HeldOut: math.NaN(), GradNorm: norm, LearningRate: lr,
-			TokensPerSecond: float64(len(b.Tokens)) / time.Since(start).Seconds()}
-		pt := Point{Step: r.step, Train: float64(loss)}
-		if r.o.EvalEvery > 0 && (r.step%r.o.EvalEvery == 0 || r.step == r.o.Steps) {
-			if stopped, err = r.evaluate(ctx); err != nil {
-				return nil, err
-			}
-			p.HeldOut = r.last
-			pt.HeldOut = p.HeldOut
+		if h := r.losses[r.step-1].HeldOut; h > 0 {
+			p.HeldOut = h
 		}
-		r.losses = append(r.losses, pt)
+		p.Remaining = time.Since(began) / time.Duration(r.step-first) * time.Duration(r.o.Steps-r.step)
 		if r.o.Progress != nil {
 			r.o.Progress(p)
 		}
@@ -211,7 +209,7 @@ func (r *run) loop(ctx context.Context, g *graph, train []Sequence) (*Result, er
 			}
 		}
 	}
-	res := &Result{Steps: r.step, Best: r.step, Tokens: r.tokens, Seconds: r.seconds(), Losses: r.losses, Stopped: stopped}
+	res := &Result{Steps: r.step, Best: r.step, Tokens: r.tokens, Seconds: r.seconds(), Losses: r.losses, Stopped: r.exhausted()}
 	if r.best.Has {
 		res.Best = r.best.Step
 		for i, t := range r.tables {
@@ -219,6 +217,40 @@ func (r *run) loop(ctx context.Context, g *graph, train []Sequence) (*Result, er
 		}
 	}
 	return res, nil
+}
+
+// train makes one step.
+func (r *run) train(g *graph, b *Batch, lr float64) (Progress, error) {
+	start := time.Now()
+	loss, grads, err := g.run(b)
+	if err != nil {
+		return Progress{}, err
+	}
+	norm := peer.RowNorm(grads...)
+	if !finite(float64(loss)) || !finite(norm) {
+		return Progress{}, fmt.Errorf("step %d has loss %v and gradient norm %v; a lower learning rate than %g may help: %w", r.step+1, loss, norm, r.o.LearningRate, ErrDiverged)
+	}
+	r.adam.update(r.m.Pool(), r.tables, grads, float32(lr), float32(min(1, r.o.Clip/max(norm, 1e-30))))
+	r.step++
+	r.tokens += len(b.Tokens)
+	r.losses = append(r.losses, Point{Step: r.step, Train: float64(loss)})
+	return Progress{
+		Step: r.step, Steps: r.o.Steps, Loss: float64(loss), HeldOut: math.NaN(), GradNorm: norm, LearningRate: lr,
+		TokensPerSecond: float64(len(b.Tokens)) / time.Since(start).Seconds(),
+	}, nil
+}
+
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+
+// exhausted reports whether the held-out data has got no better for too long.
+func (r *run) exhausted() bool { return r.o.Patience > 0 && r.best.Bad >= r.o.Patience }
+
+// stopped keeps the state of a run that its context ended, and returns err.
+func (r *run) stopped(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return errors.Join(err, r.save())
 }
 
 // save hands a checkpoint to whoever stores it.
@@ -229,18 +261,29 @@ func (r *run) save() error {
 	return r.o.Checkpoint(r.checkpoint)
 }
 
-// evaluate measures the held-out data, keeps the rows when they are the best so far, and reports whether to stop.
-func (r *run) evaluate(ctx context.Context) (bool, error) {
+// evaluate measures the held-out data, if that is due after the last step and was not done, and keeps the rows when they
+// are the best so far.
+func (r *run) evaluate(ctx context.Context) error {
+	if r.o.EvalEvery == 0 || r.step == 0 || (r.step%r.o.EvalEvery != 0 && r.step != r.o.Steps) {
+		return nil
+	}
+	last := &r.losses[r.step-1]
+	if last.HeldOut != 0 {
+		return nil
+	}
 	nll, _, err := Evaluate(ctx, r.m, r.held, r.t, r.o.BatchTokens, nil)
 	if err != nil {
-		return false, err
+		return err
 	}
-	if !r.best.Has || nll < r.best.NLL {
-		r.best = bestState{Step: r.step, NLL: nll, Has: true}
-		r.keepBest()
-	} else {
+	if !finite(nll) {
+		return fmt.Errorf("after step %d the held-out loss is %v; a lower learning rate than %g may help: %w", r.step, nll, r.o.LearningRate, ErrDiverged)
+	}
+	last.HeldOut = nll
+	if r.best.Has && nll >= r.best.NLL {
 		r.best.Bad++
+		return nil
 	}
-	r.last = nll
-	return r.o.Patience > 0 && r.best.Bad >= r.o.Patience, nil
+	r.best = bestState{Step: r.step, NLL: nll, Has: true}
+	r.keepBest()
+	return nil
 }

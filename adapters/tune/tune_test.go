@@ -7,17 +7,13 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/gopeft/peft/adapters/neuron"
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/base/llama/llamatest"
-	"github.com/gopeft/peft/base/tokenizer"
 	"github.com/gopeft/peft/kernels"
 	"github.com/gopeft/peft/retrieval"
 )
@@ -255,6 +251,119 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// countdown is a context that is cancelled when it has been asked so many times.
+type countdown struct {
+	context.Context
+	left int
+}
+
+func (c *countdown) Err() error {
+	if c.left--; c.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestResumeFromAnywhere stops a run wherever it looks at its context, in the middle of an evaluation too, with sets beside
+// it and early stopping, and goes on.
+func TestResumeFromAnywhere(t *testing.T) {
+	f := newFixture(t)
+	seqs, held := f.sequences(9), f.sequences(13)[9:]
+	o := options()
+	o.Steps, o.EvalEvery, o.Patience, o.LearningRate, o.BatchTokens = 40, 3, 2, 0.1, 20
+	start := func() *peer.Training { return f.training(t, f.set(t, "a", 0), f.set(t, "b", 0.1, 1)) }
+	whole := start()
+	want, err := Run(ctx, f.m, whole, seqs, held, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !want.Stopped || want.Steps == o.Steps {
+		t.Fatalf("the run was to stop early, made %d steps", want.Steps)
+	}
+	for looks := 0; ; looks += 2 {
+		var saved bytes.Buffer
+		part := o
+		part.Checkpoint = func(write func(io.Writer) error) error { saved.Reset(); return write(&saved) }
+		_, err := Run(&countdown{ctx, looks}, f.m, start(), seqs, held, part)
+		if err == nil {
+			if looks < want.Steps {
+				t.Errorf("finished after %d looks at the context", looks)
+			}
+			break
+		}
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		rest := o
+		if saved.Len() > 0 {
+			rest.Resume = bytes.NewReader(saved.Bytes())
+		}
+		tr := start()
+		res, err := Run(ctx, f.m, tr, seqs, held, rest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(rows(tr), rows(whole)) || !slices.Equal(res.Losses, want.Losses) || res.Best != want.Best || res.Stopped != want.Stopped {
+			t.Fatalf("stopped after %d looks at the context and resumed: other rows or losses than never stopped", looks)
+		}
+	}
+}
+
+// TestOtherRun: a checkpoint is refused by a run that would compute something else.
+func TestOtherRun(t *testing.T) {
+	f := newFixture(t)
+	seqs := f.sequences(6)
+	var saved bytes.Buffer
+	o := options()
+	o.Steps, o.CheckpointEvery = 4, 3
+	o.Checkpoint = func(write func(io.Writer) error) error { saved.Reset(); return write(&saved) }
+	if _, err := Run(ctx, f.m, f.training(t, f.set(t, "a", 0)), seqs, seqs[:2], o); err != nil {
+		t.Fatal(err)
+	}
+	bf16, err := f.m.WithPrecision(kernels.BF16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, run := range map[string]func() error{
+		"precision": func() error {
+			_, err := Run(ctx, bf16, f.training(t, f.set(t, "a", 0)), seqs, seqs[:2], o)
+			return err
+		},
+		"a set beside it": func() error {
+			_, err := Run(ctx, f.m, f.training(t, f.set(t, "a", 0), f.set(t, "b", 0)), seqs, seqs[:2], o)
+			return err
+		},
+		"rows": func() error {
+			_, err := Run(ctx, f.m, f.training(t, f.set(t, "a", 0.1)), seqs, seqs[:2], o)
+			return err
+		},
+		"data": func() error {
+			_, err := Run(ctx, f.m, f.training(t, f.set(t, "a", 0)), seqs[:5], seqs[:2], o)
+			return err
+		},
+		"held-out data": func() error {
+			_, err := Run(ctx, f.m, f.training(t, f.set(t, "a", 0)), seqs, seqs[:1], o)
+			return err
+		},
+	} {
+		o.Resume = bytes.NewReader(saved.Bytes())
+		if err := run(); !errors.Is(err, ErrCheckpoint) {
+			t.Errorf("resumed with other %s: %v", what, err)
+		}
+	}
+	for i := range saved.Len() { // hostile bytes are an error or, in the numbers, other numbers; never a panic
+		if i%97 != 0 && i > 64 {
+			continue
+		}
+		b := bytes.Clone(saved.Bytes())
+		b[i] ^= 0xff
+		o.Resume = bytes.NewReader(b[:len(b)-i%3])
+		if _, err := Run(ctx, f.m, f.training(t, f.set(t, "a", 0)), seqs, seqs[:2], o); i < 64 && err == nil {
+			t.Errorf("a checkpoint with a damaged byte %d was taken", i)
+		}
+	}
+}
+
 // TestThreadsDoNotMatter trains with one thread and with two.
 func TestThreadsDoNotMatter(t *testing.T) {
 	var want []float32
@@ -340,95 +449,10 @@ func TestSchedule(t *testing.T) {
 			t.Errorf("step %d: %v, want %v", step, got, want)
 		}
 	}
-}
-
-func testTokenizer(t testing.TB) *tokenizer.Tokenizer {
-	t.Helper()
-	const chatML = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
-	tok, err := tokenizer.Train(slices.Values([]string{strings.Repeat("the cat sat on the mat. ", 20)}), 270, []string{"<|end|>", "<|assistant|>", "<|user|>"}, chatML)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tok
-}
-
-func learned(tok *tokenizer.Tokenizer, r Record) string {
-	var ids []int32
-	for i, l := range r.Trained {
-		if l {
-			ids = append(ids, r.Tokens[i])
-		}
-	}
-	return tok.Decode(ids)
-}
-
-func TestReadFiles(t *testing.T) {
-	tok := testTokenizer(t)
-	dir := t.TempDir()
-	file := func(name, content string) string {
-		p := filepath.Join(dir, name)
-		if err := os.WriteFile(p, []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
-	for content, want := range map[string]string{
-		`{"text":"the cat"}`:                     "he cat<|end|>",
-		`{"prompt":"the ","completion":"cat"}`:   "cat<|end|>",
-		`{"question":"who?","answer":"the cat"}`: "the cat<|end|>",
-		`{"messages":[{"role":"user","content":"who?"},{"role":"assistant","content":"the cat"},{"role":"user","content":"sat?"},{"role":"assistant","content":"on"}]}`: "the cat<|end|>on<|end|>",
-	} {
-		d, err := ReadFiles(tok, []string{file("a.jsonl", content+"\n\n")}, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := learned(tok, d.Records[0])
-		if !strings.HasSuffix(want, got) || len(got) < len(want)-3 {
-			t.Errorf("%s: learns %q, want %q", content, got, want)
-		}
-	}
-	for content, want := range map[string]string{
-		"":                                  "empty",
-		"{\"text\":\"a\"}\n{\"text\":":      "line 2",
-		"{\"text\":\"the cat\"}\n{\"x\":1}": "line 2",
-		`{"messages":[{"role":"robot","content":"x"}]}`: "robot",
-		`{"messages":[{"role":"user","content":"x"}]}`:  "no token to learn",
-		"a\x00b":   "binary",
-		"\xff\xfe": "UTF-8",
-	} {
-		if _, err := ReadFiles(tok, []string{file("bad.jsonl", content)}, false); !errors.Is(err, ErrData) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v", content, err)
-		}
-	}
-}
-
-// TestPacking: every token of every sequence comes exactly once an epoch, in batches that are not too large.
-func TestPacking(t *testing.T) {
-	f := newFixture(t)
-	seqs := f.sequences(17)
-	fd := &feed{seqs: seqs, size: 25, seed: 4}
-	rows := 0
-	for _, s := range seqs {
-		rows += len(s.Tokens)
-	}
-	for range 3 {
-		got := 0
-		for {
-			b := fd.next()
-			got += len(b.Tokens)
-			var w float64
-			for _, v := range b.Weights {
-				w += float64(v)
-			}
-			if len(b.Tokens) > 25 || math.Abs(w-1) > 1e-5 {
-				t.Fatalf("a batch of %d tokens with weights of %v", len(b.Tokens), w)
-			}
-			if len(fd.queue) == 0 {
-				break
-			}
-		}
-		if got != rows {
-			t.Errorf("%d rows in an epoch, want %d", got, rows)
+	s.Decay = Linear
+	for step, want := range map[int]float64{0: 0.2, 4: 1, 29: 0.775, 104: 0.1, 500: 0.1} {
+		if got := s.At(step); math.Abs(got-want) > 1e-9 {
+			t.Errorf("step %d: %v, want %v", step, got, want)
 		}
 	}
 }
