@@ -6,12 +6,7 @@ import "math"
 func SiLU(y, x []float32) { silu(y, x[:len(y)]) }
 
 // SiLUBackward writes dx = dy·σ(x)·(1 + x·(1-σ(x))); dx may be dy.
-func SiLUBackward(dx, dy, x []float32) {
-	for i, v := range x {
-		s := sigmoid(v)
-		dx[i] = dy[i] * s * (1 + v*(1-s))
-	}
-}
+func SiLUBackward(dx, dy, x []float32) { siluBackward(dx, dy[:len(dx)], x[:len(dx)]) }
 
 // GELU writes x·Φ(x), Φ the normal distribution function (arXiv 1606.08415, section 2); y may be x.
 func GELU(y, x []float32) {

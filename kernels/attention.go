@@ -1,10 +1,15 @@
 package kernels
 
-import "math"
+import (
+	"math"
+	"sync"
+)
 
 // Span is one sequence of attention: its query rows Q … Q+Len, its key and value rows KV … KV+Past+Len. Query i of the
 // span sees the keys up to its own, KV+Past+i.
 type Span struct{ Q, Len, KV, Past int }
+
+func (s Span) keys() int { return s.Past + s.Len }
 
 // Heads are the shapes of grouped-query attention (arXiv 2305.13245): query head h reads key head h·KV/Heads.
 type Heads struct {
@@ -15,154 +20,164 @@ type Heads struct {
 // tileQ is how many queries are worked on at a time; scores take tileQ rows of a span's keys and never all of T².
 const tileQ = 32
 
+// fewQ is the span length below which packing the keys costs more than it saves, as in decoding.
+const fewQ = 4
+
 // Attention writes o = softmax(scale·q·kᵀ)·v with the causal mask of each span: q, o: rows of Heads·Dim, ldq and ldo
 // apart; k, v: rows of KV·Dim, ldkv apart. lse: [query rows, Heads] keeps the log of the sums of exponentials for the
 // backward and may be nil.
 func Attention(p *Pool, o []float32, ldo int, q []float32, ldq int, k, v []float32, ldkv int, spans []Span, h Heads, lse []float32) {
-	group := h.Heads / h.KV
+	a := attentions.Get().(*attention)
+	defer attentions.Put(a)
+	a.Heads, a.spans, a.lse = h, spans, lse
+	a.o, a.q, a.k, a.v, a.ldo, a.ldq, a.ldkv = o, q, k, v, ldo, ldq, ldkv
+	a.offset = a.offset[:0]
+	total, tiles := 0, 0
 	for _, s := range spans {
-		if s.Len < 4 {
-			attendFew(p, o, ldo, q, ldq, k, v, ldkv, s, h, lse)
-			continue
+		a.offset = append(a.offset, total)
+		if s.Len >= fewQ {
+			total += h.KV * keyPanels(s.keys()) * panel * h.Dim
 		}
-		keys := s.Past + s.Len
-		kp, vp := packHeads(p, k, ldkv, s.KV, keys, h, false), packHeads(p, v, ldkv, s.KV, keys, h, true)
-		tiles := (s.Len + tileQ - 1) / tileQ
-		p.Run(h.Heads*tiles, 1, func(lo, hi int) {
-			buf := getF32(tileQ * keys)
-			defer putF32(buf)
-			for it := lo; it < hi; it++ {
-				// the longest tiles first, so that threads end together
-				head, tile := it%h.Heads, tiles-1-it/h.Heads
-				i0 := tile * tileQ
-				n := min(tileQ, s.Len-i0)
-				see := s.Past + i0 + n // keys that some row of the tile sees
-				sc := (*buf)[:n*see]
-				kh := viewN(kp[head/group], see)
-				mulView(sc, see, q[(s.Q+i0)*ldq+head*h.Dim:], ldq, n, &kh, false)
-				for i := range n {
-					row := sc[i*see : (i+1)*see]
-					vis := row[:s.Past+i0+i+1]
-					Scale(h.Scale, vis)
-					m := Max(vis)
-					sum := ExpSum(vis, vis, m)
-					Scale(1/sum, vis)
-					clear(row[len(vis):])
-					if lse != nil {
-						lse[(s.Q+i0+i)*h.Heads+head] = m + float32(math.Log(float64(sum)))
-					}
-				}
-				vh := viewK(vp[head/group], see)
-				mulView(o[(s.Q+i0)*ldo+head*h.Dim:], ldo, sc, see, n, &vh, false)
-			}
-		})
-		releaseHeads(kp)
-		releaseHeads(vp)
+		tiles = max(tiles, (s.Len+tileQ-1)/tileQ)
 	}
-}
-
-// attendFew is Attention for a few queries, as in decoding, where packing would cost more than the products.
-func attendFew(p *Pool, o []float32, ldo int, q []float32, ldq int, k, v []float32, ldkv int, s Span, h Heads, lse []float32) {
-	group := h.Heads / h.KV
-	p.Run(s.Len*h.Heads, max(1, h.Heads/p.Threads()), func(lo, hi int) {
-		buf := getF32(s.Past + s.Len)
-		defer putF32(buf)
-		for it := lo; it < hi; it++ {
-			i, head := it/h.Heads, it%h.Heads
-			off := head / group * h.Dim
-			qr := q[(s.Q+i)*ldq+head*h.Dim:][:h.Dim]
-			sc := (*buf)[:s.Past+i+1]
-			for j := range sc {
-				sc[j] = h.Scale * Dot(qr, k[(s.KV+j)*ldkv+off:][:h.Dim])
-			}
-			m := Max(sc)
-			sum := ExpSum(sc, sc, m)
-			out := o[(s.Q+i)*ldo+head*h.Dim:][:h.Dim]
-			clear(out)
-			for j, e := range sc {
-				Axpy(e/sum, v[(s.KV+j)*ldkv+off:][:h.Dim], out)
-			}
-			if lse != nil {
-				lse[(s.Q+i)*h.Heads+head] = m + float32(math.Log(float64(sum)))
-			}
+	packed := getF32(total)
+	a.packed = *packed
+	p.Run(len(spans)*h.KV, 1, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			a.pack(i/h.KV, i%h.KV)
 		}
 	})
-}
-
-// packedHead is one key head's rows packed in scratch.
-type packedHead struct {
-	Packed
-	buf *[]float32
-}
-
-// packHeads packs each key head's rows: [keys, dim] as NN (for P·V) or NT (for Q·Kᵀ).
-func packHeads(p *Pool, x []float32, ld, row0, keys int, h Heads, nn bool) []*packedHead {
-	out := make([]*packedHead, h.KV)
-	p.Run(h.KV, 1, func(lo, hi int) {
-		for g := lo; g < hi; g++ {
-			out[g] = packRows(x[row0*ld+g*h.Dim:], ld, keys, h.Dim, nn)
+	p.Run(len(spans)*h.Heads*tiles, 1, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			// a head's longest tiles first, so that threads end together
+			a.tile(i/(h.Heads*tiles), i/tiles%h.Heads, tiles-1-i%tiles)
 		}
 	})
-	return out
+	putF32(packed)
+	a.spans, a.lse, a.o, a.q, a.k, a.v, a.packed = nil, nil, nil, nil, nil, nil, nil
 }
 
-func releaseHeads(hs []*packedHead) {
-	for _, h := range hs {
-		putF32(h.buf)
+// attention is one call's operands.
+type attention struct {
+	Heads
+	spans          []Span
+	o, q, k, v     []float32
+	ldo, ldq, ldkv int
+	lse            []float32
+	packed         []float32 // the spans' keys: [KV, panels, Dim, 48] each
+	offset         []int     // where a span's begin
+}
+
+var attentions = sync.Pool{New: func() any { return new(attention) }}
+
+// keysOf returns the packed keys of a span and key head.
+func (a *attention) keysOf(span, kv int) []float32 {
+	n := keyPanels(a.spans[span].keys()) * panel * a.Dim
+	return a.packed[a.offset[span]+kv*n:][:n]
+}
+
+func (a *attention) pack(span, kv int) {
+	if s := a.spans[span]; s.Len >= fewQ {
+		packKeys(a.keysOf(span, kv), a.k[s.KV*a.ldkv+kv*a.Dim:], a.ldkv, s.keys(), a.Dim)
 	}
 }
 
-// packRows packs rows x cols of a strided matrix as the weight of X·Wᵀ (N = rows) or, when nn, of X·W (N = cols).
-func packRows(x []float32, ld, rows, cols int, nn bool) *packedHead {
-	w := &packedHead{Packed: Packed{N: rows, K: cols}}
-	rn, rk := ld, 1
-	if nn {
-		w.N, w.K = cols, rows
-		rn, rk = 1, ld
+// tile computes tileQ queries of one span and head.
+func (a *attention) tile(span, head, tile int) {
+	s := a.spans[span]
+	i0 := tile * tileQ
+	n := min(tileQ, s.Len-i0)
+	if n <= 0 {
+		return
 	}
-	w.buf = getF32(w.panels() * w.K * panel)
-	w.f = *w.buf
-	if w.N%panel != 0 {
-		clear(w.f[(w.panels()-1)*w.K*panel:])
-	}
-	for i := range w.panels() {
-		packPanel(w.f[i*w.K*panel:], x[i*panel*rn:], min(panel, w.N-i*panel), w.K, rn, rk)
-	}
-	return w
-}
-
-// view is part of a packed head: its first n columns or first k rows.
-type view struct {
-	w     *packedHead
-	n, k  int
-	whole int // rows of k between panels
-}
-
-func viewN(w *packedHead, n int) view { return view{w: w, n: n, k: w.K, whole: w.K} }
-func viewK(w *packedHead, k int) view { return view{w: w, n: w.N, k: k, whole: w.K} }
-
-// mulView is MulPackedStride on one thread for a view.
-func mulView(y []float32, ldy int, x []float32, ldx, m int, v *view, acc bool) {
-	for i := 0; i*panel < v.n; i++ {
-		cols := min(panel, v.n-i*panel)
-		b := v.w.f[i*v.whole*panel:]
-		for r := 0; r < m; {
-			n := rowsOf(m - r)
-			if cols == panel {
-				micro(n, v.k, x[r*ldx:], ldx, b, y[r*ldy+i*panel:], ldy, acc)
-			} else {
-				var edge [8 * panel]float32
-				micro(n, v.k, x[r*ldx:], ldx, b, edge[:], panel, false)
-				for q := range n {
-					d, e := y[(r+q)*ldy+i*panel:][:cols], edge[q*panel:][:cols]
-					if acc {
-						add(d, d, e)
-					} else {
-						copy(d, e)
-					}
-				}
+	kv := head / (a.Heads.Heads / a.KV)
+	off := s.KV*a.ldkv + kv*a.Dim
+	see := s.Past + i0 + n // keys that the last row of the tile sees
+	ld := scoreStride(see)
+	buf := getF32(tileQ * (ld + a.Dim))
+	sc, scaled := (*buf)[:n*ld], (*buf)[tileQ*ld:]
+	defer putF32(buf)
+	row := s.Q + i0
+	a.scaleQueries(scaled, row, head, n)
+	if s.Len >= fewQ {
+		mulKeys(sc, ld, scaled, a.Dim, n, see, a.keysOf(span, kv), a.Dim)
+	} else {
+		for j := range see {
+			key := a.k[off+j*a.ldkv:][:a.Dim]
+			for i := range n {
+				sc[i*ld+j] = Dot(scaled[i*a.Dim:][:a.Dim], key)
 			}
-			r += n
+		}
+	}
+	whole := keyPanels(see) * panel
+	var inv [tileQ]float32
+	for i := range n {
+		vis := maskRow(sc[i*ld:][:whole], see-n+i+1)
+		m := Max(vis)
+		sum := ExpSum(vis, vis, m)
+		inv[i] = 1 / sum
+		if a.lse != nil {
+			a.lse[(row+i)*a.Heads.Heads+head] = m + float32(math.Log(float64(sum)))
+		}
+	}
+	out := a.o[row*a.ldo+head*a.Dim:]
+	mulRows(out, a.ldo, strided{sc, ld, 1}, a.v[off:], a.ldkv, n, a.Dim, see, false)
+	for i := range n {
+		Scale(inv[i], out[i*a.ldo:][:a.Dim])
+	}
+}
+
+// scaleQueries writes n rows of a head's queries times Scale, packed tight.
+func (a *attention) scaleQueries(dst []float32, row, head, n int) {
+	for i := range n {
+		d := dst[i*a.Dim:][:a.Dim]
+		copy(d, a.q[(row+i)*a.ldq+head*a.Dim:])
+		Scale(a.Scale, d)
+	}
+}
+
+func keyPanels(keys int) int { return (keys + panel - 1) / panel }
+
+// scoreStride is the length of a row of scores: whole panels, and not so that all rows fall on the same cache lines.
+func scoreStride(see int) int {
+	ld := keyPanels(see) * panel
+	if ld%256 == 0 {
+		ld += 16
+	}
+	return ld
+}
+
+// maskRow hides the scores from key vis on and returns the row up to there, rounded up to whole vectors, in which hidden
+// scores are -Inf; behind it they are 0, which is what their exponential will be.
+func maskRow(row []float32, vis int) []float32 {
+	end := (vis + 15) &^ 15
+	for i := vis; i < end; i++ {
+		row[i] = negInf
+	}
+	clear(row[end:])
+	return row[:end]
+}
+
+var negInf = float32(math.Inf(-1))
+
+// packKeys lays rows of x, ld apart, out in panels of 48 rows, the last filled up with zeros.
+func packKeys(dst, x []float32, ld, rows, dim int) {
+	for i := range keyPanels(rows) {
+		d, n := dst[i*dim*panel:][:dim*panel], min(panel, rows-i*panel)
+		if n < panel {
+			clear(d)
+		}
+		packPanel(d, x[i*panel*ld:], n, dim, ld, 1)
+	}
+}
+
+// mulKeys writes the products of n rows of q, ldq apart, with the first see keys, and on to the end of their panel.
+func mulKeys(sc []float32, ld int, q []float32, ldq, n, see int, keys []float32, dim int) {
+	for i := range keyPanels(see) {
+		for r := 0; r < n; {
+			m := rowsOf(n - r)
+			micro(m, dim, q[r*ldq:], ldq, keys[i*dim*panel:], sc[r*ld+i*panel:], ld, false)
+			r += m
 		}
 	}
 }

@@ -4,83 +4,78 @@ package kernels
 // dk and dv that belong to no span stay as they are.
 func AttentionBackward(p *Pool, dq, dk, dv, do []float32, ldo int, o, q []float32, ldq int, k, v []float32, ldkv int, spans []Span, h Heads, lse []float32) {
 	p.Run(len(spans)*h.KV, 1, func(lo, hi int) {
-		for it := lo; it < hi; it++ {
-			b := attnBack{Heads: h, s: spans[it/h.KV], kv: it % h.KV, dq: dq, dk: dk, dv: dv, do: do, o: o, q: q, k: k, v: v, ldo: ldo, ldq: ldq, ldkv: ldkv, lse: lse}
+		for i := lo; i < hi; i++ {
+			b := attentionBackward{
+				attention: attention{Heads: h, o: o, q: q, k: k, v: v, ldo: ldo, ldq: ldq, ldkv: ldkv, lse: lse},
+				span:      spans[i/h.KV], kv: i % h.KV, dq: dq, dk: dk, dv: dv, do: do,
+			}
 			b.run()
 		}
 	})
 }
 
-// attnBack is the backward of one span and key head. Its queries' heads and tiles go one after the other, so that sums
-// into dk and dv have one order.
-type attnBack struct {
-	Heads
-	s                          Span
-	kv                         int
-	dq, dk, dv, do, o, q, k, v []float32
-	ldo, ldq, ldkv             int
-	lse                        []float32
+// attentionBackward is the backward of one span and key head. Its queries' heads and tiles go one after the other, so
+// that sums into dk and dv have one order.
+type attentionBackward struct {
+	attention
+	span           Span
+	kv             int
+	dq, dk, dv, do []float32
+	keys, values   []float32 // packed
+	p, ds          []float32 // scores and their gradient, a tile
+	scaled         []float32 // the tile's queries times Scale
 }
 
-func (b *attnBack) run() {
-	keys := b.s.Past + b.s.Len
-	off := b.s.KV*b.ldkv + b.kv*b.Dim
+func (b *attentionBackward) run() {
+	keys := b.span.keys()
+	off := b.span.KV*b.ldkv + b.kv*b.Dim
 	for j := range keys {
 		clear(b.dk[off+j*b.ldkv:][:b.Dim])
 		clear(b.dv[off+j*b.ldkv:][:b.Dim])
 	}
-	kT := packRows(b.k[off:], b.ldkv, keys, b.Dim, false) // q·kᵀ
-	vT := packRows(b.v[off:], b.ldkv, keys, b.Dim, false) // do·vᵀ
-	kN := packRows(b.k[off:], b.ldkv, keys, b.Dim, true)  // ds·k
-	pb, db, tb := getF32(tileQ*keys), getF32(tileQ*keys), getF32(tileQ*keys)
+	pack, tile := keyPanels(keys)*panel*b.Dim, tileQ*scoreStride(keys)
+	buf := getF32(2*pack + 2*tile + tileQ*b.Dim)
+	defer putF32(buf)
+	x := *buf
+	cut := func(n int) []float32 {
+		part := x[:n]
+		x = x[n:]
+		return part
+	}
+	b.keys, b.values, b.p, b.ds, b.scaled = cut(pack), cut(pack), cut(tile), cut(tile), x
+	packKeys(b.keys, b.k[off:], b.ldkv, keys, b.Dim)
+	packKeys(b.values, b.v[off:], b.ldkv, keys, b.Dim)
 	group := b.Heads.Heads / b.Heads.KV
 	for head := b.kv * group; head < (b.kv+1)*group; head++ {
-		for i0 := 0; i0 < b.s.Len; i0 += tileQ {
-			b.tile(head, i0, min(tileQ, b.s.Len-i0), kT, vT, kN, *pb, *db, *tb)
+		for i0 := 0; i0 < b.span.Len; i0 += tileQ {
+			b.tile(head, i0, min(tileQ, b.span.Len-i0))
 		}
-	}
-	for _, x := range []*[]float32{pb, db, tb, kT.buf, vT.buf, kN.buf} {
-		putF32(x)
 	}
 }
 
-func (b *attnBack) tile(head, i0, n int, kT, vT, kN *packedHead, pbuf, dbuf, tbuf []float32) {
-	see := b.s.Past + i0 + n
-	pr, ds, tr := pbuf[:n*see], dbuf[:n*see], tbuf[:n*see]
-	row := b.s.Q + i0
-	qh, doh, oh := b.q[row*b.ldq+head*b.Dim:], b.do[row*b.ldo+head*b.Dim:], b.o[row*b.ldo+head*b.Dim:]
-	kv, vv := viewN(kT, see), viewN(vT, see)
-	mulView(pr, see, qh, b.ldq, n, &kv, false)
-	mulView(ds, see, doh, b.ldo, n, &vv, false)
+// tile adds what n queries of a head give: with P recomputed from lse and dS = P∘(do·vᵀ - Σ do·o), which is zero beyond
+// the mask, dq = scale·dS·k, dk += dSᵀ·scale·q and dv += Pᵀ·do.
+func (b *attentionBackward) tile(head, i0, n int) {
+	see := b.span.Past + i0 + n
+	ld := scoreStride(see)
+	p, ds := b.p[:n*ld], b.ds[:n*ld]
+	row := b.span.Q + i0
+	dq, do, o := b.dq[row*b.ldq+head*b.Dim:], b.do[row*b.ldo+head*b.Dim:], b.o[row*b.ldo+head*b.Dim:]
+	b.scaleQueries(b.scaled, row, head, n)
+	mulKeys(p, ld, b.scaled, b.Dim, n, see, b.keys, b.Dim)
+	mulKeys(ds, ld, do, b.ldo, n, see, b.values, b.Dim)
+	whole := keyPanels(see) * panel
 	for i := range n {
-		p, d := pr[i*see:(i+1)*see], ds[i*see:(i+1)*see]
-		vis := b.s.Past + i0 + i + 1
-		Scale(b.Scale, p[:vis])
-		ExpSum(p[:vis], p[:vis], b.lse[(row+i)*b.Heads.Heads+head])
-		clear(p[vis:])
-		delta := Dot(doh[i*b.ldo:][:b.Dim], oh[i*b.ldo:][:b.Dim])
-		for j := range d { // dS = P∘(dP - Σ do·o)·scale; P is zero beyond the mask
-			d[j] = p[j] * (d[j] - delta) * b.Scale
-		}
+		pr, dr := p[i*ld:][:whole], ds[i*ld:][:whole]
+		vis := maskRow(pr, see-n+i+1)
+		ExpSum(vis, vis, b.lse[(row+i)*b.Heads.Heads+head])
+		subMul(dr, pr, dr, Dot(do[i*b.ldo:][:b.Dim], o[i*b.ldo:][:b.Dim]))
 	}
-	kn := viewK(kN, see)
-	mulView(b.dq[row*b.ldq+head*b.Dim:], b.ldq, ds, see, n, &kn, false)
-	off := b.s.KV*b.ldkv + b.kv*b.Dim
-	b.addTransposed(b.dv[off:], pr, tr, doh, b.ldo, n, see)
-	b.addTransposed(b.dk[off:], ds, tr, qh, b.ldq, n, see)
-}
-
-// addTransposed adds aᵀ·x to rows of dst ldkv apart: a: [n, see], x: n rows of Dim ldx apart.
-func (b *attnBack) addTransposed(dst, a, t, x []float32, ldx, n, see int) {
-	for j0 := 0; j0 < see; j0 += 16 {
-		for i := range n {
-			for j := j0; j < min(j0+16, see); j++ {
-				t[j*n+i] = a[i*see+j]
-			}
-		}
+	off := b.span.KV*b.ldkv + b.kv*b.Dim
+	mulRows(dq, b.ldq, strided{ds, ld, 1}, b.k[off:], b.ldkv, n, b.Dim, see, false)
+	for i := range n {
+		Scale(b.Scale, dq[i*b.ldq:][:b.Dim])
 	}
-	w := packRows(x, ldx, n, b.Dim, true)
-	v := viewK(w, n)
-	mulView(dst, b.ldkv, t, n, see, &v, true)
-	putF32(w.buf)
+	mulRows(b.dv[off:], b.ldkv, strided{p, 1, ld}, do, b.ldo, see, b.Dim, n, true)
+	mulRows(b.dk[off:], b.ldkv, strided{ds, 1, ld}, b.scaled, b.Dim, see, b.Dim, n, true)
 }

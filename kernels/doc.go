@@ -8,4 +8,5 @@
 // A slice of the wrong length is a mistake of the caller and panics; no data makes a function panic.
 package kernels
 
-//go:generate sh -c "cd _asm && go run . -out ../asm_amd64.s -stubs ../asm_amd64.go -pkg kernels"
+//go:generate sh -c "cd _asm && go run . -group gemm -out ../asm_gemm_amd64.s -stubs ../asm_gemm_amd64.go -pkg kernels"
+//go:generate sh -c "cd _asm && go run . -group vec -out ../asm_vec_amd64.s -stubs ../asm_vec_amd64.go -pkg kernels"

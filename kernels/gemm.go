@@ -5,8 +5,12 @@ import (
 	"sync"
 )
 
-// blockK is how many k of a panel are multiplied before the next panel, so that a panel's part stays in cache.
-const blockK = 2048
+const (
+	// blockK is how many k of a panel are multiplied before the next panel, so that its part stays in the second cache.
+	blockK = 2048
+	// blockRows is how many elements of the rows are multiplied with all panels before the next rows, likewise.
+	blockRows = 128 << 10
+)
 
 // MulPacked writes y = x·w, or adds it when accumulate: y: [m, N], x: [m, K]. A row of y depends on its row of x alone,
 // to the bit, not on m.
@@ -22,42 +26,96 @@ func MulPackedStride(p *Pool, y []float32, ldy int, x []float32, ldx, m int, w *
 	if len(y) < (m-1)*ldy+w.N || len(x) < (m-1)*ldx+w.K || ldy < w.N || ldx < w.K {
 		panic(fmt.Sprintf("kernels: product [%d, %d]·[%d, %d]ᵀ with %d, %d elements and strides %d, %d", m, w.K, w.N, w.K, len(y), len(x), ldy, ldx))
 	}
-	g := product{y: y, ldy: ldy, x: x, ldx: ldx, w: w, acc: accumulate}
+	g := products.Get().(*product)
+	g.y, g.ldy, g.x, g.ldx, g.m, g.w, g.acc = y, ldy, x, ldx, m, *w, accumulate
 	if w.prec == BF16 {
-		k2 := (w.K + 1) / 2 * 2
-		buf := getU16(m * k2)
-		defer putU16(buf)
-		g.h, g.ldh = *buf, k2
-		p.Run(m, max(8, m/(4*p.Threads())), func(lo, hi int) {
-			for i := lo; i < hi; i++ {
-				row := g.h[i*k2 : (i+1)*k2]
-				row[k2-1] = 0
-				toBF16(row[:w.K], x[i*ldx:i*ldx+w.K])
-			}
-		})
+		g.round(p)
 	}
-	panels, t := w.panels(), p.Threads()
-	switch {
-	case t == 1:
-		g.run(0, panels, 0, m)
-	case panels >= 4*t || m <= 8:
-		p.Run(panels, max(1, panels/(t*4)), func(lo, hi int) { g.run(lo, hi, 0, m) })
-	default:
-		p.Run(m, max(8, (m/(t*4)+7)/8*8), func(lo, hi int) { g.run(0, panels, lo, hi) })
-	}
+	g.multiply(p)
+	g.release()
 }
 
-// product is one call's operands.
+// product is one call's operands. It is kept for the next call, with its functions bound once, so that a call allocates
+// nothing.
 type product struct {
 	y, x     []float32
 	ldy, ldx int
-	h        []uint16 // x in bf16
+	h        []uint16 // x in bf16, for bf16 panels
 	ldh      int
-	w        *Packed
+	t        []float32 // xᵀ packed: [⌈m/8⌉, K, 8], instead of x
+	m        int
+	w        Packed
 	acc      bool
+
+	scratchF *[]float32
+	scratchH *[]uint16
+
+	roundRows, packColumns, byPanels, byRows func(lo, hi int)
 }
 
-// run computes the rows [r0, r1) of the panels [p0, p1).
+var products = sync.Pool{New: func() any {
+	g := new(product)
+	g.roundRows, g.packColumns = g.roundPart, g.packPart
+	g.byPanels = func(lo, hi int) { g.run(lo, hi, 0, g.m) }
+	g.byRows = func(lo, hi int) { g.run(0, g.w.panels(), lo, hi) }
+	return g
+}}
+
+func (g *product) release() {
+	if g.scratchF != nil {
+		putF32(g.scratchF)
+	}
+	if g.scratchH != nil {
+		putU16(g.scratchH)
+	}
+	*g = product{roundRows: g.roundRows, packColumns: g.packColumns, byPanels: g.byPanels, byRows: g.byRows}
+	products.Put(g)
+}
+
+// round replaces x by its values rounded to bf16: as bf16 where the panels are, otherwise as f32.
+func (g *product) round(p *Pool) {
+	if g.w.h != nil {
+		g.ldh = (g.w.K + 1) &^ 1
+		g.scratchH = getU16(g.m * g.ldh)
+		g.h = *g.scratchH
+	} else {
+		g.scratchF = getF32(g.m * g.w.K)
+		g.t = *g.scratchF // for roundPart to write to
+	}
+	p.Run(g.m, max(8, g.m/(4*p.Threads())), g.roundRows)
+	if g.w.h == nil {
+		g.x, g.ldx, g.t = g.t, g.w.K, nil
+	}
+}
+
+func (g *product) roundPart(lo, hi int) {
+	k := g.w.K
+	for i := lo; i < hi; i++ {
+		src := g.x[i*g.ldx : i*g.ldx+k]
+		if g.h == nil {
+			roundToBF16(g.t[i*k:(i+1)*k], src)
+			continue
+		}
+		row := g.h[i*g.ldh : (i+1)*g.ldh]
+		toBF16(row[:k], src)
+		clear(row[k:])
+	}
+}
+
+// multiply splits the product into panels or, where those are few, rows: each output has one thread.
+func (g *product) multiply(p *Pool) {
+	panels, t := g.w.panels(), p.Threads()
+	switch {
+	case t == 1:
+		g.run(0, panels, 0, g.m)
+	case panels >= 4*t || g.m <= 8:
+		p.Run(panels, max(1, panels/(t*4)), g.byPanels)
+	default:
+		p.Run(g.m, max(8, (g.m/(t*4)+7)&^7), g.byRows)
+	}
+}
+
+// run computes the rows [r0, r1) of the panels [p0, p1); r0 is a multiple of 8.
 func (g *product) run(p0, p1, r0, r1 int) {
 	k := g.w.K
 	if k == 0 && !g.acc {
@@ -68,165 +126,53 @@ func (g *product) run(p0, p1, r0, r1 int) {
 	}
 	for k0 := 0; k0 < k; k0 += blockK {
 		kn := min(blockK, k-k0)
-		for i := p0; i < p1; i++ {
-			cols := min(panel, g.w.N-i*panel)
-			for r := r0; r < r1; {
-				n := rowsOf(r1 - r)
-				g.tile(i, cols, k0, kn, r, n, g.acc || k0 > 0)
-				r += n
+		step := max(64, blockRows/kn&^7)
+		for m0 := r0; m0 < r1; m0 += step {
+			m1 := min(m0+step, r1)
+			for i := p0; i < p1; i++ {
+				for r := m0; r < m1; r += 8 {
+					g.tile(i, k0, kn, r, min(8, m1-r), g.acc || k0 > 0)
+				}
 			}
 		}
 	}
 }
 
-// rowsOf returns the rows of the largest tile that fits.
-func rowsOf(left int) int {
-	switch {
-	case left >= 8:
-		return 8
-	case left >= 4:
-		return 4
-	case left >= 2:
-		return 2
-	}
-	return 1
-}
-
-// tile computes n rows of one panel.
-func (g *product) tile(i, cols, k0, kn, r, n int, acc bool) {
-	c, ldc := g.y[r*g.ldy+i*panel:], g.ldy
-	var edge [8 * panel]float32
-	if cols < panel {
-		c, ldc = edge[:], panel
-	}
-	accTile := acc && cols == panel
-	if g.w.prec == BF16 {
-		k2 := (g.w.K + 1) / 2
-		b := g.w.h[(i*k2+k0/2)*panel*2:]
-		microBF16(n, (kn+1)/2, g.h[r*g.ldh+k0:], g.ldh, b, c, ldc, accTile)
-	} else {
-		micro(n, kn, g.x[r*g.ldx+k0:], g.ldx, g.w.f[(i*g.w.K+k0)*panel:], c, ldc, accTile)
-	}
-	if cols == panel {
+// tile computes n rows of one panel, at most 8, over kn values of k.
+func (g *product) tile(i, k0, kn, r, n int, acc bool) {
+	cols := min(panel, g.w.N-i*panel)
+	if cols < panel || n < 8 && g.t != nil {
+		g.edge(i, k0, kn, r, n, cols, acc)
 		return
 	}
+	g.inner(i, k0, kn, r, n, g.y[r*g.ldy+i*panel:], g.ldy, acc)
+}
+
+// edge is tile where less than the micro-kernel writes belongs to y.
+func (g *product) edge(i, k0, kn, r, n, cols int, acc bool) {
+	var whole [8 * panel]float32
+	g.inner(i, k0, kn, r, n, whole[:], panel, false)
 	for q := range n {
-		d := g.y[(r+q)*g.ldy+i*panel:][:cols]
-		s := edge[q*panel:][:cols]
+		d, s := g.y[(r+q)*g.ldy+i*panel:][:cols], whole[q*panel:][:cols]
 		if acc {
-			for j, v := range s {
-				d[j] += v
-			}
+			add(d, d, s)
 		} else {
 			copy(d, s)
 		}
 	}
 }
 
-// microGeneric is the reference of the micro-kernel: n rows of a times k rows of a panel.
-func microGeneric(n, k int, a []float32, lda int, b, c []float32, ldc int, acc bool) {
-	var t [panel]float32
-	for r := range n {
-		clear(t[:])
-		for i, x := range a[r*lda : r*lda+k] {
-			row := b[i*panel : (i+1)*panel]
-			for j, v := range row {
-				t[j] += x * v
-			}
-		}
-		storeGeneric(c[r*ldc:], &t, acc)
+func (g *product) inner(i, k0, kn, r, n int, c []float32, ldc int, acc bool) {
+	k := g.w.K
+	switch {
+	case g.t != nil:
+		microTransposed(kn, g.t[(r/8*k+k0)*8:], 8, g.w.f[(i*k+k0)*panel:], c, ldc, acc)
+	case g.w.h != nil:
+		microBF16(n, (kn+1)/2, g.h[r*g.ldh+k0:], g.ldh, g.w.h[(i*((k+1)/2)+k0/2)*panel*2:], c, ldc, acc)
+	default:
+		micro(n, kn, g.x[r*g.ldx+k0:], g.ldx, g.w.f[(i*k+k0)*panel:], c, ldc, acc)
 	}
 }
 
-func storeGeneric(c []float32, t *[panel]float32, acc bool) {
-	c = c[:panel]
-	for j, v := range t {
-		if acc {
-			v += c[j]
-		}
-		c[j] = v
-	}
-}
-
-func microBF16Generic(n, pairs int, a []uint16, lda int, b []uint16, c []float32, ldc int, acc bool) {
-	var t [panel]float32
-	for r := range n {
-		clear(t[:])
-		for i := range pairs {
-			x, y := bf16(a[r*lda+2*i]), bf16(a[r*lda+2*i+1])
-			row := b[i*panel*2 : (i+1)*panel*2]
-			for j := range t {
-				t[j] += x*bf16(row[2*j]) + y*bf16(row[2*j+1])
-			}
-		}
-		storeGeneric(c[r*ldc:], &t, acc)
-	}
-}
-
-// MatMulNT writes c = a·bᵀ, or adds it: c: [m, n], a: [m, k], b: [n, k]. Its gradients are da = MatMulNN(dc, b) and
-// db = MatMulTN(dc, a).
-func MatMulNT(p *Pool, c, a, b []float32, m, n, k int, accumulate bool) {
-	matMul(p, c, a, b, m, n, k, false, accumulate)
-}
-
-// MatMulNN writes c = a·b, or adds it: c: [m, n], a: [m, k], b: [k, n].
-func MatMulNN(p *Pool, c, a, b []float32, m, n, k int, accumulate bool) {
-	matMul(p, c, a, b, m, n, k, true, accumulate)
-}
-
-// MatMulTN writes c = aᵀ·b, or adds it: c: [m, n], a: [k, m], b: [k, n]: a weight's gradient is MatMulTN(dY, X).
-func MatMulTN(p *Pool, c, a, b []float32, m, n, k int, accumulate bool) {
-	buf := getF32(m * k)
-	defer putF32(buf)
-	t := *buf
-	p.Run(m, 32, func(lo, hi int) {
-		for k0 := 0; k0 < k; k0 += 16 {
-			for i := lo; i < hi; i++ {
-				for kk := k0; kk < min(k0+16, k); kk++ {
-					t[i*k+kk] = a[kk*m+i]
-				}
-			}
-		}
-	})
-	matMul(p, c, t, b, m, n, k, true, accumulate)
-}
-
-func matMul(p *Pool, c, a, b []float32, m, n, k int, nn, accumulate bool) {
-	w := Packed{N: n, K: k}
-	buf := getF32(w.panels() * k * panel)
-	defer putF32(buf)
-	w.f = *buf
-	if r := n % panel; r != 0 { // what fills the last panel up
-		clear(w.f[(w.panels()-1)*k*panel:])
-	}
-	w.Repack(p, b[:n*k], nn)
-	MulPacked(p, c, a, m, &w, accumulate)
-}
-
-var (
-	f32Scratch = sync.Pool{New: func() any { return new([]float32) }}
-	u16Scratch = sync.Pool{New: func() any { return new([]uint16) }}
-)
-
-// getF32 returns scratch of n elements with any content; putF32 gives it back.
-func getF32(n int) *[]float32 {
-	b := f32Scratch.Get().(*[]float32)
-	if cap(*b) < n {
-		*b = make([]float32, n)
-	}
-	*b = (*b)[:n]
-	return b
-}
-
-func putF32(b *[]float32) { f32Scratch.Put(b) }
-
-func getU16(n int) *[]uint16 {
-	b := u16Scratch.Get().(*[]uint16)
-	if cap(*b) < n {
-		*b = make([]uint16, n)
-	}
-	*b = (*b)[:n]
-	return b
-}
-
-func putU16(b *[]uint16) { u16Scratch.Put(b) }
+// rowsOf returns how many rows the next tile takes.
+func rowsOf(left int) int { return min(8, left) }

@@ -21,8 +21,9 @@ func (p Precision) String() string {
 // panel is the width of a packed panel in columns; the assembly has it built in.
 const panel = 48
 
-// Packed is a weight laid out once for many products: panels of 48 columns, in each for every k the 48 values (for bf16
-// every pair of k the 48 pairs), the last panel filled up with zeros.
+// Packed is a weight laid out once for many products: panels of 48 columns, in each for every k the 48 values, the last
+// panel filled up with zeros. In bf16 every pair of k has its 48 pairs; where the implementation in use has no bf16
+// products, the rounded values are kept and multiplied as f32, which takes the room of f32 and about its time.
 type Packed struct {
 	N, K int
 	prec Precision
@@ -40,7 +41,7 @@ func (w *Packed) panels() int { return (w.N + panel - 1) / panel }
 
 func newPacked(n, k int, prec Precision) *Packed {
 	w := &Packed{N: n, K: k, prec: prec}
-	if prec == BF16 {
+	if prec == BF16 && HasBF16() {
 		w.h = make([]uint16, w.panels()*((k+1)/2)*panel*2)
 	} else {
 		w.f = make([]float32, w.panels()*k*panel)
@@ -76,11 +77,15 @@ func (w *Packed) Repack(p *Pool, v []float32, nn bool) {
 	}
 	p.Run(w.panels(), 1, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
-			cols := min(panel, w.N-i*panel)
+			cols, from := min(panel, w.N-i*panel), v[i*panel*rn:]
+			if w.h != nil {
+				packPanelBF16(w.h[i*((w.K+1)/2)*panel*2:], from, cols, w.K, rn, rk)
+				continue
+			}
+			to := w.f[i*w.K*panel : (i+1)*w.K*panel]
+			packPanel(to, from, cols, w.K, rn, rk)
 			if w.prec == BF16 {
-				packPanelBF16(w.h[i*((w.K+1)/2)*panel*2:], v[i*panel*rn:], cols, w.K, rn, rk)
-			} else {
-				packPanel(w.f[i*w.K*panel:], v[i*panel*rn:], cols, w.K, rn, rk)
+				roundToBF16(to, to)
 			}
 		}
 	})
@@ -119,10 +124,29 @@ func packPanelBF16(dst []uint16, v []float32, cols, k, rn, rk int) {
 		}
 		return
 	}
-	for c := range cols {
-		src := v[c*rn : c*rn+k]
-		for kk, x := range src {
-			dst[(kk/2*panel+c)*2+kk%2] = roundBF16(x)
+	const block = 32
+	for k0 := 0; k0 < k; k0 += block {
+		n := min(block, k-k0)
+		for c := range cols {
+			toBF16(row[:n], v[c*rn+k0:c*rn+k0+n])
+			d := dst[(k0/2*panel+c)*2:]
+			for i := 0; i+1 < n; i += 2 {
+				d[i*panel], d[i*panel+1] = row[i], row[i+1]
+			}
+			if n%2 == 1 {
+				d[(n-1)*panel] = row[n-1]
+			}
 		}
+	}
+}
+
+// roundToBF16 writes x rounded to bf16, as f32; dst may be x.
+func roundToBF16(dst, x []float32) {
+	var h [256]uint16
+	for len(x) > 0 {
+		n := min(len(x), len(h))
+		toBF16(h[:n], x[:n])
+		fromBF16(dst[:n], h[:n])
+		dst, x = dst[n:], x[n:]
 	}
 }

@@ -18,14 +18,8 @@ func rope(p *Pool, x []float32, ld, tokens, heads, headDim int, pos []int32, cos
 		for t := lo; t < hi; t++ {
 			c, s := cos[int(pos[t])*h:][:h], sin[int(pos[t])*h:][:h]
 			for n := range heads {
-				a := x[t*ld+n*headDim:][:h]
-				b := x[t*ld+n*headDim+h:][:h]
-				for i, cv := range c {
-					sv := s[i] * sign
-					u, v := a[i], b[i]
-					a[i] = u*cv - v*sv
-					b[i] = v*cv + u*sv
-				}
+				head := x[t*ld+n*headDim:][:headDim]
+				rotate(head[:h], head[h:], c, s, sign)
 			}
 		}
 	})

@@ -23,10 +23,7 @@ func SoftmaxBackward(p *Pool, dx, dy, y []float32, rows, cols int) {
 	p.Run(rows, rowGrain, func(lo, hi int) {
 		for r := lo; r < hi; r++ {
 			d, g, v := dx[r*cols:(r+1)*cols], dy[r*cols:(r+1)*cols], y[r*cols:(r+1)*cols]
-			s := Dot(v, g)
-			for i := range v {
-				d[i] = v[i] * (g[i] - s)
-			}
+			subMul(d, v, g, Dot(v, g))
 		}
 	})
 }

@@ -24,11 +24,7 @@ func Mul(dst, a, b []float32) { mul(dst, a[:len(dst)], b[:len(dst)]) }
 func MulScale(dst, a, b []float32, s float32) { mulScale(dst, a[:len(dst)], b[:len(dst)], s) }
 
 // Scale multiplies x by a.
-func Scale(a float32, x []float32) {
-	for i := range x {
-		x[i] *= a
-	}
-}
+func Scale(a float32, x []float32) { scale(a, x) }
 
 // Max returns the largest element; x must not be empty.
 func Max(x []float32) float32 { return maxOf(x) }

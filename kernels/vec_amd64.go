@@ -96,6 +96,51 @@ func mul(dst, a, b []float32) {
 	mulGeneric(dst[n:], a[n:], b[n:])
 }
 
+func scale(a float32, x []float32) {
+	if active == Generic {
+		scaleGeneric(a, x)
+		return
+	}
+	n := len(x) &^ 7
+	if active == AVX512 {
+		n = len(x) &^ 15
+		scaleAVX512(n, a, unsafe.SliceData(x))
+	} else {
+		scaleAVX2(n, a, unsafe.SliceData(x))
+	}
+	scaleGeneric(a, x[n:])
+}
+
+func subMul(dst, a, b []float32, s float32) {
+	if active == Generic {
+		subMulGeneric(dst, a, b, s)
+		return
+	}
+	n := len(dst) &^ 7
+	if active == AVX512 {
+		n = len(dst) &^ 15
+		subMulAVX512(n, unsafe.SliceData(dst), unsafe.SliceData(a), unsafe.SliceData(b), s)
+	} else {
+		subMulAVX2(n, unsafe.SliceData(dst), unsafe.SliceData(a), unsafe.SliceData(b), s)
+	}
+	subMulGeneric(dst[n:], a[n:], b[n:], s)
+}
+
+func rotate(x, y, cos, sin []float32, sign float32) {
+	if active == Generic {
+		rotateGeneric(x, y, cos, sin, sign)
+		return
+	}
+	n := len(x) &^ 7
+	if active == AVX512 {
+		n = len(x) &^ 15
+		rotateAVX512(n, unsafe.SliceData(x), unsafe.SliceData(y), unsafe.SliceData(cos), unsafe.SliceData(sin), sign)
+	} else {
+		rotateAVX2(n, unsafe.SliceData(x), unsafe.SliceData(y), unsafe.SliceData(cos), unsafe.SliceData(sin), sign)
+	}
+	rotateGeneric(x[n:], y[n:], cos[n:], sin[n:], sign)
+}
+
 func mulScale(dst, a, b []float32, s float32) {
 	if active == Generic {
 		mulScaleGeneric(dst, a, b, s)
@@ -147,6 +192,31 @@ func siluBlocks(n int, dst, x *float32) {
 		siluAVX512(n, dst, x)
 	} else {
 		siluAVX2(n, dst, x)
+	}
+}
+
+func siluBackward(dx, dy, x []float32) {
+	if active == Generic {
+		siluBackwardGeneric(dx, dy, x)
+		return
+	}
+	n := len(dx) &^ 15
+	siluBackwardBlocks(n, unsafe.SliceData(dx), unsafe.SliceData(dy), unsafe.SliceData(x))
+	if n < len(dx) {
+		var g, t [16]float32
+		copy(g[:], dy[n:])
+		copy(t[:], x[n:])
+		siluBackwardBlocks(len(t), &t[0], &g[0], &t[0])
+		copy(dx[n:], t[:])
+	}
+}
+
+// siluBackwardBlocks takes a multiple of 16.
+func siluBackwardBlocks(n int, dx, dy, x *float32) {
+	if active == AVX512 {
+		siluBackwardAVX512(n, dx, dy, x)
+	} else {
+		siluBackwardAVX2(n, dx, dy, x)
 	}
 }
 

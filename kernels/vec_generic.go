@@ -44,6 +44,26 @@ func mulGeneric(dst, a, b []float32) {
 	}
 }
 
+func scaleGeneric(a float32, x []float32) {
+	for i := range x {
+		x[i] *= a
+	}
+}
+
+func subMulGeneric(dst, a, b []float32, s float32) {
+	for i := range dst {
+		dst[i] = a[i] * (b[i] - s)
+	}
+}
+
+func rotateGeneric(x, y, cos, sin []float32, sign float32) {
+	for i, a := range x {
+		b, c, s := y[i], cos[i], sign*sin[i]
+		x[i] = a*c - b*s
+		y[i] = b*c + a*s
+	}
+}
+
 func mulScaleGeneric(dst, a, b []float32, s float32) {
 	for i := range dst {
 		dst[i] = a[i] * s * b[i]
@@ -81,6 +101,13 @@ func sigmoid(x float32) float32 { return 1 / (1 + exp32(-x)) }
 func siluGeneric(dst, x []float32) {
 	for i, v := range x {
 		dst[i] = v * sigmoid(v)
+	}
+}
+
+func siluBackwardGeneric(dx, dy, x []float32) {
+	for i, v := range x {
+		s := sigmoid(v)
+		dx[i] = dy[i] * s * (1 + v*(1-s))
 	}
 }
 

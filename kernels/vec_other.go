@@ -16,6 +16,10 @@ func swigluBackward(dg, du, dy, g, u []float32)      { swigluBackwardGeneric(dg,
 func adam(w, g, m, v []float32, lr, beta1, beta2, eps, decay, c1, c2 float32) {
 	adamGeneric(w, g, m, v, lr, beta1, beta2, eps, decay, c1, c2)
 }
-func toBF16(dst []uint16, x []float32)   { toBF16Generic(dst, x) }
-func fromBF16(dst []float32, w []uint16) { fromBF16Generic(dst, w) }
-func maxOf(x []float32) float32          { return maxGeneric(x) }
+func toBF16(dst []uint16, x []float32)              { toBF16Generic(dst, x) }
+func fromBF16(dst []float32, w []uint16)            { fromBF16Generic(dst, w) }
+func scale(a float32, x []float32)                  { scaleGeneric(a, x) }
+func subMul(dst, a, b []float32, s float32)         { subMulGeneric(dst, a, b, s) }
+func siluBackward(dx, dy, x []float32)              { siluBackwardGeneric(dx, dy, x) }
+func rotate(x, y, cos, sin []float32, sign float32) { rotateGeneric(x, y, cos, sin, sign) }
+func maxOf(x []float32) float32                     { return maxGeneric(x) }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	. "github.com/mmcloughlin/avo/build"
-	"github.com/mmcloughlin/avo/ir"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
 )
@@ -12,7 +11,32 @@ import (
 // panel is the width of a packed panel in columns; the Go side has the same constant.
 const panel = 48
 
-// rowMem addresses row i of up to eight rows a stride apart with two base registers, so that a needs no packing.
+// products writes the matrix products, the 16-bit formats that they use and the measurements of peaks.
+func products() {
+	for rows := range 8 {
+		gemmF32(avx512, rows+1, 3)
+	}
+	for _, rows := range []int{2, 1} { // all 48 columns at once
+		gemmF32(avx2, rows, 6)
+	}
+	gemmF32(avx2, 4, 3)
+	gemmTransposed(avx512, 8)
+	gemmTransposed(avx2, 4)
+	for rows := range 8 {
+		gemmBF16(rows + 1)
+	}
+	for _, v := range []vector{avx2, avx512} {
+		v.toBF16()
+		v.fromBF16()
+		v.toF16()
+		v.fromF16()
+		v.fmaPeak()
+	}
+	peakBF16()
+	readSum()
+}
+
+// rows addresses up to eight rows a stride apart with two base registers, so that a needs no packing.
 type rows struct{ a, a4, ld, ld3 Register }
 
 func loadRows(a, ld Register, n int) rows {
@@ -52,66 +76,127 @@ func (r rows) advance(n int) {
 	}
 }
 
-// gemmF32 writes C[rows, nv vectors] (+)= A[rows, k]·B where B is a packed panel: for each k, panel columns. The same order
+// unrolled runs step n times, two at a time, over 4 bytes of each row and bytes of b a step.
+func unrolled(n, b Register, r rows, mr, bytes int, step func(u int)) {
+	// With few rows a tile waits for memory: it asks for the panel's lines early.
+	ahead := func() {
+		if mr > 4 {
+			return
+		}
+		for line := 0; line < 2*bytes; line += 64 {
+			PREFETCHT0(Mem{Base: b, Disp: prefetch + line})
+		}
+	}
+	Label("loop")
+	CMPQ(n, Imm(2))
+	JL(LabelRef("tail"))
+	ahead()
+	step(0)
+	step(1)
+	r.advance(8)
+	ADDQ(U32(uint32(2*bytes)), b)
+	SUBQ(Imm(2), n)
+	JMP(LabelRef("loop"))
+	Label("tail")
+	TESTQ(n, n)
+	JZ(LabelRef("store"))
+	step(0)
+	Label("store")
+}
+
+// prefetch is how many bytes ahead of the products a panel's lines are asked for.
+const prefetch = 4096
+
+// accumulators clears mr × nv vectors.
+func accumulators(v vector, mr, nv int) [][]VecVirtual {
+	acc := make([][]VecVirtual, mr)
+	for i := range acc {
+		for range nv {
+			acc[i] = append(acc[i], v.zero())
+		}
+	}
+	return acc
+}
+
+// gemmF32 writes C[mr, nv vectors] (+)= A[mr, k]·B where B is a packed panel: for each k, panel columns. The same order
 // of additions at every number of rows makes a row's result independent of its neighbours.
 func gemmF32(v vector, mr, nv int) {
-	TEXT(fmt.Sprintf("gemm%dx%d%s", mr, nv*v.lanes, v.name), NOSPLIT, "func(k int, a *float32, lda int, b, c *float32, ldc int, acc bool)")
+	name := fmt.Sprintf("gemm%dx%d%s", mr, nv*v.lanes, v.name)
+	TEXT(name, NOSPLIT, "func(k int, a *float32, lda int, b, c *float32, ldc int, acc bool)")
 	Pragma("noescape")
-	Doc(fmt.Sprintf("gemm%dx%d%s multiplies %d rows of a with a packed panel.", mr, nv*v.lanes, v.name, mr))
+	Doc(fmt.Sprintf("%s multiplies %d rows of a with a packed panel.", name, mr))
 	k := Load(Param("k"), GP64())
 	a := Load(Param("a"), GP64())
 	lda := Load(Param("lda"), GP64())
 	b := Load(Param("b"), GP64())
 	SHLQ(Imm(2), lda)
 	r := loadRows(a, lda, mr)
-	acc := make([][]VecVirtual, mr)
-	for i := range acc {
-		for j := 0; j < nv; j++ {
-			acc[i] = append(acc[i], v.zero())
+	acc := accumulators(v, mr, nv)
+	mul := multiplier(v, acc)
+	unrolled(k, b, r, mr, panel*4, func(u int) {
+		mul(b, u*panel*4, func(i int) Mem { return r.mem(i, u*4) })
+	})
+	storeTile(v, acc)
+}
+
+// multiplier returns the code of one step of k: acc[i] += a(i)·row of b. Where registers are few, b stays in memory.
+func multiplier(v vector, acc [][]VecVirtual) func(b Register, disp int, a func(i int) Mem) {
+	mr, nv := len(acc), len(acc[0])
+	free := v.regs - mr*nv
+	load := free > nv
+	var bv []VecVirtual
+	if load {
+		for range nv {
+			bv = append(bv, v.reg())
 		}
+		free -= nv
 	}
-	bv := make([]VecVirtual, nv)
-	for j := range bv {
-		bv[j] = v.reg()
-	}
-	nb := min(4, v.regs-mr*nv-nv)
-	br := make([]VecVirtual, nb)
+	br := make([]VecVirtual, min(4, free, mr))
 	for j := range br {
 		br[j] = v.reg()
 	}
-	step := func(u int) {
+	return func(b Register, disp int, a func(i int) Mem) {
 		for j := range bv {
-			VMOVUPS(Mem{Base: b, Disp: u*panel*4 + j*v.lanes*4}, bv[j])
+			VMOVUPS(Mem{Base: b, Disp: disp + j*v.bytes()}, bv[j])
 		}
-		for i := 0; i < mr; i++ {
-			x := br[i%nb]
-			VBROADCASTSS(r.mem(i, u*4), x)
-			for j := range bv {
-				VFMADD231PS(bv[j], x, acc[i][j])
+		for i := range acc {
+			x := br[i%len(br)]
+			VBROADCASTSS(a(i), x)
+			for j, c := range acc[i] {
+				if load {
+					VFMADD231PS(bv[j], x, c)
+				} else {
+					VFMADD231PS(Mem{Base: b, Disp: disp + j*v.bytes()}, x, c)
+				}
 			}
 		}
 	}
-	const unroll = 2
+}
+
+// gemmTransposed is gemmF32 with A given as its transpose: element (i, k) stands at a[k·lda + i].
+func gemmTransposed(v vector, mr int) {
+	name := fmt.Sprintf("gemmT%dx%d%s", mr, 3*v.lanes, v.name)
+	TEXT(name, NOSPLIT, "func(k int, a *float32, lda int, b, c *float32, ldc int, acc bool)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s multiplies %d columns of a, whose rows stand lda apart, with a packed panel; k is positive.", name, mr))
+	k := Load(Param("k"), GP64())
+	a := Load(Param("a"), GP64())
+	lda := Load(Param("lda"), GP64())
+	b := Load(Param("b"), GP64())
+	SHLQ(Imm(2), lda)
+	acc := accumulators(v, mr, 3)
+	mul := multiplier(v, acc)
 	Label("loop")
-	CMPQ(k, Imm(unroll))
-	JL(LabelRef("tail"))
-	for u := 0; u < unroll; u++ {
-		step(u)
-	}
-	r.advance(4 * unroll)
-	ADDQ(U32(unroll*panel*4), b)
-	SUBQ(Imm(unroll), k)
-	JMP(LabelRef("loop"))
-	Label("tail")
-	TESTQ(k, k)
-	JZ(LabelRef("store"))
-	step(0)
-	Label("store")
+	mul(b, 0, func(i int) Mem { return Mem{Base: a, Disp: 4 * i} })
+	ADDQ(lda, a)
+	ADDQ(U32(panel*4), b)
+	DECQ(k)
+	JNZ(LabelRef("loop"))
 	storeTile(v, acc)
 }
 
 // storeTile adds the accumulators to C or overwrites it.
-func storeTile(v vector, acc [][]VecVirtual) {
+func storeTile[R Register](v vector, acc [][]R) {
 	c := Load(Param("c"), GP64())
 	ldc := Load(Param("ldc"), GP64())
 	SHLQ(Imm(2), ldc)
@@ -121,8 +206,8 @@ func storeTile(v vector, acc [][]VecVirtual) {
 	c2 := GP64()
 	MOVQ(c, c2)
 	for i := range acc {
-		for j := range acc[i] {
-			VADDPS(Mem{Base: c2, Disp: j * v.lanes * 4}, acc[i][j], acc[i][j])
+		for j, r := range acc[i] {
+			VADDPS(Mem{Base: c2, Disp: j * v.bytes()}, r, r)
 		}
 		if i+1 < len(acc) {
 			ADDQ(ldc, c2)
@@ -130,139 +215,13 @@ func storeTile(v vector, acc [][]VecVirtual) {
 	}
 	Label("overwrite")
 	for i := range acc {
-		for j := range acc[i] {
-			VMOVUPS(acc[i][j], Mem{Base: c, Disp: j * v.lanes * 4})
+		for j, r := range acc[i] {
+			VMOVUPS(r, Mem{Base: c, Disp: j * v.bytes()})
 		}
 		if i+1 < len(acc) {
 			ADDQ(ldc, c)
 		}
 	}
-	VZEROUPPER()
-	RET()
-}
-
-// raw emits an instruction that Go's assembler lacks, as bytes.
-func raw(comment string, bytes ...byte) {
-	Comment(comment)
-	for _, b := range bytes {
-		Instruction(&ir.Instruction{Opcode: "BYTE", Operands: []Op{U8(b)}})
-	}
-}
-
-// dpbf16 emits VDPBF16PS Zb, Za, Zacc: acc += pairs of a·b (Intel SDM: EVEX.512.F3.0F38.W0 52 /r).
-func dpbf16(acc, a, b int) {
-	inv := func(bit int) byte { return byte(bit&1) ^ 1 }
-	p0 := inv(acc>>3)<<7 | inv(b>>4)<<6 | inv(b>>3)<<5 | inv(acc>>4)<<4 | 2
-	p1 := byte(^a&15)<<3 | 1<<2 | 2
-	p2 := byte(2)<<5 | inv(a>>4)<<3
-	modrm := byte(0xC0) | byte(acc&7)<<3 | byte(b&7)
-	raw(fmt.Sprintf("VDPBF16PS Z%d, Z%d, Z%d", b, a, acc), 0x62, p0, p1, p2, 0x52, modrm)
-}
-
-var zmm = []VecPhysical{Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15, Z16, Z17, Z18, Z19, Z20, Z21, Z22, Z23, Z24, Z25, Z26, Z27, Z28, Z29, Z30, Z31}
-
-// gemmBF16 is gemmF32 over pairs of bf16: a holds rows of bf16 (lda in elements), b a panel of [pairs][48][2] bf16.
-func gemmBF16(mr int) {
-	const nv = 3
-	TEXT(fmt.Sprintf("gemm%dx48BF16", mr), NOSPLIT, "func(pairs int, a *uint16, lda int, b *uint16, c *float32, ldc int, acc bool)")
-	Pragma("noescape")
-	Doc(fmt.Sprintf("gemm%dx48BF16 multiplies %d rows of bf16 pairs with a packed panel of bf16 pairs.", mr, mr))
-	k := Load(Param("pairs"), GP64())
-	a := Load(Param("a"), GP64())
-	lda := Load(Param("lda"), GP64())
-	b := Load(Param("b"), GP64())
-	SHLQ(Imm(1), lda)
-	r := loadRows(a, lda, mr)
-	for i := 0; i < mr*nv; i++ {
-		VPXORD(zmm[i], zmm[i], zmm[i])
-	}
-	step := func(u int) {
-		for j := 0; j < nv; j++ {
-			VMOVUPS(Mem{Base: b, Disp: (u*nv + j) * 64}, zmm[24+j])
-		}
-		for i := 0; i < mr; i++ {
-			x := 27 + i%5
-			VPBROADCASTD(r.mem(i, u*4), zmm[x])
-			for j := 0; j < nv; j++ {
-				dpbf16(i*nv+j, 24+j, x)
-			}
-		}
-	}
-	Label("loop")
-	CMPQ(k, Imm(2))
-	JL(LabelRef("tail"))
-	step(0)
-	step(1)
-	r.advance(8)
-	ADDQ(U32(2*nv*64), b)
-	SUBQ(Imm(2), k)
-	JMP(LabelRef("loop"))
-	Label("tail")
-	TESTQ(k, k)
-	JZ(LabelRef("store"))
-	step(0)
-	Label("store")
-	c := Load(Param("c"), GP64())
-	ldc := Load(Param("ldc"), GP64())
-	SHLQ(Imm(2), ldc)
-	add := Load(Param("acc"), GP8())
-	TESTB(add, add)
-	JZ(LabelRef("overwrite"))
-	c2 := GP64()
-	MOVQ(c, c2)
-	for i := 0; i < mr; i++ {
-		for j := 0; j < nv; j++ {
-			VADDPS(Mem{Base: c2, Disp: j * 64}, zmm[i*nv+j], zmm[i*nv+j])
-		}
-		ADDQ(ldc, c2)
-	}
-	Label("overwrite")
-	for i := 0; i < mr; i++ {
-		for j := 0; j < nv; j++ {
-			VMOVUPS(zmm[i*nv+j], Mem{Base: c, Disp: j * 64})
-		}
-		ADDQ(ldc, c)
-	}
-	VZEROUPPER()
-	RET()
-}
-
-func peakBF16() {
-	TEXT("peakBF16", NOSPLIT, "func(n int)")
-	Pragma("noescape")
-	Doc("peakBF16 runs n times 24 independent VDPBF16PS.")
-	n := Load(Param("n"), GP64())
-	for i := range zmm {
-		VPXORD(zmm[i], zmm[i], zmm[i])
-	}
-	Label("loop")
-	for i := 0; i < 24; i++ {
-		dpbf16(i, 24, 25)
-	}
-	DECQ(n)
-	JNZ(LabelRef("loop"))
-	VZEROUPPER()
-	RET()
-}
-
-func readSum() {
-	TEXT("readSum", NOSPLIT, "func(p *byte, n int)")
-	Pragma("noescape")
-	Doc("readSum reads n blocks of 512 bytes.")
-	p := Load(Param("p"), GP64())
-	n := Load(Param("n"), GP64())
-	acc := make([]VecVirtual, 16)
-	for i := range acc {
-		acc[i] = YMM()
-		VPXOR(acc[i], acc[i], acc[i])
-	}
-	Label("loop")
-	for i := range acc {
-		VPXOR(Mem{Base: p, Disp: i * 32}, acc[i], acc[i])
-	}
-	ADDQ(U32(512), p)
-	DECQ(n)
-	JNZ(LabelRef("loop"))
 	VZEROUPPER()
 	RET()
 }

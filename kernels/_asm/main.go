@@ -1,10 +1,26 @@
 // Command asm writes the assembly of package kernels: run `go generate` there.
 package main
 
-import . "github.com/mmcloughlin/avo/build"
+import (
+	"flag"
+
+	. "github.com/mmcloughlin/avo/build"
+)
 
 func main() {
+	group := flag.String("group", "vec", "the kernels to write: vec or gemm")
+	flag.Parse()
 	ConstraintExpr("!noasm")
+	if *group == "gemm" {
+		products()
+	} else {
+		vectors()
+	}
+	Generate()
+}
+
+// vectors writes the elementwise and gathering kernels.
+func vectors() {
 	for _, v := range []vector{avx2, avx512} {
 		v.dot()
 		v.axpy()
@@ -19,23 +35,19 @@ func main() {
 		v.swiglu()
 		v.swigluBackward()
 		v.adam()
-		v.toBF16()
-		v.fromBF16()
-		v.fmaPeak()
+		v.scale()
+		v.subMul()
+		v.siluBackward()
+		v.rotate()
+		for nv := 1; nv <= 2; nv++ {
+			for _, rows := range []int{8, 4, 1} {
+				if rows <= v.regs/4 { // with 16 registers, four rows
+					v.tile(rows, nv)
+				}
+			}
+		}
 		v.gatherDot()
 		v.gatherAxpy()
 		v.scatterAxpy()
 	}
-	for _, rows := range []int{8, 4, 2, 1} {
-		gemmF32(avx512, rows, 3)
-	}
-	for _, rows := range []int{4, 2, 1} {
-		gemmF32(avx2, rows, 3)
-	}
-	for _, rows := range []int{8, 4, 2, 1} {
-		gemmBF16(rows)
-	}
-	peakBF16()
-	readSum()
-	Generate()
 }

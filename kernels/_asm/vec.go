@@ -300,8 +300,8 @@ func (v vector) expo() *expo {
 // of replaces x by e^x.
 func (e *expo) of(x VecVirtual) {
 	t, y := e.v.reg(), e.v.reg()
-	VMAXPS(e.lo, x, x)
-	VMINPS(e.hi, x, x)
+	VMAXPS(x, e.lo, x) // in this order a NaN stays one
+	VMINPS(x, e.hi, x)
 	VMOVAPS(e.magic, t)
 	VFMADD231PS(e.log2e, x, t) // n in the low bits
 	VSUBPS(e.magic, t, y)      // n
@@ -338,6 +338,57 @@ func (v vector) expSum() {
 	RET()
 }
 
+func (v vector) scale() {
+	TEXT("scale"+v.name, NOSPLIT, "func(n int, a float32, x *float32)")
+	Pragma("noescape")
+	Doc("scale" + v.name + " multiplies x by a; n is a multiple of the lanes.")
+	a, x, t := v.param("a"), ptr("x"), v.reg()
+	v.loop([]Register{x}, []int{4}, func() {
+		VMULPS(Mem{Base: x}, a, t)
+		VMOVUPS(t, Mem{Base: x})
+	})
+	VZEROUPPER()
+	RET()
+}
+
+func (v vector) subMul() {
+	TEXT("subMul"+v.name, NOSPLIT, "func(n int, dst, a, b *float32, s float32)")
+	Pragma("noescape")
+	Doc("subMul" + v.name + " writes a·(b-s) elementwise; n is a multiple of the lanes.")
+	d, a, b := ptr("dst"), ptr("a"), ptr("b")
+	s, t := v.param("s"), v.reg()
+	v.loop([]Register{d, a, b}, []int{4, 4, 4}, func() {
+		VMOVUPS(Mem{Base: b}, t)
+		VSUBPS(s, t, t)
+		VMULPS(Mem{Base: a}, t, t)
+		VMOVUPS(t, Mem{Base: d})
+	})
+	VZEROUPPER()
+	RET()
+}
+
+func (v vector) rotate() {
+	TEXT("rotate"+v.name, NOSPLIT, "func(n int, x, y, cos, sin *float32, sign float32)")
+	Pragma("noescape")
+	Doc("rotate" + v.name + " turns the pairs (x, y) by angles given by cos and sign·sin; n is a multiple of the lanes.")
+	x, y, c, s := ptr("x"), ptr("y"), ptr("cos"), ptr("sin")
+	sign := v.param("sign")
+	a, b, sv, t, u := v.reg(), v.reg(), v.reg(), v.reg(), v.reg()
+	v.loop([]Register{x, y, c, s}, []int{4, 4, 4, 4}, func() {
+		VMOVUPS(Mem{Base: x}, a)
+		VMOVUPS(Mem{Base: y}, b)
+		VMULPS(Mem{Base: s}, sign, sv)
+		VMULPS(b, sv, t)
+		VMULPS(a, sv, u)
+		VFMSUB231PS(Mem{Base: c}, a, t) // a·cos - b·sin
+		VFMADD231PS(Mem{Base: c}, b, u) // b·cos + a·sin
+		VMOVUPS(t, Mem{Base: x})
+		VMOVUPS(u, Mem{Base: y})
+	})
+	VZEROUPPER()
+	RET()
+}
+
 // sigmoid writes 1/(1+e^-x) to s; x stays.
 func (e *expo) sigmoid(x, s VecVirtual) {
 	neg := e.v.zero()
@@ -362,6 +413,33 @@ func (v vector) silu() {
 	})
 	VZEROUPPER()
 	RET()
+}
+
+func (v vector) siluBackward() {
+	TEXT("siluBackward"+v.name, NOSPLIT, "func(n int, dx, dy, x *float32)")
+	Pragma("noescape")
+	Doc("siluBackward" + v.name + " writes the gradient of x·sigmoid(x); n is a multiple of the lanes.")
+	e := v.expo()
+	d, g, x := ptr("dx"), ptr("dy"), ptr("x")
+	t, s := v.reg(), v.reg()
+	v.loop([]Register{d, g, x}, []int{4, 4, 4}, func() {
+		VMOVUPS(Mem{Base: x}, t)
+		e.sigmoid(t, s)
+		e.siluSlope(t, s)
+		VMULPS(Mem{Base: g}, t, t)
+		VMOVUPS(t, Mem{Base: d})
+	})
+	VZEROUPPER()
+	RET()
+}
+
+// siluSlope replaces x by the derivative of x·s at s = sigmoid(x): s + x·s·(1-s) = s + y - y·s.
+func (e *expo) siluSlope(x, s VecVirtual) {
+	y := e.v.reg()
+	VMULPS(x, s, y)
+	VMOVAPS(y, x)
+	VFNMADD231PS(y, s, x)
+	VADDPS(s, x, x)
 }
 
 func (v vector) swiglu() {
@@ -437,82 +515,6 @@ func (v vector) adam() {
 		VFNMADD231PS(lr, t, s)
 		VMOVUPS(s, Mem{Base: w})
 	})
-	VZEROUPPER()
-	RET()
-}
-
-func (v vector) toBF16() {
-	TEXT("toBF16"+v.name, NOSPLIT, "func(n int, dst *uint16, x *float32)")
-	Pragma("noescape")
-	Doc("toBF16" + v.name + " rounds to bf16, nearest even; n is a multiple of 16.")
-	n := Load(Param("n"), GP64())
-	d, x := ptr("dst"), ptr("x")
-	one, bias := v.constant("bfOne", 1), v.constant("bfBias", 0x7fff)
-	round := func(m Mem) VecVirtual {
-		a, b := v.reg(), v.reg()
-		VMOVUPS(m, a)
-		VPSRLD(Imm(16), a, b)
-		if v.lanes == 16 {
-			VPANDD(one, b, b)
-		} else {
-			VPAND(one, b, b)
-		}
-		VPADDD(bias, b, b)
-		VPADDD(b, a, a)
-		VPSRLD(Imm(16), a, a)
-		return a
-	}
-	Label("loop")
-	CMPQ(n, Imm(16))
-	JL(LabelRef("done"))
-	a := round(Mem{Base: x})
-	if v.lanes == 16 {
-		VPMOVDW(a, Mem{Base: d})
-	} else {
-		b := round(Mem{Base: x, Disp: 32})
-		VPACKUSDW(b, a, a)
-		VPERMQ(Imm(0xd8), a, a)
-		VMOVUPS(a, Mem{Base: d})
-	}
-	ADDQ(Imm(64), x)
-	ADDQ(Imm(32), d)
-	SUBQ(Imm(16), n)
-	JMP(LabelRef("loop"))
-	Label("done")
-	VZEROUPPER()
-	RET()
-}
-
-func (v vector) fromBF16() {
-	TEXT("fromBF16"+v.name, NOSPLIT, "func(n int, dst *float32, w *uint16)")
-	Pragma("noescape")
-	Doc("fromBF16" + v.name + " widens bf16; n is a multiple of the lanes.")
-	d, w := ptr("dst"), ptr("w")
-	t := v.reg()
-	v.loop([]Register{d, w}, []int{4, 2}, func() {
-		v.widen(Mem{Base: w}, t)
-		VMOVUPS(t, Mem{Base: d})
-	})
-	VZEROUPPER()
-	RET()
-}
-
-func (v vector) fmaPeak() {
-	TEXT("fmaPeak"+v.name, NOSPLIT, "func(n int)")
-	Pragma("noescape")
-	Doc("fmaPeak" + v.name + " runs n times 12 independent multiply-adds of one vector.")
-	n := Load(Param("n"), GP64())
-	acc := make([]VecVirtual, 12)
-	for i := range acc {
-		acc[i] = v.zero()
-	}
-	x, y := v.zero(), v.zero()
-	Label("loop")
-	for i := range acc {
-		VFMADD231PS(x, y, acc[i])
-	}
-	DECQ(n)
-	JNZ(LabelRef("loop"))
 	VZEROUPPER()
 	RET()
 }
