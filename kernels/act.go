@@ -3,10 +3,10 @@ package kernels
 import "math"
 
 // SiLU writes x·σ(x) (arXiv 1702.03118); y may be x.
-func SiLU(y, x []float32) { silu(y, x[:len(y)]) }
+func SiLU(y, x []float32) { silu(y, x[:len(y):len(x)]) }
 
 // SiLUBackward writes dx = dy·σ(x)·(1 + x·(1-σ(x))); dx may be dy.
-func SiLUBackward(dx, dy, x []float32) { siluBackward(dx, dy[:len(dx)], x[:len(dx)]) }
+func SiLUBackward(dx, dy, x []float32) { siluBackward(dx, dy[:len(dx):len(dy)], x[:len(dx):len(x)]) }
 
 // GELU writes x·Φ(x), Φ the normal distribution function (arXiv 1606.08415, section 2); y may be x.
 func GELU(y, x []float32) {

@@ -42,14 +42,20 @@ func RMSNormBackward(p *Pool, dx, dy, x, w, rstd []float32, tokens, dim int, acc
 	if dw == nil {
 		return
 	}
-	p.Run(dim, 64, func(lo, hi int) { // by columns, so that the order of additions is fixed
+	p.Run(dim, columnGrain(p, dim), func(lo, hi int) {
+		buf := getF32(hi - lo)
+		defer putF32(buf)
 		for t := range tokens {
-			xr, dr := x[t*dim+lo:t*dim+hi], dy[t*dim+lo:t*dim+hi]
-			for i, v := range xr {
-				dw[lo+i] += dr[i] * v * rstd[t]
-			}
+			MulScale(*buf, dy[t*dim+lo:t*dim+hi], x[t*dim+lo:t*dim+hi], rstd[t])
+			Add(dw[lo:hi], dw[lo:hi], *buf)
 		}
 	})
+}
+
+// columnGrain splits sums over rows by columns, so that the order of additions is fixed.
+func columnGrain(p *Pool, dim int) int {
+	t := p.Threads()
+	return max(64, ((dim+t-1)/t+15)&^15)
 }
 
 // LayerNorm writes y = (x - mean)/std · w + b a row (arXiv 1607.06450): x, y: [tokens, dim], w, b: [dim]. mean and rstd:
@@ -103,15 +109,21 @@ func LayerNormBackward(p *Pool, dx, dy, x, w, mean, rstd []float32, tokens, dim 
 			}
 		}
 	})
-	for t := range tokens {
-		for i := range dim {
-			g := dy[t*dim+i]
+	if dw == nil && db == nil {
+		return
+	}
+	p.Run(dim, columnGrain(p, dim), func(lo, hi int) {
+		for t := range tokens {
+			g := dy[t*dim+lo : t*dim+hi]
 			if dw != nil {
-				dw[i] += g * (x[t*dim+i] - mean[t]) * rstd[t]
+				d, mu, r := dw[lo:hi], mean[t], rstd[t]
+				for i, v := range x[t*dim+lo : t*dim+hi] {
+					d[i] += g[i] * (v - mu) * r
+				}
 			}
 			if db != nil {
-				db[i] += g
+				Add(db[lo:hi], db[lo:hi], g)
 			}
 		}
-	}
+	})
 }

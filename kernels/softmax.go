@@ -53,7 +53,7 @@ func CrossEntropy(p *Pool, loss, logits []float32, targets []int32, weights []fl
 				e = x
 			}
 			s := ExpSum(e, x, m)
-			loss[r] = w * (float32(math.Log(float64(s))) + m - target)
+			loss[r] = w * float32(math.Log(float64(s))+float64(m)-float64(target))
 			if grad {
 				Scale(w/s, x)
 				x[targets[r]] -= w
