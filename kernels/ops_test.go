@@ -4,10 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sort"
 	"testing"
-
-	"pgregory.net/rapid"
 )
 
 // lengths cover empty, shorter than a vector, whole vectors and what is left.
@@ -42,6 +39,10 @@ func TestVectors(t *testing.T) {
 			check("mulScale", func(d []float32) { MulScale(d, x, y, 1.5) }, func(d []float32) { mulScaleGeneric(d, x, y, 1.5) })
 			check("exp", func(d []float32) { Exp(d, x) }, func(d []float32) { expSumGeneric(d, x, 0) })
 			check("silu", func(d []float32) { SiLU(d, x) }, func(d []float32) { siluGeneric(d, x) })
+			check("scale", func(d []float32) { Scale(1.7, d) }, func(d []float32) { scaleGeneric(1.7, d) })
+			check("subMul", func(d []float32) { subMul(d, x, y, 0.7) }, func(d []float32) { subMulGeneric(d, x, y, 0.7) })
+			check("siluBackward", func(d []float32) { SiLUBackward(d, y, x) }, func(d []float32) { siluBackwardGeneric(d, y, x) })
+			check("siluBackward in place", func(d []float32) { SiLUBackward(d, d, x) }, func(d []float32) { siluBackwardGeneric(d, d, x) })
 			check("swiglu", func(d []float32) { swiglu(d, x, y) }, func(d []float32) { swigluGeneric(d, x, y) })
 			other := slices.Clone(z)
 			check("swiglu dgate", func(d []float32) { swigluBackward(d, other, w, x, y) }, func(d []float32) { swigluBackwardGeneric(d, make([]float32, n), w, x, y) })
@@ -75,6 +76,55 @@ func TestExpEnds(t *testing.T) {
 			}
 			if d := math.Abs(float64(y[i]) - want); d > 3e-7*want {
 				t.Errorf("exp(%v) = %v, want %v", v, y[i], want)
+			}
+		}
+	})
+}
+
+// TestExpAccuracy sweeps the range in which the result is a normal number.
+func TestExpAccuracy(t *testing.T) {
+	each(t, func(t *testing.T) {
+		const n = 1 << 16
+		x, y := make([]float32, n), make([]float32, n)
+		for i := range x {
+			x[i] = -87 + 175*float32(i)/n
+		}
+		Exp(y, x)
+		for i, v := range x {
+			want := math.Exp(float64(v))
+			ulp := float64(math.Nextafter32(float32(want), float32(math.Inf(1))) - float32(want))
+			if d := math.Abs(float64(y[i])-want) / ulp; !(d <= 2) {
+				t.Fatalf("exp(%v) = %v, want %v: %.2f units of the last place", v, y[i], want, d)
+			}
+		}
+	})
+}
+
+// TestNaNStays: what is not a number must not come out as one, or a diverged training would look well.
+func TestNaNStays(t *testing.T) {
+	each(t, func(t *testing.T) {
+		for _, n := range []int{1, 16, 35} {
+			for at := range n {
+				x, dy := randn(rng(1), n), randn(rng(2), n)
+				x[at] = float32(math.NaN())
+				y, sum := make([]float32, n), make([]float32, n)
+				isNaN := func(what string, v float32) {
+					t.Helper()
+					if v == v {
+						t.Fatalf("%s of %d with NaN at %d: %v", what, n, at, v)
+					}
+				}
+				Exp(y, x)
+				isNaN("exp", y[at])
+				SiLU(y, x)
+				isNaN("silu", y[at])
+				SiLUBackward(y, dy, x)
+				isNaN("silu gradient", y[at])
+				Softmax(nil, sum, x, 1, n)
+				isNaN("softmax", sum[0])
+				loss := make([]float32, 1)
+				CrossEntropy(nil, loss, x, []int32{int32(n / 2)}, nil, 1, n, false)
+				isNaN("loss", loss[0])
 			}
 		}
 	})
@@ -215,140 +265,5 @@ func TestCrossEntropy(t *testing.T) {
 		d := slices.Clone(x)
 		CrossEntropy(nil, loss, d, target, w, rows, vocab, true)
 		gradient(t, "cross entropy", x, []float32{1, 1, 1}, d, f)
-	})
-}
-
-func TestRoPE(t *testing.T) {
-	const heads, dim, tokens, ld = 2, 6, 3, 15
-	cos, sin := make([]float32, 10*dim/2), make([]float32, 10*dim/2)
-	for i := range cos {
-		cos[i], sin[i] = float32(math.Cos(float64(i))), float32(math.Sin(float64(i)))
-	}
-	x := randn(rng(7), tokens*ld)
-	y := slices.Clone(x)
-	pos := []int32{4, 0, 9}
-	RoPE(nil, y, ld, tokens, heads, dim, pos, cos, sin)
-	i := 4*dim/2 + 1
-	near(t, "rotated", []float32{y[1], y[1+dim/2]}, []float32{x[1]*cos[i] - x[4]*sin[i], x[4]*cos[i] + x[1]*sin[i]}, 1e-6)
-	RoPEBackward(nil, y, ld, tokens, heads, dim, pos, cos, sin)
-	near(t, "turned back", y, x, 1e-5)
-}
-
-func TestTopK(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		x := rapid.SliceOfN(rapid.Map(rapid.IntRange(-5, 5), func(i int) float32 { return float32(i) }), 1, 60).Draw(t, "x")
-		k := rapid.IntRange(0, len(x)).Draw(t, "k")
-		val, idx := make([]float32, k), make([]int32, k)
-		TopK(val, idx, x)
-		want := make([]int32, len(x))
-		for i := range want {
-			want[i] = int32(i)
-		}
-		sort.SliceStable(want, func(a, b int) bool { return x[want[a]] > x[want[b]] })
-		for i := range k {
-			if idx[i] != want[i] || val[i] != x[want[i]] {
-				t.Fatalf("top %d of %v: %v, want %v", k, x, idx, want[:k])
-			}
-		}
-	})
-}
-
-// attentionRef is attention in float64 by the definition.
-func attentionRef(o []float32, ldo int, q []float32, ldq int, k, v []float32, ldkv int, s Span, h Heads) {
-	for i := range s.Len {
-		for head := range h.Heads {
-			g := head / (h.Heads / h.KV) * h.Dim
-			w := make([]float64, s.Past+i+1)
-			var sum float64
-			for j := range w {
-				var dot float64
-				for c := range h.Dim {
-					dot += float64(q[(s.Q+i)*ldq+head*h.Dim+c]) * float64(k[(s.KV+j)*ldkv+g+c])
-				}
-				w[j] = math.Exp(dot * float64(h.Scale))
-				sum += w[j]
-			}
-			for c := range h.Dim {
-				var y float64
-				for j := range w {
-					y += w[j] / sum * float64(v[(s.KV+j)*ldkv+g+c])
-				}
-				o[(s.Q+i)*ldo+head*h.Dim+c] = float32(y)
-			}
-		}
-	}
-}
-
-func TestAttention(t *testing.T) {
-	two := NewPool(2)
-	defer two.Close()
-	each(t, func(t *testing.T) {
-		rapid.Check(t, func(rt *rapid.T) {
-			kv := rapid.IntRange(1, 3).Draw(rt, "kv")
-			h := Heads{Heads: kv * rapid.IntRange(1, 3).Draw(rt, "group"), KV: kv, Dim: rapid.SampledFrom([]int{4, 16, 64}).Draw(rt, "dim")}
-			h.Scale = float32(1 / math.Sqrt(float64(h.Dim)))
-			var spans []Span
-			nq, nkv := 0, 0
-			for range rapid.IntRange(1, 3).Draw(rt, "spans") {
-				s := Span{Q: nq, Len: rapid.IntRange(1, 70).Draw(rt, "len"), KV: nkv, Past: rapid.SampledFrom([]int{0, 0, 1, 50}).Draw(rt, "past")}
-				nq, nkv = nq+s.Len, nkv+s.Past+s.Len
-				spans = append(spans, s)
-			}
-			ldq, ldkv, ldo := h.Heads*h.Dim+3, h.KV*h.Dim+1, h.Heads*h.Dim+2
-			rnd := rng(rapid.Uint64().Draw(rt, "seed"))
-			q, k, v := randn(rnd, nq*ldq), randn(rnd, nkv*ldkv), randn(rnd, nkv*ldkv)
-			got, par, want := make([]float32, nq*ldo), make([]float32, nq*ldo), make([]float32, nq*ldo)
-			Attention(nil, got, ldo, q, ldq, k, v, ldkv, spans, h, nil)
-			Attention(two, par, ldo, q, ldq, k, v, ldkv, spans, h, nil)
-			if !slices.Equal(got, par) {
-				rt.Fatal("threads change the bits")
-			}
-			for _, s := range spans {
-				attentionRef(want, ldo, q, ldq, k, v, ldkv, s, h)
-			}
-			near(t, "attention", got, want, 1e-5)
-		})
-	})
-}
-
-func TestAttentionGradients(t *testing.T) {
-	two := NewPool(2)
-	defer two.Close()
-	each(t, func(t *testing.T) {
-		h := Heads{Heads: 4, KV: 2, Dim: 4, Scale: 0.5}
-		spans := []Span{{Q: 0, Len: 5, KV: 0, Past: 2}, {Q: 5, Len: 6, KV: 7}}
-		const nq, nkv, ldq, ldkv, ldo = 11, 13, 17, 9, 16
-		rnd := rng(8)
-		q, k, v, do := randn(rnd, nq*ldq), randn(rnd, nkv*ldkv), randn(rnd, nkv*ldkv), randn(rnd, nq*ldo)
-		o, lse := make([]float32, nq*ldo), make([]float32, nq*h.Heads)
-		f := func() []float32 { Attention(nil, o, ldo, q, ldq, k, v, ldkv, spans, h, lse); return o }
-		f()
-		dq, dk, dv := make([]float32, len(q)), make([]float32, len(k)), make([]float32, len(v))
-		AttentionBackward(two, dq, dk, dv, do, ldo, o, q, ldq, k, v, ldkv, spans, h, lse)
-		gradient(t, "dq", q, do, dq, f)
-		gradient(t, "dk", k, do, dk, f)
-		gradient(t, "dv", v, do, dv, f)
-	})
-}
-
-func BenchmarkAttention(b *testing.B) {
-	h := Heads{Heads: 9, KV: 3, Dim: 64, Scale: 0.125}
-	var spans []Span
-	for i := range 4 {
-		spans = append(spans, Span{Q: i * 256, Len: 256, KV: i * 256})
-	}
-	const ld = (9 + 6) * 64
-	rnd := rng(1)
-	qkv, dqkv := randn(rnd, 1024*ld), make([]float32, 1024*ld)
-	o, do, lse := make([]float32, 1024*576), randn(rnd, 1024*576), make([]float32, 1024*9)
-	b.Run("forward", func(b *testing.B) {
-		for b.Loop() {
-			Attention(nil, o, 576, qkv, ld, qkv[576:], qkv[768:], ld, spans, h, lse)
-		}
-	})
-	b.Run("backward", func(b *testing.B) {
-		for b.Loop() {
-			AttentionBackward(nil, dqkv, dqkv[576:], dqkv[768:], do, 576, o, qkv, ld, qkv[576:], qkv[768:], ld, spans, h, lse)
-		}
 	})
 }
