@@ -42,6 +42,7 @@ type product struct {
 	ldy, ldx int
 	h        []uint16 // x in bf16, for bf16 panels
 	ldh      int
+	r        []float32 // x rounded to bf16, for f32 panels of rounded values
 	t        []float32 // xᵀ packed: [⌈m/8⌉, K, 8], instead of x
 	m        int
 	w        Packed
@@ -74,17 +75,18 @@ func (g *product) release() {
 
 // round replaces x by its values rounded to bf16: as bf16 where the panels are, otherwise as f32.
 func (g *product) round(p *Pool) {
+	k := g.w.K
 	if g.w.h != nil {
-		g.ldh = (g.w.K + 1) &^ 1
+		g.ldh = (k + 1) &^ 1
 		g.scratchH = getU16(g.m * g.ldh)
 		g.h = *g.scratchH
 	} else {
-		g.scratchF = getF32(g.m * g.w.K)
-		g.t = *g.scratchF // for roundPart to write to
+		g.scratchF = getF32(g.m * k)
+		g.r = *g.scratchF
 	}
 	p.Run(g.m, max(8, g.m/(4*p.Threads())), g.roundRows)
-	if g.w.h == nil {
-		g.x, g.ldx, g.t = g.t, g.w.K, nil
+	if g.r != nil {
+		g.x, g.ldx = g.r, k
 	}
 }
 
@@ -93,7 +95,7 @@ func (g *product) roundPart(lo, hi int) {
 	for i := lo; i < hi; i++ {
 		src := g.x[i*g.ldx : i*g.ldx+k]
 		if g.h == nil {
-			roundToBF16(g.t[i*k:(i+1)*k], src)
+			roundToBF16(g.r[i*k:(i+1)*k], src)
 			continue
 		}
 		row := g.h[i*g.ldh : (i+1)*g.ldh]

@@ -170,36 +170,6 @@ func TestSameBits(t *testing.T) {
 	})
 }
 
-func TestPoolPanicsInCaller(t *testing.T) {
-	p := NewPool(2)
-	defer p.Close()
-	func() {
-		defer func() {
-			if recover() != "boom" {
-				t.Error("the panic was lost")
-			}
-		}()
-		p.Run(10, 1, func(lo, _ int) {
-			if lo == 7 {
-				panic("boom")
-			}
-		})
-	}()
-	done := make([]int, 100)
-	p.Run(100, 3, func(lo, hi int) {
-		p.Run(hi-lo, 1, func(a, b int) { // nested: runs alone
-			for i := a; i < b; i++ {
-				done[lo+i]++
-			}
-		})
-	})
-	for i, d := range done {
-		if d != 1 {
-			t.Fatalf("part %d ran %d times", i, d)
-		}
-	}
-}
-
 func BenchmarkMulPacked(b *testing.B) {
 	const m, n, k = 256, 1536, 576
 	rnd := rng(3)

@@ -11,7 +11,7 @@ type ISA uint8
 // The implementations, slowest first.
 const (
 	Generic ISA = iota // pure Go
-	AVX2               // with FMA
+	AVX2               // with FMA and F16C
 	AVX512             // F, BW, DQ and VL
 )
 

@@ -7,7 +7,7 @@ import "golang.org/x/sys/cpu"
 // Supported returns the implementations this machine runs, slowest first.
 func Supported() []ISA {
 	s := []ISA{Generic}
-	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
+	if cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasF16C {
 		s = append(s, AVX2)
 		if cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL {
 			s = append(s, AVX512)

@@ -1,6 +1,9 @@
 package kernels
 
-import "fmt"
+import (
+	"fmt"
+	"sync"
+)
 
 // Precision is the arithmetic of a packed product.
 type Precision uint8
@@ -75,20 +78,41 @@ func (w *Packed) Repack(p *Pool, v []float32, nn bool) {
 	if nn {
 		rn, rk = 1, w.N
 	}
-	p.Run(w.panels(), 1, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			cols, from := min(panel, w.N-i*panel), v[i*panel*rn:]
-			if w.h != nil {
-				packPanelBF16(w.h[i*((w.K+1)/2)*panel*2:], from, cols, w.K, rn, rk)
-				continue
-			}
-			to := w.f[i*w.K*panel : (i+1)*w.K*panel]
-			packPanel(to, from, cols, w.K, rn, rk)
-			if w.prec == BF16 {
-				roundToBF16(to, to)
-			}
+	g := packings.Get().(*packing)
+	g.w, g.v, g.rn, g.rk = *w, v, rn, rk
+	p.Run(w.panels(), 1, g.panels)
+	*g = packing{panels: g.panels}
+	packings.Put(g)
+}
+
+// packing is one call's operands, kept for the next call with its function bound once, so that a call allocates nothing.
+type packing struct {
+	w      Packed
+	v      []float32
+	rn, rk int
+	panels func(lo, hi int)
+}
+
+var packings = sync.Pool{New: func() any {
+	g := new(packing)
+	g.panels = g.pack
+	return g
+}}
+
+func (g *packing) pack(lo, hi int) {
+	w := &g.w
+	for i := lo; i < hi; i++ {
+		cols, from := min(panel, w.N-i*panel), g.v[i*panel*g.rn:]
+		if w.h != nil {
+			packPanelBF16(w.h[i*((w.K+1)/2)*panel*2:], from, cols, w.K, g.rn, g.rk)
+			continue
 		}
-	})
+		to := w.f[i*w.K*panel : (i+1)*w.K*panel]
+		packPanel(to, from, cols, w.K, g.rn, g.rk)
+		if w.prec == BF16 {
+			roundToBF16(to, to)
+		}
+	}
 }
 
 // packPanel writes dst[kk][c] = v[c·rn + kk·rk].

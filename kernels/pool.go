@@ -10,10 +10,12 @@ import (
 type Pool struct {
 	threads int
 	busy    atomic.Bool
-	wake    chan *job
+	wake    chan struct{}
 	once    sync.Once
+	job     job // of the caller that made the pool busy
 }
 
+// job is one Run's work. Its goroutines take parts in turn until none is left.
 type job struct {
 	n, grain int
 	f        func(lo, hi int)
@@ -24,12 +26,12 @@ type job struct {
 
 // NewPool returns a pool of that many threads, the caller's included; Close ends it.
 func NewPool(threads int) *Pool {
-	p := &Pool{threads: max(1, threads), wake: make(chan *job)}
+	p := &Pool{threads: max(1, threads), wake: make(chan struct{})}
 	for range p.threads - 1 {
 		go func() {
-			for j := range p.wake {
-				j.work()
-				j.wg.Done()
+			for range p.wake {
+				p.job.work()
+				p.job.wg.Done()
 			}
 		}()
 	}
@@ -44,15 +46,18 @@ func (p *Pool) Threads() int {
 	return p.threads
 }
 
-// Close ends the pool's goroutines. The pool must be idle.
+// Close ends the pool's goroutines; later Runs work on the caller's alone. The pool must be idle.
 func (p *Pool) Close() {
 	if p != nil {
-		p.once.Do(func() { close(p.wake) })
+		p.once.Do(func() {
+			p.busy.Store(true)
+			close(p.wake)
+		})
 	}
 }
 
 // Run calls f with parts [lo, hi) of [0, n) of at most grain each, whose order is not defined, and returns when all are
-// done. A panic in f is raised again in the caller.
+// done. It allocates nothing. A panic in f is raised again in the caller.
 func (p *Pool) Run(n, grain int, f func(lo, hi int)) {
 	if n <= 0 {
 		return
@@ -64,31 +69,39 @@ func (p *Pool) Run(n, grain int, f func(lo, hi int)) {
 		}
 		return
 	}
-	j := &job{n: n, grain: grain, f: f}
+	j := &p.job
+	j.n, j.grain, j.f = n, grain, f
+	j.next.Store(0)
+	j.panicked.Store(nil)
 	helpers := min(p.threads, (n+grain-1)/grain) - 1
 	j.wg.Add(helpers)
 	for range helpers {
-		p.wake <- j
+		p.wake <- struct{}{}
 	}
 	j.work()
 	j.wg.Wait()
+	j.f = nil
+	e := j.panicked.Load()
 	p.busy.Store(false)
-	if e := j.panicked.Load(); e != nil {
+	if e != nil {
 		panic(*e)
 	}
 }
 
 func (j *job) work() {
-	defer func() {
-		if e := recover(); e != nil {
-			j.panicked.CompareAndSwap(nil, &e)
-		}
-	}()
+	defer j.keepPanic()
 	for {
 		lo := int(j.next.Add(int64(j.grain))) - j.grain
 		if lo >= j.n {
 			return
 		}
 		j.f(lo, min(lo+j.grain, j.n))
+	}
+}
+
+func (j *job) keepPanic() {
+	if e := recover(); e != nil {
+		first := e // a copy that only a panic moves to the heap
+		j.panicked.CompareAndSwap(nil, &first)
 	}
 }
