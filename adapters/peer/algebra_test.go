@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -284,4 +285,32 @@ func TestStackErrors(t *testing.T) {
 	if len(broken.Tables[0].Rows.F32) != len(a.Tables[0].Rows.F32) && broken.Check(r) == nil {
 		t.Error("missing rows pass")
 	}
+}
+
+// TestStackConcurrent: one stack serves several goroutines.
+func TestStackConcurrent(t *testing.T) {
+	pool := kernels.NewPool(2)
+	defer pool.Close()
+	r := testRouter(3)
+	s, err := NewStack(r, pool, testSet(t, r, "a", 1, BF16), testSet(t, r, "b", 2, F32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for g := range 4 {
+		x := randn(rand.New(rand.NewPCG(uint64(g), 1)), 150*testHidden)
+		want := make([]float32, len(x))
+		if err := s.Forward(1, want, x, 150); err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			for range 10 {
+				y := make([]float32, len(x))
+				if err := s.Forward(1, y, x, 150); err != nil || !slices.Equal(y, want) {
+					t.Error("another result beside other goroutines", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

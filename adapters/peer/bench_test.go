@@ -2,6 +2,7 @@ package peer
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"testing"
@@ -65,6 +66,31 @@ func BenchmarkForward(b *testing.B) {
 			})
 		}
 	}
+}
+
+func BenchmarkCodec(b *testing.B) {
+	r := benchRouter(64)
+	s := benchSet(b, r, BF16)
+	b.Run("encode", func(b *testing.B) {
+		b.SetBytes(4096 * 1152 * 2)
+		for b.Loop() {
+			if err := s.Encode(func(string) (io.Writer, error) { return io.Discard, nil }, BF16); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	p := Parts{}
+	if err := s.Encode(p.Part, BF16); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("decode", func(b *testing.B) {
+		b.SetBytes(4096 * 1152 * 2)
+		for b.Loop() {
+			if _, err := Decode(p.Open); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
 
 func BenchmarkTraining(b *testing.B) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/gopeft/peft/adapters"
 	"github.com/gopeft/peft/adapters/neuron"
@@ -119,13 +120,13 @@ func writeRows(w io.Writer, r Rows, f Format) error {
 		if j := notFinite(v); j >= 0 {
 			return fmt.Errorf("value %d of expert %d is %g", j, i, v[j])
 		}
-		one.Set(0, v)
-		for _, x := range one.F32 {
-			buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(x))
+		stored := one
+		if r.Format == f {
+			stored = r.slice(i)
+		} else {
+			one.Set(0, v)
 		}
-		for _, x := range one.BF16 {
-			buf = binary.LittleEndian.AppendUint16(buf, x)
-		}
+		buf = stored.appendTo(buf)
 		if len(buf) == cap(buf) || i == r.Len()-1 {
 			if _, err := w.Write(buf); err != nil {
 				return err
@@ -134,6 +135,26 @@ func writeRows(w io.Writer, r Rows, f Format) error {
 		}
 	}
 	return nil
+}
+
+// slice returns the table of row i alone.
+func (r Rows) slice(i int) Rows {
+	lo, hi := i*r.Width, (i+1)*r.Width
+	if r.Format == F32 {
+		return Rows{Format: F32, Width: r.Width, F32: r.F32[lo:hi]}
+	}
+	return Rows{Format: BF16, Width: r.Width, BF16: r.BF16[lo:hi]}
+}
+
+// appendTo appends the values, little-endian.
+func (r Rows) appendTo(buf []byte) []byte {
+	for _, x := range r.F32 {
+		buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(x))
+	}
+	for _, x := range r.BF16 {
+		buf = append(buf, byte(x), byte(x>>8))
+	}
+	return buf
 }
 
 func notFinite(v []float32) int {
@@ -146,8 +167,7 @@ func notFinite(v []float32) int {
 }
 
 // Decode reads what Encode wrote, keeping rows in their stored format: open returns a reader of the part of that name, or
-// an error for one that is not there, which only the parts of counts may be: for those it may also return nil and no
-// error. Name and Revision are left to the caller. Errors wrap ErrCorrupt or ErrUnknownKind, or are open's own. A set that
+// nil and no error when there is no such part. Name and Revision are left to the caller. Errors wrap ErrCorrupt or ErrUnknownKind, or are open's own. A set that
 // decodes still has to pass Check with its router.
 func Decode(open func(name string) (io.Reader, error)) (*Set, error) {
 	r, err := open(headerPart)
@@ -224,7 +244,10 @@ func (l layerHeader) decode(open func(name string) (io.Reader, error), width int
 	}
 	name := fmt.Sprintf(countsPart, l.Block)
 	r, err := open(name)
-	if err == nil && r != nil {
+	if err != nil {
+		return nil, fmt.Errorf("part %s: %w", name, err)
+	}
+	if r != nil {
 		if b, err = io.ReadAll(r); err != nil {
 			return nil, fmt.Errorf("part %s: %w", name, err)
 		}
@@ -299,23 +322,28 @@ func (r *Rows) reserve(experts int) {
 	}
 }
 
+// appendBytes appends whole rows as appendTo wrote them.
 func (r *Rows) appendBytes(b []byte) error {
+	bad := false
 	if r.Format == F32 {
-		for ; len(b) > 0; b = b[4:] {
-			u := binary.LittleEndian.Uint32(b)
-			if u&0x7f800000 == 0x7f800000 {
-				return fmt.Errorf("expert %d has a value that is not finite: %w", len(r.F32)/r.Width, ErrCorrupt)
-			}
-			r.F32 = append(r.F32, math.Float32frombits(u))
+		at := len(r.F32)
+		r.F32 = slices.Grow(r.F32, len(b)/4)[:at+len(b)/4]
+		for i := range r.F32[at:] {
+			u := binary.LittleEndian.Uint32(b[4*i:])
+			bad = bad || u&0x7f800000 == 0x7f800000
+			r.F32[at+i] = math.Float32frombits(u)
 		}
-		return nil
+	} else {
+		at := len(r.BF16)
+		r.BF16 = slices.Grow(r.BF16, len(b)/2)[:at+len(b)/2]
+		for i := range r.BF16[at:] {
+			u := binary.LittleEndian.Uint16(b[2*i:])
+			bad = bad || u&0x7f80 == 0x7f80
+			r.BF16[at+i] = u
+		}
 	}
-	for ; len(b) > 0; b = b[2:] {
-		u := binary.LittleEndian.Uint16(b)
-		if u&0x7f80 == 0x7f80 {
-			return fmt.Errorf("expert %d has a value that is not finite: %w", len(r.BF16)/r.Width, ErrCorrupt)
-		}
-		r.BF16 = append(r.BF16, u)
+	if bad {
+		return fmt.Errorf("an expert among the first %d has a value that is not finite: %w", r.Len(), ErrCorrupt)
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ func TestSmolLM2(t *testing.T) {
 	t.Logf("recorded in %v, calibrated in %v", recorded, time.Since(start))
 	for i, u := range rep.Layers {
 		t.Logf("%+v, output scale %.2f, temperatures %.2f", u, r.Layers[i].OutScale, r.Layers[i].Temp)
-		if u.Hit < 0.99 || u.KL > 0.5 {
+		if u.Hit < 0.97 || u.KL > 0.5 {
 			t.Errorf("cells are used unevenly: %+v", u)
 		}
 	}
