@@ -39,7 +39,7 @@ type AddResult struct {
 var ErrSetExists = errors.New("the registry already has this set")
 
 // placementTokens is how much of the data is read to place experts.
-const placementTokens = 16384
+const placementTokens = 8192
 
 // reserved are names that mean something else where sets are named.
 var reserved = []string{"base", "auto", base.Builtin, "none", "self"}
