@@ -45,7 +45,7 @@ func (b *attentionBackward) run() {
 	b.keys, b.values, b.p, b.ds, b.scaled = cut(pack), cut(pack), cut(tile), cut(tile), x
 	packKeys(b.keys, b.k[off:], b.ldkv, keys, b.Dim)
 	packKeys(b.values, b.v[off:], b.ldkv, keys, b.Dim)
-	group := b.Heads.Heads / b.Heads.KV
+	group := b.Heads.Heads / b.KV
 	for head := b.kv * group; head < (b.kv+1)*group; head++ {
 		for i0 := 0; i0 < b.span.Len; i0 += tileQ {
 			b.tile(head, i0, min(tileQ, b.span.Len-i0))

@@ -120,7 +120,7 @@ func TestHalvesThereAndBack(t *testing.T) {
 func TestConversionsOfOddLengths(t *testing.T) {
 	each(t, func(t *testing.T) {
 		x := randn(rng(4), 70)
-		for n := range len(x) {
+		for n := range x {
 			for _, f := range [][2]func([]uint16, []float32){{ToBF16, toBF16Generic}, {ToF16, toF16Generic}} {
 				got, want := make([]uint16, len(x)), make([]uint16, len(x))
 				f[0](got[:n], x)
