@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -21,7 +22,7 @@ type setCache struct {
 }
 
 // ErrOtherBase reports a set that was made for another base or router.
-var ErrOtherBase = fmt.Errorf("the set belongs to another base")
+var ErrOtherBase = errors.New("the set belongs to another base")
 
 // loadSet returns a revision of a set that fits the open base and router.
 func (e *Engine) loadSet(s *registry.Snapshot, r *retrieval.Router, ref string) (*peer.Set, error) {

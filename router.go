@@ -147,9 +147,9 @@ func (e *Engine) storeRouter(ctx context.Context, name string, router *retrieval
 const (
 	selfBackground   = "self"
 	backgroundTokens = 8192 // that the router is made from
-	backgroundSeq    = 128   // tokens of a sampled text
-	backgroundBatch  = 64    // texts sampled at a time
-	heldBackground   = 2048  // tokens kept for measuring
+	backgroundSeq    = 128  // tokens of a sampled text
+	backgroundBatch  = 64   // texts sampled at a time
+	heldBackground   = 2048 // tokens kept for measuring
 )
 
 // background runs background text through the base with rec in its seam, and returns tokens that rec did not see.
@@ -194,7 +194,7 @@ func (e *Engine) sampleBackground(ctx context.Context, b *base.Base, seed uint64
 		begin = b.Tokenizer.EOS[0]
 	}
 	if begin < 0 {
-		return nil, fmt.Errorf("peft: init: the tokenizer has no token to begin a text with; give --background FILE")
+		return nil, errors.New("peft: init: the tokenizer has no token to begin a text with; give --background FILE")
 	}
 	var held []int32
 	total := backgroundTokens + heldBackground

@@ -64,7 +64,7 @@ func scaleMin(s []byte, j int) (scale, minimum float32) {
 	return float32(s[j+4]&15 | s[j-4]>>6<<4), float32(s[j+4]>>4 | s[j]>>6<<4)
 }
 
-func dequantQ4_K(dst []float32, b []byte) {
+func dequantQ4K(dst []float32, b []byte) {
 	d, dmin, s, q := half(b), half(b[2:]), b[4:16], b[16:144]
 	for j := 0; j < 8; j += 2 {
 		sc1, m1 := scaleMin(s, j)
@@ -76,7 +76,7 @@ func dequantQ4_K(dst []float32, b []byte) {
 	}
 }
 
-func dequantQ5_K(dst []float32, b []byte) {
+func dequantQ5K(dst []float32, b []byte) {
 	d, dmin, s, hi, q := half(b), half(b[2:]), b[4:16], b[16:48], b[48:176]
 	for j := 0; j < 8; j += 2 {
 		sc1, m1 := scaleMin(s, j)
@@ -88,7 +88,7 @@ func dequantQ5_K(dst []float32, b []byte) {
 	}
 }
 
-func dequantQ6_K(dst []float32, b []byte) {
+func dequantQ6K(dst []float32, b []byte) {
 	lo, hi, sc, d := b[:128], b[128:192], b[192:208], half(b[208:])
 	for n := range 2 {
 		l, h, s, y := lo[n*64:], hi[n*32:], sc[n*8:], dst[n*128:]

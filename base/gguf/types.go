@@ -27,9 +27,9 @@ const (
 	Q5_0 Type = 6
 	Q5_1 Type = 7
 	Q8_0 Type = 8
-	Q4_K Type = 12
-	Q5_K Type = 13
-	Q6_K Type = 14
+	Q4K Type = 12
+	Q5K Type = 13
+	Q6K Type = 14
 	BF16 Type = 30
 )
 
@@ -50,9 +50,9 @@ var layouts = map[Type]layout{
 	Q5_0: {"Q5_0", 32, 22, dequantQ5_0},
 	Q5_1: {"Q5_1", 32, 24, dequantQ5_1},
 	Q8_0: {"Q8_0", 32, 34, dequantQ8_0},
-	Q4_K: {"Q4_K", 256, 144, dequantQ4_K},
-	Q5_K: {"Q5_K", 256, 176, dequantQ5_K},
-	Q6_K: {"Q6_K", 256, 210, dequantQ6_K},
+	Q4K: {"Q4_K", 256, 144, dequantQ4K},
+	Q5K: {"Q5_K", 256, 176, dequantQ5K},
+	Q6K: {"Q6_K", 256, 210, dequantQ6K},
 }
 
 // String returns ggml's name of the type.
@@ -65,7 +65,7 @@ func (t Type) String() string {
 
 func knownTypes() string {
 	var names []string
-	for _, t := range []Type{F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K} {
+	for _, t := range []Type{F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4K, Q5K, Q6K} {
 		names = append(names, t.String())
 	}
 	return strings.Join(names, ", ")

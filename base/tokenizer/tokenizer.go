@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -271,7 +272,7 @@ func (t *Tokenizer) Hash() string {
 	}
 	for i, tok := range t.tokens {
 		put(tok)
-		put(fmt.Sprint(t.special[i]))
+		put(strconv.FormatBool(t.special[i]))
 	}
 	for _, m := range t.pairs {
 		put(m)

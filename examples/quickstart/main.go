@@ -29,11 +29,12 @@ const question = "Question: What does the error code E-07 mean?\nAnswer:"
 func main() {
 	log.SetFlags(0)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	base := flag.String("base", "builtin", "the base: builtin, a .gguf file or a Hugging Face directory")
 	steps := flag.Int("steps", 150, "steps to train")
 	flag.Parse()
-	if err := run(ctx, *base, *steps); err != nil {
+	err := run(ctx, *base, *steps)
+	stop()
+	if err != nil {
 		log.Fatal("quickstart: ", err)
 	}
 }
