@@ -1,6 +1,7 @@
 package tune
 
 import (
+	"errors"
 	"fmt"
 
 	G "gorgonia.org/gorgonia"
@@ -27,7 +28,7 @@ type graph struct {
 func newGraph(m *llama.Model, t *peer.Training, batch int) (*graph, error) {
 	blocks := t.Blocks()
 	if len(blocks) == 0 {
-		return nil, fmt.Errorf("tune: the set has no experts to train")
+		return nil, errors.New("tune: the set has no experts to train")
 	}
 	g := &graph{step: step{m: m}, from: blocks[0], batch: batch, training: t}
 	if err := m.PrepareBackward(g.from + 1); err != nil {

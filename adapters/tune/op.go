@@ -137,7 +137,7 @@ func (c *core) forward(v []G.Value) (G.Value, error) {
 // SymDiff returns the gradients of the inputs: one backward, whose children keep its operands alive, and a pick each.
 func (o *op) SymDiff(in G.Nodes, out, grad *G.Node) (G.Nodes, error) {
 	dims := append(append([]int{}, o.dims...), len(o.result), len(o.result))
-	back := &op{o.core, o.tag + ".backward", dims, tensor.ScalarShape(), o.core.backward, false}
+	back := &op{o.core, o.tag + ".backward", dims, tensor.ScalarShape(), o.backward, false}
 	token, err := G.ApplyOp(back, append(append(G.Nodes{}, in...), out, grad)...)
 	if err != nil {
 		return nil, err
