@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func gemm1x48AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, acc bool)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F
 TEXT ·gemm1x48AVX512(SB), NOSPLIT, $0-49
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
@@ -19,12 +19,6 @@ TEXT ·gemm1x48AVX512(SB), NOSPLIT, $0-49
 loop:
 	CMPQ         AX, $0x02
 	JL           tail
-	PREFETCHT0   4096(BX)
-	PREFETCHT0   4160(BX)
-	PREFETCHT0   4224(BX)
-	PREFETCHT0   4288(BX)
-	PREFETCHT0   4352(BX)
-	PREFETCHT0   4416(BX)
 	VMOVUPS      (BX), Z3
 	VMOVUPS      64(BX), Z4
 	VMOVUPS      128(BX), Z5
@@ -75,7 +69,7 @@ overwrite:
 	RET
 
 // func gemm2x48AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, acc bool)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F
 TEXT ·gemm2x48AVX512(SB), NOSPLIT, $0-49
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
@@ -92,12 +86,6 @@ TEXT ·gemm2x48AVX512(SB), NOSPLIT, $0-49
 loop:
 	CMPQ         AX, $0x02
 	JL           tail
-	PREFETCHT0   4096(BX)
-	PREFETCHT0   4160(BX)
-	PREFETCHT0   4224(BX)
-	PREFETCHT0   4288(BX)
-	PREFETCHT0   4352(BX)
-	PREFETCHT0   4416(BX)
 	VMOVUPS      (BX), Z6
 	VMOVUPS      64(BX), Z7
 	VMOVUPS      128(BX), Z8
@@ -168,7 +156,7 @@ overwrite:
 	RET
 
 // func gemm3x48AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, acc bool)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F
 TEXT ·gemm3x48AVX512(SB), NOSPLIT, $0-49
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
@@ -188,12 +176,6 @@ TEXT ·gemm3x48AVX512(SB), NOSPLIT, $0-49
 loop:
 	CMPQ         AX, $0x02
 	JL           tail
-	PREFETCHT0   4096(BX)
-	PREFETCHT0   4160(BX)
-	PREFETCHT0   4224(BX)
-	PREFETCHT0   4288(BX)
-	PREFETCHT0   4352(BX)
-	PREFETCHT0   4416(BX)
 	VMOVUPS      (BX), Z9
 	VMOVUPS      64(BX), Z10
 	VMOVUPS      128(BX), Z11
@@ -284,7 +266,7 @@ overwrite:
 	RET
 
 // func gemm4x48AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, acc bool)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F
 TEXT ·gemm4x48AVX512(SB), NOSPLIT, $0-49
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
@@ -308,12 +290,6 @@ TEXT ·gemm4x48AVX512(SB), NOSPLIT, $0-49
 loop:
 	CMPQ         AX, $0x02
 	JL           tail
-	PREFETCHT0   4096(BX)
-	PREFETCHT0   4160(BX)
-	PREFETCHT0   4224(BX)
-	PREFETCHT0   4288(BX)
-	PREFETCHT0   4352(BX)
-	PREFETCHT0   4416(BX)
 	VMOVUPS      (BX), Z12
 	VMOVUPS      64(BX), Z13
 	VMOVUPS      128(BX), Z14
@@ -1198,7 +1174,7 @@ overwrite:
 	RET
 
 // func gemm2x48AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, acc bool)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, FMA3
 TEXT ·gemm2x48AVX2(SB), NOSPLIT, $0-49
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
@@ -1221,12 +1197,6 @@ TEXT ·gemm2x48AVX2(SB), NOSPLIT, $0-49
 loop:
 	CMPQ         AX, $0x02
 	JL           tail
-	PREFETCHT0   4096(BX)
-	PREFETCHT0   4160(BX)
-	PREFETCHT0   4224(BX)
-	PREFETCHT0   4288(BX)
-	PREFETCHT0   4352(BX)
-	PREFETCHT0   4416(BX)
 	VBROADCASTSS (CX), Y12
 	VFMADD231PS  (BX), Y12, Y0
 	VFMADD231PS  32(BX), Y12, Y1
@@ -1318,7 +1288,7 @@ overwrite:
 	RET
 
 // func gemm1x48AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, acc bool)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, FMA3
 TEXT ·gemm1x48AVX2(SB), NOSPLIT, $0-49
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
@@ -1335,12 +1305,6 @@ TEXT ·gemm1x48AVX2(SB), NOSPLIT, $0-49
 loop:
 	CMPQ         AX, $0x02
 	JL           tail
-	PREFETCHT0   4096(BX)
-	PREFETCHT0   4160(BX)
-	PREFETCHT0   4224(BX)
-	PREFETCHT0   4288(BX)
-	PREFETCHT0   4352(BX)
-	PREFETCHT0   4416(BX)
 	VMOVUPS      (BX), Y6
 	VMOVUPS      32(BX), Y7
 	VMOVUPS      64(BX), Y8
@@ -1415,7 +1379,7 @@ overwrite:
 	RET
 
 // func gemm4x24AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, acc bool)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, FMA3
 TEXT ·gemm4x24AVX2(SB), NOSPLIT, $0-49
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
@@ -1439,12 +1403,6 @@ TEXT ·gemm4x24AVX2(SB), NOSPLIT, $0-49
 loop:
 	CMPQ         AX, $0x02
 	JL           tail
-	PREFETCHT0   4096(BX)
-	PREFETCHT0   4160(BX)
-	PREFETCHT0   4224(BX)
-	PREFETCHT0   4288(BX)
-	PREFETCHT0   4352(BX)
-	PREFETCHT0   4416(BX)
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VMOVUPS      64(BX), Y14
@@ -1789,7 +1747,7 @@ overwrite:
 	RET
 
 // func gemm1x48BF16(pairs int, a *uint16, lda int, b *uint16, c *float32, ldc int, acc bool)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F
 TEXT ·gemm1x48BF16(SB), NOSPLIT, $0-49
 	MOVQ   pairs+0(FP), AX
 	MOVQ   a+8(FP), CX
@@ -1803,12 +1761,6 @@ TEXT ·gemm1x48BF16(SB), NOSPLIT, $0-49
 loop:
 	CMPQ         AX, $0x02
 	JL           tail
-	PREFETCHT0   4096(BX)
-	PREFETCHT0   4160(BX)
-	PREFETCHT0   4224(BX)
-	PREFETCHT0   4288(BX)
-	PREFETCHT0   4352(BX)
-	PREFETCHT0   4416(BX)
 	VMOVUPS      (BX), Z24
 	VMOVUPS      64(BX), Z25
 	VMOVUPS      128(BX), Z26
@@ -1886,7 +1838,7 @@ overwrite:
 	RET
 
 // func gemm2x48BF16(pairs int, a *uint16, lda int, b *uint16, c *float32, ldc int, acc bool)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F
 TEXT ·gemm2x48BF16(SB), NOSPLIT, $0-49
 	MOVQ   pairs+0(FP), AX
 	MOVQ   a+8(FP), CX
@@ -1903,12 +1855,6 @@ TEXT ·gemm2x48BF16(SB), NOSPLIT, $0-49
 loop:
 	CMPQ         AX, $0x02
 	JL           tail
-	PREFETCHT0   4096(BX)
-	PREFETCHT0   4160(BX)
-	PREFETCHT0   4224(BX)
-	PREFETCHT0   4288(BX)
-	PREFETCHT0   4352(BX)
-	PREFETCHT0   4416(BX)
 	VMOVUPS      (BX), Z24
 	VMOVUPS      64(BX), Z25
 	VMOVUPS      128(BX), Z26
@@ -2033,7 +1979,7 @@ overwrite:
 	RET
 
 // func gemm3x48BF16(pairs int, a *uint16, lda int, b *uint16, c *float32, ldc int, acc bool)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F
 TEXT ·gemm3x48BF16(SB), NOSPLIT, $0-49
 	MOVQ   pairs+0(FP), AX
 	MOVQ   a+8(FP), CX
@@ -2053,12 +1999,6 @@ TEXT ·gemm3x48BF16(SB), NOSPLIT, $0-49
 loop:
 	CMPQ         AX, $0x02
 	JL           tail
-	PREFETCHT0   4096(BX)
-	PREFETCHT0   4160(BX)
-	PREFETCHT0   4224(BX)
-	PREFETCHT0   4288(BX)
-	PREFETCHT0   4352(BX)
-	PREFETCHT0   4416(BX)
 	VMOVUPS      (BX), Z24
 	VMOVUPS      64(BX), Z25
 	VMOVUPS      128(BX), Z26
@@ -2230,7 +2170,7 @@ overwrite:
 	RET
 
 // func gemm4x48BF16(pairs int, a *uint16, lda int, b *uint16, c *float32, ldc int, acc bool)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F
 TEXT ·gemm4x48BF16(SB), NOSPLIT, $0-49
 	MOVQ   pairs+0(FP), AX
 	MOVQ   a+8(FP), CX
@@ -2254,12 +2194,6 @@ TEXT ·gemm4x48BF16(SB), NOSPLIT, $0-49
 loop:
 	CMPQ         AX, $0x02
 	JL           tail
-	PREFETCHT0   4096(BX)
-	PREFETCHT0   4160(BX)
-	PREFETCHT0   4224(BX)
-	PREFETCHT0   4288(BX)
-	PREFETCHT0   4352(BX)
-	PREFETCHT0   4416(BX)
 	VMOVUPS      (BX), Z24
 	VMOVUPS      64(BX), Z25
 	VMOVUPS      128(BX), Z26

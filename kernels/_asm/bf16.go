@@ -45,7 +45,7 @@ func gemmBF16(mr int) {
 			VPXORD(z, z, z)
 		}
 	}
-	unrolled(pairs, b, r, mr, nv*64, func(u int) {
+	unrolled(pairs, b, r, nv*64, func(u int) {
 		for j := range nv {
 			VMOVUPS(Mem{Base: b, Disp: (u*nv + j) * 64}, zmm[24+j])
 		}

@@ -76,21 +76,12 @@ func (r rows) advance(n int) {
 	}
 }
 
-// unrolled runs step n times, two at a time, over 4 bytes of each row and bytes of b a step.
-func unrolled(n, b Register, r rows, mr, bytes int, step func(u int)) {
-	// With few rows a tile waits for memory: it asks for the panel's lines early.
-	ahead := func() {
-		if mr > 4 {
-			return
-		}
-		for line := 0; line < 2*bytes; line += 64 {
-			PREFETCHT0(Mem{Base: b, Disp: prefetch + line})
-		}
-	}
+// unrolled runs step n times, two at a time, over 4 bytes of each row and bytes of b a step. Asking for lines of b ahead
+// gains nothing: a panel is one stream, which the processor sees.
+func unrolled(n, b Register, r rows, bytes int, step func(u int)) {
 	Label("loop")
 	CMPQ(n, Imm(2))
 	JL(LabelRef("tail"))
-	ahead()
 	step(0)
 	step(1)
 	r.advance(8)
@@ -103,9 +94,6 @@ func unrolled(n, b Register, r rows, mr, bytes int, step func(u int)) {
 	step(0)
 	Label("store")
 }
-
-// prefetch is how many bytes ahead of the products a panel's lines are asked for.
-const prefetch = 4096
 
 // accumulators clears mr × nv vectors.
 func accumulators(v vector, mr, nv int) [][]VecVirtual {
@@ -133,7 +121,7 @@ func gemmF32(v vector, mr, nv int) {
 	r := loadRows(a, lda, mr)
 	acc := accumulators(v, mr, nv)
 	mul := multiplier(v, acc)
-	unrolled(k, b, r, mr, panel*4, func(u int) {
+	unrolled(k, b, r, panel*4, func(u int) {
 		mul(b, u*panel*4, func(i int) Mem { return r.mem(i, u*4) })
 	})
 	storeTile(v, acc)
