@@ -14,8 +14,10 @@ import (
 type expo struct {
 	v                                     vector
 	lo, hi, log2e, magic, ln2h, ln2l, one VecVirtual
-	p                                     []VecVirtual
+	p                                     func(i int) VecVirtual // coefficients of the polynomial
 }
+
+var expCoefficients = []float32{1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1}
 
 func (v vector) expo() *expo {
 	e := &expo{v: v}
@@ -23,8 +25,13 @@ func (v vector) expo() *expo {
 	e.log2e, e.magic = v.float("expLog2e", math.Log2E), v.float("expMagic", 12582912)
 	e.ln2h, e.ln2l = v.float("expLn2h", 0.693359375), v.float("expLn2l", -2.12194440e-4)
 	e.one = v.float("expOne", 1)
-	for i, c := range []float32{1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1} {
-		e.p = append(e.p, v.float(fmt.Sprintf("expP%d", i), c))
+	e.p = func(i int) VecVirtual { return v.float(fmt.Sprintf("expP%d", i), expCoefficients[i]) }
+	if v.regs == 32 { // enough to keep them
+		var kept []VecVirtual
+		for i := range expCoefficients {
+			kept = append(kept, e.p(i))
+		}
+		e.p = func(i int) VecVirtual { return kept[i] }
 	}
 	return e
 }
@@ -39,9 +46,9 @@ func (e *expo) of(x VecVirtual) {
 	VSUBPS(e.magic, t, y)      // n
 	VFNMADD231PS(e.ln2h, y, x)
 	VFNMADD231PS(e.ln2l, y, x) // r
-	VMOVAPS(e.p[0], y)
-	for _, p := range e.p[1:] {
-		VFMADD213PS(p, x, y)
+	VMOVAPS(e.p(0), y)
+	for i := range expCoefficients[1:] {
+		VFMADD213PS(e.p(i+1), x, y)
 	}
 	VFMADD213PS(e.one, x, y) // P·r+1
 	VFMADD213PS(e.one, x, y) // (P·r+1)·r+1
