@@ -69,10 +69,13 @@ func Parse(b []byte) (*File, error) {
 	if r.u32() != magic {
 		return nil, fmt.Errorf("does not begin with GGUF: %w", ErrCorrupt)
 	}
-	if v := r.u32(); v != version {
+	if v := r.u32(); r.err == nil && v != version {
 		return nil, fmt.Errorf("GGUF version %d, this program reads %d: %w", v, version, ErrUnsupported)
 	}
 	nt, nk := r.u64(), r.u64()
+	if r.err != nil {
+		return nil, r.err
+	}
 	// The smallest key takes 8+4+1 bytes, the smallest tensor 8+4+4+8.
 	if left := uint64(len(b)); nk > left/13 || nt > left/24 {
 		return nil, fmt.Errorf("%d tensors and %d keys cannot stand in %d bytes: %w", nt, nk, left, ErrCorrupt)

@@ -27,9 +27,9 @@ const (
 	Q5_0 Type = 6
 	Q5_1 Type = 7
 	Q8_0 Type = 8
-	Q4K Type = 12
-	Q5K Type = 13
-	Q6K Type = 14
+	Q4K  Type = 12
+	Q5K  Type = 13
+	Q6K  Type = 14
 	BF16 Type = 30
 )
 
@@ -50,9 +50,9 @@ var layouts = map[Type]layout{
 	Q5_0: {"Q5_0", 32, 22, dequantQ5_0},
 	Q5_1: {"Q5_1", 32, 24, dequantQ5_1},
 	Q8_0: {"Q8_0", 32, 34, dequantQ8_0},
-	Q4K: {"Q4_K", 256, 144, dequantQ4K},
-	Q5K: {"Q5_K", 256, 176, dequantQ5K},
-	Q6K: {"Q6_K", 256, 210, dequantQ6K},
+	Q4K:  {"Q4_K", 256, 144, dequantQ4K},
+	Q5K:  {"Q5_K", 256, 176, dequantQ5K},
+	Q6K:  {"Q6_K", 256, 210, dequantQ6K},
 }
 
 // String returns ggml's name of the type.
