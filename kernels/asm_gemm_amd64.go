@@ -159,6 +159,11 @@ func fromF16AVX512(n int, dst *float32, w *uint16)
 //go:noescape
 func fmaPeakAVX512(n int)
 
+// transpose8AVX2 writes dst[i·48 + r] = src[r·ld + i] for r < 8 and i < n, a multiple of 8.
+//
+//go:noescape
+func transpose8AVX2(n int, dst *uint32, src *uint32, ld int)
+
 // peakBF16 runs n times 24 independent VDPBF16PS.
 //
 //go:noescape

@@ -3,6 +3,7 @@ package kernels
 import (
 	"fmt"
 	"sync"
+	"unsafe"
 )
 
 // Precision is the arithmetic of a packed product.
@@ -115,7 +116,10 @@ func (g *packing) pack(lo, hi int) {
 	}
 }
 
-// packPanel writes dst[kk][c] = v[c·rn + kk·rk].
+// packBlock is how many k are packed at a time, so that the lines written stay in cache.
+const packBlock = 64
+
+// packPanel writes dst[kk][c] = v[c·rn + kk·rk]; one of the strides is 1.
 func packPanel(dst, v []float32, cols, k, rn, rk int) {
 	if rn == 1 {
 		for kk := range k {
@@ -123,43 +127,68 @@ func packPanel(dst, v []float32, cols, k, rn, rk int) {
 		}
 		return
 	}
-	const block = 16 // of k, so that the lines written stay in cache
-	for k0 := 0; k0 < k; k0 += block {
-		k1 := min(k0+block, k)
-		for c := range cols {
-			row := v[c*rn : c*rn+k1]
-			d := dst[c:]
-			for kk := k0; kk < k1; kk++ {
-				d[kk*panel] = row[kk]
-			}
-		}
+	for k0 := 0; k0 < k; k0 += packBlock {
+		transpose(words(dst[k0*panel:]), words(v[k0:]), cols, min(packBlock, k-k0), rn)
 	}
 }
 
+// packPanelBF16 is packPanel into pairs: dst[kk/2][c][kk%2].
 func packPanelBF16(dst []uint16, v []float32, cols, k, rn, rk int) {
-	var row [panel]uint16
 	if rn == 1 {
-		for kk := range k {
-			toBF16(row[:cols], v[kk*rk:kk*rk+cols])
-			d := dst[kk/2*panel*2+kk%2:]
-			for c, x := range row[:cols] {
-				d[2*c] = x
+		var even, odd [panel]uint16
+		for kk := 0; kk < k; kk += 2 {
+			toBF16(even[:cols], v[kk*rk:kk*rk+cols])
+			if kk+1 < k {
+				toBF16(odd[:cols], v[(kk+1)*rk:(kk+1)*rk+cols])
+			} else {
+				clear(odd[:])
+			}
+			d := dst[kk*panel:][:2*cols]
+			for c := range cols {
+				d[2*c], d[2*c+1] = even[c], odd[c]
 			}
 		}
 		return
 	}
-	const block = 32
-	for k0 := 0; k0 < k; k0 += block {
-		n := min(block, k-k0)
+	var rounded [panel * packBlock / 2]uint32 // rows of pairs, turned as one word each
+	for k0 := 0; k0 < k; k0 += packBlock {
+		n := min(packBlock, k-k0)
+		h := unsafe.Slice((*uint16)(unsafe.Pointer(&rounded[0])), panel*packBlock)
 		for c := range cols {
+			row := h[c*packBlock : (c+1)*packBlock]
 			toBF16(row[:n], v[c*rn+k0:c*rn+k0+n])
-			d := dst[(k0/2*panel+c)*2:]
-			for i := 0; i+1 < n; i += 2 {
-				d[i*panel], d[i*panel+1] = row[i], row[i+1]
-			}
-			if n%2 == 1 {
-				d[(n-1)*panel] = row[n-1]
-			}
+			clear(row[n:])
+		}
+		transpose(words(dst[k0*panel:]), rounded[:], cols, (n+1)/2, packBlock/2)
+	}
+}
+
+// words returns the memory of x as 32-bit words; it holds a whole number of them.
+func words[T float32 | uint16](x []T) []uint32 {
+	if len(x) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*uint32)(unsafe.Pointer(&x[0])), len(x)*int(unsafe.Sizeof(x[0]))/4)
+}
+
+// transpose writes dst[i·panel + c] = src[c·ld + i] for c < cols and i < n.
+func transpose(dst, src []uint32, cols, n, ld int) {
+	c := 0
+	for ; c+8 <= cols; c += 8 {
+		done := transpose8(dst[c:], src[c*ld:], n, ld)
+		if done < n {
+			transposeGeneric(dst[done*panel+c:], src[c*ld+done:], 8, n-done, ld)
+		}
+	}
+	if c < cols {
+		transposeGeneric(dst[c:], src[c*ld:], cols-c, n, ld)
+	}
+}
+
+func transposeGeneric(dst, src []uint32, cols, n, ld int) {
+	for c := range cols {
+		for i, x := range src[c*ld : c*ld+n] {
+			dst[i*panel+c] = x
 		}
 	}
 }

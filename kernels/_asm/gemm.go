@@ -32,6 +32,7 @@ func products() {
 		v.fromF16()
 		v.fmaPeak()
 	}
+	transpose()
 	peakBF16()
 	readSum()
 }
