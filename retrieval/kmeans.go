@@ -69,8 +69,10 @@ func seedClusters(points []float32, rows, dim, n int, rnd *rand.Rand) []float32 
 			sum += dist[i]
 		}
 		at := rnd.Float64() * sum
-		for next = 0; next < rows-1; next++ {
-			if at -= dist[next]; at < 0 {
+		next = rows - 1
+		for i, d := range dist {
+			if at -= d; at < 0 {
+				next = i
 				break
 			}
 		}
