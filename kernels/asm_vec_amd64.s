@@ -308,7 +308,7 @@ done:
 DATA expLo<>+0(SB)/4, $0xc2b00000
 GLOBL expLo<>(SB), RODATA|NOPTR, $4
 
-DATA expHi<>+0(SB)/4, $0x42b0bd71
+DATA expHi<>+0(SB)/4, $0x42b20000
 GLOBL expHi<>(SB), RODATA|NOPTR, $4
 
 DATA expLog2e<>+0(SB)/4, $0x3fb8aa3b

@@ -1,7 +1,8 @@
 package kernels
 
-// AttentionBackward writes dq, dk and dv, with the strides of q, k and v, from do; o and lse are the forward's. Rows of
-// dk and dv that belong to no span stay as they are.
+// AttentionBackward writes dq, dk and dv, with the strides of q, k and v, from do; o and lse are the forward's, from
+// which the probabilities are made again instead of kept (arXiv 2307.08691, algorithm 2). Rows of dk and dv that belong
+// to no span stay as they are.
 func AttentionBackward(p *Pool, dq, dk, dv, do []float32, ldo int, o, q []float32, ldq int, k, v []float32, ldkv int, spans []Span, h Heads, lse []float32) {
 	p.Run(len(spans)*h.KV, 1, func(lo, hi int) {
 		for i := lo; i < hi; i++ {

@@ -33,7 +33,7 @@ func Scale(a float32, x []float32) { scale(a, x) }
 // Max returns the largest element; x must not be empty.
 func Max(x []float32) float32 { return maxOf(x) }
 
-// Exp writes e^x to dst (within 2 units of the last place; 0 below -87.7, 2.4e38 above 88.3, NaN for NaN).
+// Exp writes e^x to dst (within 2 units of the last place; 0 below -87.7, +Inf above 88.37, NaN for NaN).
 func Exp(dst, x []float32) { expSum(dst, x[:len(dst):len(x)], 0) }
 
 // ExpSum writes e^(x-shift) to dst and returns its sum.

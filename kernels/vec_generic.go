@@ -81,10 +81,13 @@ func maxGeneric(x []float32) float32 {
 }
 
 func exp32(x float32) float32 {
-	if x < -87.7 {
+	switch { // as in assembly, whose exponents overflow a little early
+	case x < -87.7:
 		return 0
+	case x > 88.376:
+		return float32(math.Inf(1))
 	}
-	return float32(math.Exp(float64(min(x, 88.37))))
+	return float32(math.Exp(float64(x)))
 }
 
 func expSumGeneric(dst, x []float32, shift float32) float32 {

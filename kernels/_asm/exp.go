@@ -10,7 +10,8 @@ import (
 )
 
 // expo computes e^x in place: x = n·ln 2 + r, a polynomial for e^r, n added to the exponent. n is rounded by adding 1.5·2²³.
-// At and below -88 the exponent field becomes zero and so the result exactly 0.
+// At and below -88 the exponent field becomes zero and so the result exactly 0; from 127.5·ln 2 on it becomes that of
+// infinity.
 type expo struct {
 	v                                     vector
 	lo, hi, log2e, magic, ln2h, ln2l, one VecVirtual
@@ -21,7 +22,7 @@ var expCoefficients = []float32{1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-
 
 func (v vector) expo() *expo {
 	e := &expo{v: v}
-	e.lo, e.hi = v.float("expLo", -88), v.float("expHi", 88.37)
+	e.lo, e.hi = v.float("expLo", -88), v.float("expHi", 89)
 	e.log2e, e.magic = v.float("expLog2e", math.Log2E), v.float("expMagic", 12582912)
 	e.ln2h, e.ln2l = v.float("expLn2h", 0.693359375), v.float("expLn2l", -2.12194440e-4)
 	e.one = v.float("expOne", 1)
