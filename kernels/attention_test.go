@@ -168,6 +168,22 @@ func TestAttentionBackward(t *testing.T) {
 	})
 }
 
+// TestAttentionOfManyKeys covers rows of scores whose length is a multiple of the cache's, and several blocks of keys.
+func TestAttentionOfManyKeys(t *testing.T) {
+	each(t, func(t *testing.T) {
+		h := Heads{Heads: 2, KV: 1, Dim: 16, Scale: 0.25}
+		for _, keys := range []int{16*panel - 3, 16 * panel, 16*panel + 1} {
+			s := Span{Len: 9, Past: keys - 9}
+			rnd := rng(uint64(keys))
+			q, k, v := randn(rnd, 9*32), randn(rnd, keys*16), randn(rnd, keys*16)
+			got, want := make([]float32, len(q)), make([]float32, len(q))
+			Attention(nil, got, 32, q, 32, k, v, 16, []Span{s}, h, nil)
+			attentionRef(want, 32, q, 32, k, v, 16, s, h)
+			near(t, "attention", got, want, 1e-5)
+		}
+	})
+}
+
 func TestAttentionAllocates(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector makes sync.Pool forget")
