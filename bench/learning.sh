@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# What 200 steps teach SmolLM2-135M-Instruct, and what they cost elsewhere: perplexities with the set off and on.
+#
+#   bench/learning.sh MODEL.gguf SHAKESPEARE.txt WIKITEXT.txt GSM8K.jsonl
+#
+# The router is calibrated on text sampled from the model itself, so on none of these.
+set -euo pipefail
+[ $# -eq 4 ] || { sed -n '2,6p' "$0"; exit 2; }
+here=$(cd "$(dirname "$0")/.." && pwd)
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+go build -C "$here" -o "$tmp/peft" ./cmd/peft
+peft() { "$tmp/peft" --registry "$tmp/registry" --base "$model" "$@"; }
+model=$1
+bytes=$(wc -c <"$2")
+tail -c "$((bytes / 10))" "$2" >"$tmp/held-out.txt"
+head -c "$((bytes - bytes / 10))" "$2" >"$tmp/train.txt"
+
+start=$SECONDS
+peft init
+echo "router: $((SECONDS - start)) s"
+start=$SECONDS
+peft finetune shakespeare --data "$tmp/train.txt" --eval-data "$tmp/held-out.txt" --steps 200
+echo "training with its measurements: $((SECONDS - start)) s"
+for f in "$tmp/held-out.txt" "$3" "$4"; do
+	for sets in "" shakespeare; do
+		printf '%-16s set %-12s ' "$(basename "$f")" "${sets:-off}"
+		peft eval --data "$f" --max-windows 16 --train-all ${sets:+--sets $sets} --json 2>/dev/null |
+			sed 's/.*"perplexity":\([0-9.]*\).*"logits_sha256":"\([0-9a-f]\{12\}\).*/perplexity \1 logits \2…/'
+	done
+done

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// call runs a command line in this process, in a directory of its own.
+func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(context.Background(), append([]string{"peft"}, args...), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestArrange(t *testing.T) {
+	app := newApp(nil, nil)
+	for in, want := range map[string]string{
+		"peft generate hello --sets a --json --max-tokens=3": "peft --json generate --sets a --max-tokens=3 hello",
+		"peft --base b eval --data f":                        "peft --base b eval --data f",
+		"peft finetune n --resume --steps 3":                 "peft finetune --resume --steps 3 n",
+		"peft generate -- --sets":                            "peft generate -- --sets",
+		"peft eval --base b --data f":                        "peft --base b eval --data f",
+		"peft frobnicate --x":                                "peft frobnicate --x",
+	} {
+		if got := strings.Join(arrange(app, strings.Fields(in)), " "); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	reg := filepath.Join(t.TempDir(), "r")
+	for _, c := range []struct {
+		code int
+		say  string
+		args []string
+	}{
+		{0, "continual learning", nil},
+		{0, "no expert sets", []string{"--registry", reg, "list"}},
+		{2, "frobnicate", []string{"frobnicate"}},
+		{2, "NAME", []string{"--registry", reg, "show"}},
+		{2, "frob", []string{"--registry", reg, "list", "--frob"}},
+		{2, "at least 1", []string{"--registry", reg, "--threads", "0", "list"}},
+		{1, "not found", []string{"--registry", reg, "show", "x"}},
+		{1, "x@y", []string{"--registry", reg, "show", "x@y"}},
+	} {
+		code, out, errs := call(t, c.args...)
+		if code != c.code || !strings.Contains(out+errs, c.say) {
+			t.Errorf("peft %v: exit code %d, want %d\n%s%s", c.args, code, c.code, out, errs)
+		}
+	}
+}
+
+func TestJSON(t *testing.T) {
+	code, out, errs := call(t, "--registry", filepath.Join(t.TempDir(), "r"), "list", "--json")
+	var v struct{ Sets []any }
+	if err := json.Unmarshal([]byte(out), &v); code != 0 || err != nil || v.Sets == nil {
+		t.Errorf("%d %q %q %v", code, out, errs, err)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	write := func(s string) {
+		if err := os.WriteFile(filepath.Join(dir, "peft.toml"), []byte(s), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("registry = \"here\"\n[generate]\nsets = \"nobody\"\nmax-tokens = 3\n")
+	if code, _, errs := call(t, "list"); code != 0 {
+		t.Fatal(errs)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "here", "db")); err != nil {
+		t.Error("the file's registry was not used:", err)
+	}
+	if code, _, errs := call(t, "generate", "x"); code != 1 || !strings.Contains(errs, "nobody") {
+		t.Errorf("the command's table was not used: %d %s", code, errs)
+	}
+	if code, _, errs := call(t, "generate", "x", "--sets", "somebody"); code != 1 || !strings.Contains(errs, "somebody") {
+		t.Errorf("the flag did not win: %d %s", code, errs)
+	}
+	for bad, want := range map[string]string{
+		"colour = 1":                     "colour",
+		"[lisst]":                        "lisst",
+		"[list]\nx = 1":                  `"x"`,
+		"threads = \"many\"":             "threads",
+		"registry = ":                    "line 1",
+		"[generate]\nsets = 1\nsets = 2": "sets",
+	} {
+		write(bad)
+		if code, _, errs := call(t, "list"); code != 2 || !strings.Contains(errs, want) {
+			t.Errorf("%q: %d %s", bad, code, errs)
+		}
+	}
+	if code, _, _ := call(t, "--config", "absent.toml", "list"); code != 1 {
+		t.Errorf("absent file: %d", code)
+	}
+}
+
+func TestNames(t *testing.T) {
+	for in, want := range map[string][]string{"": {}, "a": {"a"}, "a,b": {"a", "b"}, "a+b@2": {"a", "b@2"}} {
+		if got := names(in); !slices.Equal(got, want) {
+			t.Errorf("%q: %q", in, got)
+		}
+	}
+}

@@ -1,0 +1,208 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/gopeft/peft"
+)
+
+// serve starts a real server on the built-in base with two sets, a trained and an untrained one.
+func serve(t *testing.T) *httptest.Server {
+	t.Helper()
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data.txt")
+	if err := os.WriteFile(data, []byte(strings.Repeat("The tarn lies still. Nobody rows there in winter.\n", 60)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e, err := peft.Open(peft.Options{Registry: filepath.Join(dir, "registry")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	if _, err := e.Finetune(ctx, "tarn", peft.FinetuneOptions{Data: []string{data}, Steps: 15, BatchTokens: 256, SeqLen: 64, LearningRate: 2e-2}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.AddExperts(ctx, "empty", peft.AddOptions{Data: []string{data}}); err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(New(e))
+	t.Cleanup(func() {
+		s.Close()
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func post(t *testing.T, s *httptest.Server, path, body string) (int, map[string]any) {
+	t.Helper()
+	r, err := http.Post(s.URL+path, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	var v map[string]any
+	if err := json.NewDecoder(r.Body).Decode(&v); err != nil {
+		t.Fatal(err)
+	}
+	return r.StatusCode, v
+}
+
+func first(v map[string]any, key string) map[string]any {
+	return v[key].([]any)[0].(map[string]any)
+}
+
+func TestServer(t *testing.T) {
+	s := serve(t)
+	text := func(model string) string {
+		code, v := post(t, s, "/v1/completions", `{"model":"`+model+`","prompt":"The tarn","max_tokens":12,"temperature":0}`)
+		if code != http.StatusOK {
+			t.Fatalf("%s: %d %v", model, code, v)
+		}
+		u := v["usage"].(map[string]any)
+		if u["total_tokens"].(float64) != u["prompt_tokens"].(float64)+u["completion_tokens"].(float64) || u["prompt_tokens"].(float64) == 0 {
+			t.Errorf("usage %v", u)
+		}
+		return first(v, "choices")["text"].(string)
+	}
+	t.Run("models", func(t *testing.T) {
+		r, err := http.Get(s.URL + "/v1/models")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		b, err := io.ReadAll(r.Body)
+		if err != nil || !strings.Contains(string(b), `"id":"builtin"`) || strings.Count(string(b), `"parent":"builtin"`) != 2 {
+			t.Errorf("%s, %v", b, err)
+		}
+	})
+	t.Run("sets", func(t *testing.T) {
+		bare := text("builtin")
+		if text("empty") != bare || text("tarn") == bare || text("tarn+empty") != text("tarn") {
+			t.Errorf("base %q, empty %q, tarn %q, tarn+empty %q", bare, text("empty"), text("tarn"), text("tarn+empty"))
+		}
+	})
+	t.Run("stream", func(t *testing.T) {
+		got, usage := stream(t, s, "/v1/completions", `{"model":"tarn","prompt":"The tarn","max_tokens":12,"temperature":0,"stream":true,"stream_options":{"include_usage":true}}`)
+		if got != text("tarn") || !usage {
+			t.Errorf("streamed %q, whole %q, usage %v", got, text("tarn"), usage)
+		}
+	})
+	t.Run("stop", func(t *testing.T) {
+		whole := text("tarn")
+		stop := strings.TrimSpace(whole)[2:5]
+		b, err := json.Marshal(map[string]any{"model": "tarn", "prompt": "The tarn", "max_tokens": 12, "temperature": 0, "stop": []string{stop}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, v := post(t, s, "/v1/completions", string(b))
+		c := first(v, "choices")
+		if want, _, _ := strings.Cut(whole, stop); c["text"] != want || c["finish_reason"] != "stop" {
+			t.Errorf("stopped at %q: %v, want %q", stop, c, want)
+		}
+	})
+	t.Run("errors", func(t *testing.T) {
+		for body, want := range map[string]int{
+			`{"model":"nobody","prompt":"x"}`:                   http.StatusNotFound,
+			`{"model":"../x","prompt":"x"}`:                     http.StatusNotFound,
+			`{"prompt":"x"}`:                                    http.StatusBadRequest,
+			`{"model":"builtin"}`:                               http.StatusBadRequest,
+			`{"model":"builtin","prompt":"x","max_tokens":0}`:   http.StatusBadRequest,
+			`{"model":"builtin","prompt":"x","temperature":-1}`: http.StatusBadRequest,
+			`{"model":"builtin","prompt":"x","n":3}`:            http.StatusBadRequest,
+			`{"model":"builtin","prompt":"x","stop":[""]}`:      http.StatusBadRequest,
+			`{`: http.StatusBadRequest,
+		} {
+			code, v := post(t, s, "/v1/completions", body)
+			if e, ok := v["error"].(map[string]any); code != want || !ok || e["message"] == "" {
+				t.Errorf("%s: %d %v, want %d", body, code, v, want)
+			}
+		}
+	})
+	t.Run("chat", func(t *testing.T) {
+		code, v := post(t, s, "/v1/chat/completions", `{"model":"builtin","messages":[{"role":"user","content":[{"type":"text","text":"hello"}]}],"max_tokens":4,"temperature":0}`)
+		if code == http.StatusBadRequest && strings.Contains(v["error"].(map[string]any)["message"].(string), "chat template") {
+			return // the built-in base is no chat model
+		}
+		if m := first(v, "choices")["message"].(map[string]any); code != http.StatusOK || m["role"] != "assistant" {
+			t.Errorf("%d %v", code, v)
+		}
+	})
+}
+
+// stream returns the text of a streamed completion and whether usage came.
+func stream(t *testing.T, s *httptest.Server, path, body string) (text string, usage bool) {
+	t.Helper()
+	r, err := http.Post(s.URL+path, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if ct := r.Header.Get("Content-Type"); ct != "text/event-stream" {
+		t.Errorf("content type %q", ct)
+	}
+	done := false
+	for sc := bufio.NewScanner(r.Body); sc.Scan(); {
+		data, ok := strings.CutPrefix(sc.Text(), "data: ")
+		if !ok {
+			continue
+		}
+		if data == "[DONE]" {
+			done = true
+			continue
+		}
+		var v map[string]any
+		if err := json.Unmarshal([]byte(data), &v); err != nil || done {
+			t.Fatalf("event %q: %v", data, err)
+		}
+		usage = usage || v["usage"] != nil
+		if len(v["choices"].([]any)) > 0 {
+			text += first(v, "choices")["text"].(string)
+		}
+	}
+	if !done {
+		t.Error("the stream did not end with [DONE]")
+	}
+	return text, usage
+}
+
+func TestCutter(t *testing.T) {
+	for _, c := range []struct {
+		pieces []string
+		stops  []string
+		want   string
+		hit    bool
+	}{
+		{[]string{"ab", "cd", "ef"}, nil, "abcdef", false},
+		{[]string{"ab", "cd", "ef"}, []string{"de"}, "abc", true},
+		{[]string{"ab", "cd", "ef"}, []string{"dx"}, "abcdef", false},
+		{[]string{"a", "a", "a", "b"}, []string{"aab"}, "a", true},
+		{[]string{"xyz"}, []string{"z", "y"}, "x", true},
+	} {
+		k := &cutter{stops: c.stops}
+		hit := false
+		for _, p := range c.pieces {
+			if hit = k.add(p) != nil; hit {
+				break
+			}
+		}
+		if !hit {
+			if err := k.flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if k.text.String() != c.want || hit != c.hit {
+			t.Errorf("%q with %q: %q, %v", c.pieces, c.stops, k.text.String(), hit)
+		}
+	}
+}

@@ -1,0 +1,194 @@
+package peft_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/gopeft/peft"
+	"github.com/gopeft/peft/registry"
+)
+
+var ctx = context.Background()
+
+func open(t *testing.T) *peft.Engine {
+	t.Helper()
+	e, err := peft.Open(peft.Options{Registry: filepath.Join(t.TempDir(), "registry"), Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+func eval(t *testing.T, e *peft.Engine, sets ...string) *peft.EvalResult {
+	t.Helper()
+	r, err := e.Evaluate(ctx, peft.EvalOptions{Data: []string{tidal}, SeqLen: 128, MaxWindows: 2, Sets: sets})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+var short = peft.FinetuneOptions{Data: []string{tidal}, Steps: 8, BatchTokens: 256, SeqLen: 64, LearningRate: 1e-2}
+
+// TestSetsDoNotTouchEachOther goes through the life of two sets and compares logits to the bit.
+func TestSetsDoNotTouchEachOther(t *testing.T) {
+	e := open(t)
+	bare := eval(t, e)
+	questions := short
+	questions.Data = []string{"examples/quickstart/manual/questions.jsonl"}
+	first, err := e.Finetune(ctx, "a", short)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := eval(t, e, "a")
+	if a.Perplexity >= bare.Perplexity || eval(t, e).LogitsSHA256 != bare.LogitsSHA256 {
+		t.Errorf("perplexity %v with the set, %v without; or the base changed", a.Perplexity, bare.Perplexity)
+	}
+	second, err := e.Finetune(ctx, "b", questions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.RouterSHA256 != second.RouterSHA256 || first.BaseFingerprint != second.BaseFingerprint {
+		t.Error("router or fingerprint changed")
+	}
+	if eval(t, e, "a").LogitsSHA256 != a.LogitsSHA256 || eval(t, e, "a", "b").LogitsSHA256 != eval(t, e, "b", "a").LogitsSHA256 {
+		t.Error("b changed a, or their order counts")
+	}
+	if _, err := e.Finetune(ctx, "a", short); err != nil {
+		t.Fatal(err)
+	}
+	if eval(t, e, "a@2").LogitsSHA256 != a.LogitsSHA256 {
+		t.Error("training a again changed its earlier revision")
+	}
+	back, err := e.Rollback(ctx, "a", 0)
+	if err != nil || back.Revision != 2 || eval(t, e, "a").LogitsSHA256 != a.LogitsSHA256 {
+		t.Errorf("rolled back to %+v, %v", back, err)
+	}
+	if back.Training == nil || back.Training.Before.Target <= back.Training.After.Target {
+		t.Errorf("training record %+v", back.Training)
+	}
+	if err := errors.Join(e.Remove(ctx, "a"), e.Remove(ctx, "b")); err != nil {
+		t.Fatal(err)
+	}
+	if eval(t, e).LogitsSHA256 != bare.LogitsSHA256 {
+		t.Error("the base changed")
+	}
+}
+
+// TestResume interrupts a run, resumes it, and compares with one that was never interrupted.
+func TestResume(t *testing.T) {
+	want := open(t)
+	if _, err := want.Finetune(ctx, "a", short); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "registry")
+	c, cancel := context.WithCancel(ctx)
+	e, err := peft.Open(peft.Options{Registry: dir, Threads: 1, Progress: func(p peft.Progress) {
+		if p.Task == "train a" && p.Done == 5 {
+			cancel()
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Finetune(c, "a", short); !errors.Is(err, context.Canceled) {
+		t.Fatalf("interrupted: %v", err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if e, err = peft.Open(peft.Options{Registry: dir}); err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	o := short
+	o.Resume = true
+	if _, err := e.Finetune(ctx, "a", o); err != nil {
+		t.Fatal(err)
+	}
+	if eval(t, e, "a").LogitsSHA256 != eval(t, want, "a").LogitsSHA256 {
+		t.Error("interrupted and resumed gives another set than never interrupted")
+	}
+}
+
+func TestExportImportBackup(t *testing.T) {
+	e := open(t)
+	if _, err := e.Finetune(ctx, "a", short); err != nil {
+		t.Fatal(err)
+	}
+	a := eval(t, e, "a")
+	dir := t.TempDir()
+	if _, err := e.Export("a", filepath.Join(dir, "a.peft")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.AddExperts(ctx, "copy", peft.AddOptions{From: filepath.Join(dir, "a.peft")}); err != nil {
+		t.Fatal(err)
+	}
+	if eval(t, e, "copy").LogitsSHA256 != a.LogitsSHA256 {
+		t.Error("the imported copy computes something else")
+	}
+	if _, err := e.Backup(filepath.Join(dir, "backup")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := peft.Restore(ctx, filepath.Join(dir, "restored"), filepath.Join(dir, "backup")); err != nil {
+		t.Fatal(err)
+	}
+	r, err := peft.Open(peft.Options{Registry: filepath.Join(dir, "restored")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if eval(t, r, "a").LogitsSHA256 != a.LogitsSHA256 {
+		t.Error("the restored set computes something else")
+	}
+	if err := os.WriteFile(filepath.Join(dir, "no.peft"), []byte("no"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.AddExperts(ctx, "x", peft.AddOptions{From: filepath.Join(dir, "no.peft")}); err == nil {
+		t.Error("imported nonsense")
+	}
+}
+
+func TestErrors(t *testing.T) {
+	e := open(t)
+	if _, err := e.AddExperts(ctx, "a", peft.AddOptions{Data: []string{tidal}}); err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]struct {
+		want error
+		f    func() error
+	}{
+		"taken name":    {peft.ErrSetExists, func() error { _, err := e.AddExperts(ctx, "a", peft.AddOptions{Data: []string{tidal}}); return err }},
+		"reserved name": {registry.ErrName, func() error { _, err := e.AddExperts(ctx, "auto", peft.AddOptions{Data: []string{tidal}}); return err }},
+		"unknown set": {registry.ErrNotFound, func() error {
+			_, err := e.Generate(ctx, peft.GenerateOptions{Prompt: "x", Sets: []string{"b"}}, nil)
+			return err
+		}},
+		"second router": {peft.ErrRouterExists, func() error { _, err := e.Init(ctx, peft.InitOptions{}); return err }},
+		"no data": {os.ErrNotExist, func() error {
+			_, err := e.Finetune(ctx, "a", peft.FinetuneOptions{Data: []string{"absent"}})
+			return err
+		}},
+	} {
+		if err := c.f(); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestLogits(t *testing.T) {
+	e := open(t)
+	r, err := e.Logits(ctx, peft.LogitsOptions{Text: "Package json implements encoding", Top: 5})
+	if err != nil || len(r.Top) != 5 || r.Top[0].Logit < r.Top[4].Logit || !(r.MeanNLL > 0) || math.IsInf(r.MeanNLL, 0) {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
