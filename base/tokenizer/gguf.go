@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -30,9 +31,11 @@ func FromGGUF(meta map[string]any) (*Tokenizer, error) {
 	if hasTypes && len(types) != len(tokens) {
 		return nil, fmt.Errorf("%d token types for %d tokens: %w", len(types), len(tokens), ErrInvalid)
 	}
-	s := spec{tokens: tokens, special: make([]bool, len(tokens)), merges: merges, bos: -1}
+	s := spec{tokens: tokens, merges: merges, bos: -1}
 	for i, t := range types {
-		s.special[i] = t == typeControl || t == typeUser
+		if t == typeControl || t == typeUser {
+			s.added = append(s.added, added{id: int32(i), text: tokens[i], plain: t == typeUser})
+		}
 	}
 	pre, _ := meta["tokenizer.ggml.pre"].(string)
 	var err error
@@ -40,16 +43,45 @@ func FromGGUF(meta map[string]any) (*Tokenizer, error) {
 		return nil, err
 	}
 	s.whole = pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3"
-	if id, ok := meta["tokenizer.ggml.bos_token_id"].(uint32); ok {
-		s.bos = int32(id)
+	if s.bos, err = tokenID(meta, "tokenizer.ggml.bos_token_id", len(tokens)); err != nil {
+		return nil, err
 	}
 	for _, key := range []string{"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"} {
-		if id, ok := meta[key].(uint32); ok && !slices.Contains(s.eos, int32(id)) {
-			s.eos = append(s.eos, int32(id))
+		id, err := tokenID(meta, key, len(tokens))
+		if err != nil {
+			return nil, err
+		}
+		if id >= 0 && !slices.Contains(s.eos, id) {
+			s.eos = append(s.eos, id)
 		}
 	}
 	s.template, _ = meta["tokenizer.chat_template"].(string)
 	return build(s)
+}
+
+// tokenID returns the id that an entry names, -1 when there is no such entry.
+func tokenID(meta map[string]any, key string, vocab int) (int32, error) {
+	v, ok := meta[key]
+	if !ok {
+		return -1, nil
+	}
+	var id int64
+	switch x := v.(type) {
+	case uint32:
+		id = int64(x)
+	case int32:
+		id = int64(x)
+	case uint64:
+		id = int64(min(x, math.MaxInt64))
+	case int64:
+		id = x
+	default:
+		return 0, fmt.Errorf("%s is a %T, not a token id: %w", key, v, ErrInvalid)
+	}
+	if id < 0 || id >= int64(vocab) {
+		return 0, fmt.Errorf("%s is %d, outside the vocabulary of %d: %w", key, id, vocab, ErrInvalid)
+	}
+	return int32(id), nil
 }
 
 // GGUF returns the metadata that FromGGUF and llama.cpp read. It serves tokenizers with the splitter smollm or gpt-2.
@@ -66,8 +98,11 @@ func (t *Tokenizer) GGUF() ([]KV, error) {
 	types := make([]int32, len(t.tokens))
 	for i := range types {
 		types[i] = typeNormal
-		if t.special[i] {
-			types[i] = typeControl
+	}
+	for _, a := range t.list {
+		types[a.id] = typeControl
+		if a.plain {
+			types[a.id] = typeUser
 		}
 	}
 	kv := []KV{

@@ -8,18 +8,29 @@ import (
 )
 
 type hfFile struct {
-	AddedTokens []struct {
-		ID      int32  `json:"id"`
-		Content string `json:"content"`
-	} `json:"added_tokens"`
-	Normalizer   *hfPart `json:"normalizer"`
-	PreTokenizer *hfPart `json:"pre_tokenizer"`
+	AddedTokens  []hfAdded `json:"added_tokens"`
+	Normalizer   *hfPart   `json:"normalizer"`
+	PreTokenizer *hfPart   `json:"pre_tokenizer"`
+	Decoder      *hfPart   `json:"decoder"`
 	Model        struct {
 		Type         string            `json:"type"`
 		Vocab        map[string]int32  `json:"vocab"`
 		Merges       []json.RawMessage `json:"merges"`
 		IgnoreMerges bool              `json:"ignore_merges"`
+		ByteFallback bool              `json:"byte_fallback"`
+		Dropout      float64           `json:"dropout"`
+		Prefix       string            `json:"continuing_subword_prefix"`
+		Suffix       string            `json:"end_of_word_suffix"`
 	} `json:"model"`
+}
+
+type hfAdded struct {
+	ID         int32  `json:"id"`
+	Content    string `json:"content"`
+	Special    *bool  `json:"special"`
+	SingleWord bool   `json:"single_word"`
+	LStrip     bool   `json:"lstrip"`
+	RStrip     bool   `json:"rstrip"`
 }
 
 type hfPart struct {
@@ -29,6 +40,7 @@ type hfPart struct {
 	AddPrefixSpace   bool     `json:"add_prefix_space"`
 	Pretokenizers    []hfPart `json:"pretokenizers"`
 	Normalizers      []hfPart `json:"normalizers"`
+	Decoders         []hfPart `json:"decoders"`
 	Behavior         string   `json:"behavior"`
 	Invert           bool     `json:"invert"`
 	Pattern          struct {
@@ -69,6 +81,9 @@ func FromHF(tokenizerJSON, configJSON []byte) (*Tokenizer, error) {
 	if f.Model.Type != "BPE" {
 		return nil, fmt.Errorf("tokenizer.json: model %q: only BPE is known: %w", f.Model.Type, ErrUnsupported)
 	}
+	if err := f.check(); err != nil {
+		return nil, fmt.Errorf("tokenizer.json: %w", err)
+	}
 	n := len(f.Model.Vocab)
 	for _, a := range f.AddedTokens {
 		n = max(n, int(a.ID)+1)
@@ -76,7 +91,7 @@ func FromHF(tokenizerJSON, configJSON []byte) (*Tokenizer, error) {
 	if n > len(f.Model.Vocab)+len(f.AddedTokens) {
 		return nil, fmt.Errorf("tokenizer.json: ids up to %d for %d tokens: %w", n-1, len(f.Model.Vocab)+len(f.AddedTokens), ErrInvalid)
 	}
-	s := spec{tokens: make([]string, n), special: make([]bool, n), bos: -1, whole: f.Model.IgnoreMerges}
+	s := spec{tokens: make([]string, n), bos: -1, whole: f.Model.IgnoreMerges}
 	set := func(id int32, tok string) error {
 		if id < 0 || int(id) >= n || s.tokens[id] != "" && s.tokens[id] != tok {
 			return fmt.Errorf("tokenizer.json: token %q with id %d of %d: %w", tok, id, n, ErrInvalid)
@@ -93,7 +108,7 @@ func FromHF(tokenizerJSON, configJSON []byte) (*Tokenizer, error) {
 		if err := set(a.ID, a.Content); err != nil {
 			return nil, err
 		}
-		s.special[a.ID] = true
+		s.added = append(s.added, added{id: a.ID, text: a.Content, plain: a.Special != nil && !*a.Special, lstrip: a.LStrip, rstrip: a.RStrip})
 	}
 	for i, raw := range f.Model.Merges {
 		m, err := parseMerge(raw)
@@ -114,14 +129,45 @@ func FromHF(tokenizerJSON, configJSON []byte) (*Tokenizer, error) {
 	return build(s)
 }
 
+// check refuses what would change the tokens and is not known here.
+func (f *hfFile) check() error {
+	m := f.Model
+	switch {
+	case m.ByteFallback:
+		return fmt.Errorf("byte_fallback: only byte-level vocabularies are known: %w", ErrUnsupported)
+	case m.Dropout != 0:
+		return fmt.Errorf("dropout %g: merges left out at random make tokens that cannot be repeated: %w", m.Dropout, ErrUnsupported)
+	case m.Prefix != "" || m.Suffix != "":
+		return fmt.Errorf("continuing_subword_prefix %q, end_of_word_suffix %q: only byte-level vocabularies without marks are known: %w", m.Prefix, m.Suffix, ErrUnsupported)
+	}
+	for _, a := range f.AddedTokens {
+		if a.SingleWord {
+			return fmt.Errorf("added token %q with single_word: %w", a.Content, ErrUnsupported)
+		}
+	}
+	if f.Decoder == nil {
+		return nil
+	}
+	parts := []hfPart{*f.Decoder}
+	if f.Decoder.Type == "Sequence" {
+		parts = f.Decoder.Decoders
+	}
+	for _, p := range parts {
+		if p.Type != "ByteLevel" {
+			return fmt.Errorf("decoder %q: only ByteLevel is known: %w", p.Type, ErrUnsupported)
+		}
+	}
+	return nil
+}
+
 // parseMerge reads "a b" or ["a", "b"].
 func parseMerge(raw json.RawMessage) (string, error) {
 	var m string
-	if json.Unmarshal(raw, &m) == nil {
+	if json.Unmarshal(raw, &m) == nil && strings.Count(m, " ") == 1 {
 		return m, nil
 	}
 	var pair []string
-	if err := json.Unmarshal(raw, &pair); err != nil || len(pair) != 2 {
+	if err := json.Unmarshal(raw, &pair); err != nil || len(pair) != 2 || strings.Contains(pair[0]+pair[1], " ") {
 		return "", fmt.Errorf("%.40s is neither \"a b\" nor [\"a\", \"b\"]: %w", raw, ErrInvalid)
 	}
 	return pair[0] + " " + pair[1], nil
@@ -170,12 +216,24 @@ func hfSplitter(normalizer, pre *hfPart) (*splitter, error) {
 	if pre == nil {
 		return nil, fmt.Errorf("no pre-tokenizer; a byte-level one is wanted: %w", ErrUnsupported)
 	}
-	return s, s.addHF(*pre, 0)
+	if err := s.addHF(*pre, 0); err != nil {
+		return nil, err
+	}
+	if !s.bytes {
+		return nil, fmt.Errorf("no ByteLevel pre-tokenizer; only byte-level vocabularies are known: %w", ErrUnsupported)
+	}
+	return s, nil
 }
 
+// maxSteps bounds the pre-tokenizers of a file, which call each other.
+const maxSteps = 16
+
 func (s *splitter) addHF(p hfPart, depth int) error {
-	if depth > 8 {
-		return fmt.Errorf("pre-tokenizers nested %d deep: %w", depth, ErrInvalid)
+	if depth > 8 || len(s.steps) > maxSteps {
+		return fmt.Errorf("pre-tokenizers nested %d deep, %d of them: %w", depth, len(s.steps), ErrInvalid)
+	}
+	if s.bytes { // what follows would see bytes where this package has characters
+		return fmt.Errorf("pre-tokenizer %q after ByteLevel: %w", p.Type, ErrUnsupported)
 	}
 	switch p.Type {
 	case "Sequence":
@@ -194,6 +252,7 @@ func (s *splitter) addHF(p hfPart, depth int) error {
 		if p.AddPrefixSpace {
 			return fmt.Errorf("ByteLevel with add_prefix_space: %w", ErrUnsupported)
 		}
+		s.bytes = true
 		if p.UseRegex == nil || *p.UseRegex {
 			s.steps = append(s.steps, gpt2Step)
 		}

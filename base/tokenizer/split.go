@@ -17,6 +17,7 @@ import (
 type splitter struct {
 	nfc   bool
 	steps []step
+	bytes bool // a tokenizer.json's ByteLevel has been seen; it comes last
 }
 
 type step struct {
@@ -77,7 +78,7 @@ func cutDigits(s string, single bool, emit func(string)) {
 // class is a character's class in GPT-2's pattern.
 func class(r rune) int {
 	switch {
-	case unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f: // as \s in the regular expressions the models were trained with
+	case unicode.IsSpace(r):
 		return 0
 	case unicode.IsLetter(r):
 		return 1
@@ -143,7 +144,8 @@ func nextGPT2(s string) int {
 // regexLimit bounds the time that one pattern from a file may take on one piece of text.
 const regexLimit = 10 * time.Second
 
-// regexStep cuts at the matches of a pattern: matches and what lies between them become pieces.
+// regexStep cuts at the matches of a pattern: matches and what lies between them become pieces. Where matching takes
+// longer than the limit, the rest of the text is one piece.
 func regexStep(pattern string) (step, error) {
 	re, err := regexp2.Compile(pattern, regexp2.Unicode)
 	if err != nil {
@@ -151,26 +153,31 @@ func regexStep(pattern string) (step, error) {
 	}
 	re.MatchTimeout = regexLimit
 	return step{"regex " + pattern, func(s string, emit func(string)) {
-		runes := []rune(s)
-		if !utf8.ValidString(s) { // regexp2 works on runes, which would lose the bytes
-			emit(s)
-			return
-		}
+		runes, offsets := runesOf(s)
 		at := 0
+		cut := func(to int) {
+			if to > at {
+				emit(s[offsets[at]:offsets[to]])
+				at = to
+			}
+		}
 		m, err := re.FindRunesMatch(runes)
 		for ; err == nil && m != nil; m, err = re.FindNextMatch(m) {
-			if m.Index > at {
-				emit(string(runes[at:m.Index]))
-			}
-			if m.Length > 0 {
-				emit(string(runes[m.Index : m.Index+m.Length]))
-			}
-			at = m.Index + m.Length
+			cut(m.Index)
+			cut(m.Index + m.Length)
 		}
-		if at < len(runes) {
-			emit(string(runes[at:]))
-		}
+		cut(len(runes))
 	}}, nil
+}
+
+// runesOf returns the characters of s and where each begins, and last the length of s. A byte that is no UTF-8 counts as
+// a character, so that the bytes between two offsets are always those of s.
+func runesOf(s string) (runes []rune, offsets []int) {
+	runes, offsets = make([]rune, 0, len(s)), make([]int, 0, len(s)+1)
+	for i, r := range s {
+		runes, offsets = append(runes, r), append(offsets, i)
+	}
+	return runes, append(offsets, len(s))
 }
 
 const (

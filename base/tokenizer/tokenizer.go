@@ -28,14 +28,15 @@ type Tokenizer struct {
 	EOS []int32
 
 	tokens   []string // id → text; byte-level characters but for special ones
-	special  []bool   // id → is matched whole in the text
+	special  []bool   // id → is matched whole in the text, and its text is no byte-level form
 	ids      map[string]int32
 	merges   map[[2]int32]merge
 	pairs    []string // the merges in order, for GGUF
 	bytes    [256]int32
 	split    *splitter
-	added    map[byte][]int32 // first byte → special tokens, the longest first
-	whole    bool             // a word that is a token needs no merges (ignore_merges)
+	added    *addedTokens
+	list     []added // the added tokens, by id
+	whole    bool    // a word that is a token needs no merges (ignore_merges)
 	template string
 
 	mu    sync.RWMutex
@@ -53,7 +54,7 @@ const (
 // spec is what the sources of tokenizers have in common.
 type spec struct {
 	tokens   []string
-	special  []bool
+	added    []added
 	merges   []string // "left right"
 	split    *splitter
 	bos      int32
@@ -69,19 +70,16 @@ func build(s spec) (*Tokenizer, error) {
 	if len(s.merges) == 0 {
 		return nil, fmt.Errorf("tokenizer has no merges; a byte-pair encoding needs them: %w", ErrInvalid)
 	}
-	t := &Tokenizer{BOS: s.bos, EOS: s.eos, tokens: s.tokens, special: s.special, pairs: s.merges, split: s.split, whole: s.whole,
+	t := &Tokenizer{BOS: s.bos, EOS: s.eos, tokens: s.tokens, special: make([]bool, len(s.tokens)), pairs: s.merges, split: s.split, whole: s.whole,
 		template: s.template, ids: make(map[string]int32, len(s.tokens)), merges: make(map[[2]int32]merge, len(s.merges)),
-		added: map[byte][]int32{}, cache: map[string][]int32{}}
+		added: newAddedTokens(s.added), list: s.added, cache: map[string][]int32{}}
 	for id, tok := range s.tokens {
 		if _, twice := t.ids[tok]; !twice {
 			t.ids[tok] = int32(id)
 		}
-		if s.special[id] && tok != "" {
-			t.added[tok[0]] = append(t.added[tok[0]], int32(id))
-		}
 	}
-	for _, list := range t.added {
-		slices.SortStableFunc(list, func(a, b int32) int { return len(s.tokens[b]) - len(s.tokens[a]) })
+	for _, a := range s.added {
+		t.special[a.id] = true
 	}
 	for b := range 256 {
 		id, ok := t.ids[string(byteRune[b])]
@@ -143,34 +141,12 @@ func (t *Tokenizer) IsSpecial(id int32) bool {
 }
 
 // Encode returns the tokens of text. With special, special tokens written out in the text become those tokens;
-// otherwise they are ordinary text. No token is added at the beginning or end.
+// otherwise they are ordinary text, but for added tokens that their file does not mark as special. No token is added at
+// the beginning or end.
 func (t *Tokenizer) Encode(text string, special bool) []int32 {
 	ids := make([]int32, 0, len(text)/3+1)
-	if !special || len(t.added) == 0 {
-		return t.encodeText(ids, text)
-	}
-	start := 0
-	for i := 0; i < len(text); {
-		id, n := t.matchAdded(text[i:])
-		if n == 0 {
-			i++
-			continue
-		}
-		ids = t.encodeText(ids, text[start:i])
-		ids = append(ids, id)
-		i += n
-		start = i
-	}
-	return t.encodeText(ids, text[start:])
-}
-
-func (t *Tokenizer) matchAdded(s string) (int32, int) {
-	for _, id := range t.added[s[0]] {
-		if strings.HasPrefix(s, t.tokens[id]) {
-			return id, len(t.tokens[id])
-		}
-	}
-	return 0, 0
+	t.added.cut(text, special, func(part string) { ids = t.encodeText(ids, part) }, func(id int32) { ids = append(ids, id) })
+	return ids
 }
 
 func (t *Tokenizer) encodeText(ids []int32, text string) []int32 {
@@ -279,5 +255,10 @@ func (t *Tokenizer) Hash() string {
 	}
 	put(t.split.String())
 	put(fmt.Sprint(t.BOS, t.EOS, t.whole))
+	for _, a := range t.list {
+		if a.plain || a.lstrip || a.rstrip {
+			put(fmt.Sprint(a.id, a.plain, a.lstrip, a.rstrip))
+		}
+	}
 	return hex.EncodeToString(h.Sum(nil))
 }

@@ -31,9 +31,8 @@ func Train(texts iter.Seq[string], vocabSize int, specials []string, template st
 		s.tokens = append(s.tokens, l+r)
 		tr.join(pair, int32(len(s.tokens)-1))
 	}
-	s.special = make([]bool, len(s.tokens))
-	for i := range specials {
-		s.special[i] = true
+	for i, tok := range specials {
+		s.added = append(s.added, added{id: int32(i), text: tok})
 	}
 	return build(s)
 }
