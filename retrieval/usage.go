@@ -2,7 +2,8 @@ package retrieval
 
 import "math"
 
-// Usage says how evenly a layer's cells were selected by some text.
+// Usage says how evenly a layer's cells were selected by some text. Of few selections for many cells only Max says much:
+// even uniform ones would leave cells out, and KL is at least log(cells/selections).
 type Usage struct {
 	Block  int     `json:"block"`
 	Tokens int     `json:"tokens"`

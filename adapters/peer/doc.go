@@ -13,5 +13,5 @@
 // [Training] runs the same layers forward and backward for one set, and gives gradients of the touched rows only.
 //
 // [Recorder] and [Counter] stand in the seam to observe: the one keeps inputs to calibrate a router from, the other counts
-// which cells a text selects, to place experts by.
+// which cells a text selects, to place experts by. By the same counts a [Gate] tells whose text a sequence is.
 package peer
