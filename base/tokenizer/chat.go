@@ -2,11 +2,10 @@ package tokenizer
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
+	"time"
 
-	"github.com/nikolalohinski/gonja/v2"
 	"github.com/nikolalohinski/gonja/v2/config"
 	"github.com/nikolalohinski/gonja/v2/exec"
 	"github.com/nikolalohinski/gonja/v2/loaders"
@@ -18,14 +17,12 @@ type Message struct {
 	Content string `json:"content"`
 }
 
-// maxChat bounds what a template may write, in bytes.
-const maxChat = 16 << 20
-
 // HasChat reports whether the tokenizer has a chat template.
 func (t *Tokenizer) HasChat() bool { return t.template != "" }
 
 // ApplyChat writes messages as the model's chat template has it; with addGenerationPrompt the text ends where the
-// assistant's answer begins. The template cannot read files. A model without a template is an error.
+// assistant's answer begins. The template cannot read files, and its time and output are bounded. A model without a
+// template is an error.
 func (t *Tokenizer) ApplyChat(messages []Message, addGenerationPrompt bool) (text string, err error) {
 	if t.template == "" {
 		return "", fmt.Errorf("this model has no chat template; use plain text: %w", ErrUnsupported)
@@ -35,13 +32,17 @@ func (t *Tokenizer) ApplyChat(messages []Message, addGenerationPrompt bool) (tex
 			err = fmt.Errorf("chat template: %w: %v", ErrInvalid, p)
 		}
 	}()
+	if len(t.template) > maxTemplate {
+		return "", fmt.Errorf("chat template of %d bytes, at most %d: %w", len(t.template), maxTemplate, ErrInvalid)
+	}
 	cfg := config.New()
 	cfg.TrimBlocks, cfg.LeftStripBlocks = true, true // as Hugging Face sets them
-	tpl, err := exec.NewTemplate(rootTemplate, cfg, noFiles{t.template}, gonja.DefaultEnvironment)
+	run := &budget{end: time.Now().Add(maxTime)}
+	tpl, err := exec.NewTemplate(rootTemplate, cfg, noFiles{t.template}, environment(run))
 	if err != nil {
 		return "", fmt.Errorf("chat template: %w: %w", ErrInvalid, err)
 	}
-	list := make([]any, len(messages))
+	list := make(turns, len(messages))
 	for i, m := range messages {
 		list[i] = map[string]any{"role": m.Role, "content": m.Content}
 	}
@@ -55,10 +56,9 @@ func (t *Tokenizer) ApplyChat(messages []Message, addGenerationPrompt bool) (tex
 	if len(t.EOS) > 0 {
 		eos = t.EOS[0]
 	}
-	var out limited
+	out := limited{run: run}
 	err = tpl.Execute(&out, exec.NewContext(map[string]any{
 		"messages": list, "add_generation_prompt": addGenerationPrompt, "bos_token": token(t.BOS), "eos_token": token(eos),
-		"raise_exception": func(msg string) (string, error) { return "", errors.New(msg) },
 	}))
 	if err != nil {
 		return "", fmt.Errorf("chat template: %w: %w", ErrInvalid, err)
@@ -66,12 +66,33 @@ func (t *Tokenizer) ApplyChat(messages []Message, addGenerationPrompt bool) (tex
 	return out.String(), nil
 }
 
-// limited is a buffer that refuses to grow beyond maxChat.
-type limited struct{ bytes.Buffer }
+// turns is a list that counts from its end as Python does; the engine does not reach the first item so.
+type turns []any
+
+// GetItem returns the item at an index.
+func (t turns) GetItem(key any) (*exec.Value, bool) {
+	i, ok := key.(int)
+	if ok && i < 0 {
+		i += len(t)
+	}
+	if !ok || i < 0 || i >= len(t) {
+		return exec.AsValue(nil), false
+	}
+	return exec.AsValue(t[i]), true
+}
+
+// limited is a buffer that refuses to grow beyond maxChat, or when the time is over.
+type limited struct {
+	bytes.Buffer
+	run *budget
+}
 
 func (l *limited) Write(b []byte) (int, error) {
 	if l.Len()+len(b) > maxChat {
 		return 0, fmt.Errorf("more than %d bytes: %w", maxChat, ErrInvalid)
+	}
+	if err := l.run.check(); err != nil {
+		return 0, err
 	}
 	return l.Buffer.Write(b)
 }

@@ -258,7 +258,7 @@ func (s *splitter) addHF(p hfPart, depth int) error {
 		}
 	case "Split":
 		if p.Behavior != "Isolated" || p.Invert || p.Pattern.Regex == "" {
-			return fmt.Errorf("Split %q with behaviour %q: only Isolated at a regular expression is known: %w", strings.TrimSpace(p.Pattern.String), p.Behavior, ErrUnsupported)
+			return fmt.Errorf("pre-tokenizer Split %q with behaviour %q: only Isolated at a regular expression is known: %w", strings.TrimSpace(p.Pattern.String), p.Behavior, ErrUnsupported)
 		}
 		st, err := regexStep(p.Pattern.Regex)
 		if err != nil {
