@@ -10,6 +10,8 @@ const (
 	blockK = 2048
 	// blockRows is how many elements of the rows are multiplied with all panels before the next rows, likewise.
 	blockRows = 128 << 10
+	// fewWork is how many multiplications take less time than waking a thread.
+	fewWork = 1 << 17
 )
 
 // MulPacked writes y = x·w, or adds it when accumulate: y: [m, N], x: [m, K]. A row of y depends on its row of x alone,
@@ -104,14 +106,15 @@ func (g *product) roundPart(lo, hi int) {
 	}
 }
 
-// multiply splits the product into panels or, where those are few, rows: each output has one thread.
+// multiply splits the product into panels or, where those are few, rows, several parts a thread so that a thread that is
+// held up leaves its parts to others. Each output is computed by one thread.
 func (g *product) multiply(p *Pool) {
 	panels, t := g.w.panels(), p.Threads()
 	switch {
-	case t == 1:
+	case t == 1 || g.m*g.w.N*g.w.K < fewWork:
 		g.run(0, panels, 0, g.m)
 	case panels >= 4*t || g.m <= 8:
-		p.Run(panels, max(1, panels/(t*4)), g.byPanels)
+		p.Run(panels, max(1, panels/(t*8)), g.byPanels)
 	default:
 		p.Run(g.m, max(8, (g.m/(t*4)+7)&^7), g.byRows)
 	}

@@ -69,7 +69,7 @@ func TestStrides(t *testing.T) {
 func TestThreads(t *testing.T) {
 	pools := []*Pool{NewPool(2), NewPool(5)}
 	each(t, func(t *testing.T) {
-		for _, s := range [][3]int{{1, 500, 33}, {70, 500, 33}, {333, 50, 41}, {40, 30, blockK + 5}} {
+		for _, s := range [][3]int{{1, 2000, 99}, {70, 500, 33}, {333, 50, 41}, {40, 30, blockK + 5}} {
 			m, n, k := s[0], s[1], s[2]
 			rnd := rng(uint64(m))
 			a, b, c := randn(rnd, m*k), randn(rnd, n*k), randn(rnd, m*n)

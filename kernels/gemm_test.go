@@ -169,22 +169,3 @@ func TestSameBits(t *testing.T) {
 		}
 	})
 }
-
-func BenchmarkMulPacked(b *testing.B) {
-	const m, n, k = 256, 1536, 576
-	rnd := rng(3)
-	x, y, w := randn(rnd, m*k), make([]float32, m*n), randn(rnd, n*k)
-	for _, prec := range []Precision{F32, BF16} {
-		for _, threads := range []int{1, 2} {
-			b.Run(fmt.Sprintf("%v/%d", prec, threads), func(b *testing.B) {
-				p := NewPool(threads)
-				defer p.Close()
-				pw := PackNT(nil, w, n, k, prec)
-				for b.Loop() {
-					MulPacked(p, y, x, m, pw, false)
-				}
-				b.ReportMetric(2*m*n*k*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
-			})
-		}
-	}
-}
