@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/nikolalohinski/gonja/v2/config"
@@ -35,12 +36,15 @@ func (t *Tokenizer) ApplyChat(messages []Message, addGenerationPrompt bool) (tex
 	if len(t.template) > maxTemplate {
 		return "", fmt.Errorf("chat template of %d bytes, at most %d: %w", len(t.template), maxTemplate, ErrInvalid)
 	}
+	if n := strings.Count(t.template, "(") + strings.Count(t.template, "[") + strings.Count(t.template, "{"); n > maxBrackets {
+		return "", fmt.Errorf("chat template with %d brackets, at most %d: %w", n, maxBrackets, ErrInvalid)
+	}
 	cfg := config.New()
 	cfg.TrimBlocks, cfg.LeftStripBlocks = true, true // as Hugging Face sets them
 	run := &budget{end: time.Now().Add(maxTime)}
 	tpl, err := exec.NewTemplate(rootTemplate, cfg, noFiles{t.template}, environment(run))
 	if err != nil {
-		return "", fmt.Errorf("chat template: %w: %w", ErrInvalid, err)
+		return "", t.templateError(err)
 	}
 	list := make(turns, len(messages))
 	for i, m := range messages {
@@ -61,9 +65,14 @@ func (t *Tokenizer) ApplyChat(messages []Message, addGenerationPrompt bool) (tex
 		"messages": list, "add_generation_prompt": addGenerationPrompt, "bos_token": token(t.BOS), "eos_token": token(eos),
 	}))
 	if err != nil {
-		return "", fmt.Errorf("chat template: %w: %w", ErrInvalid, err)
+		return "", t.templateError(err)
 	}
 	return out.String(), nil
+}
+
+// templateError leaves out the template itself, which the engine puts into its messages.
+func (t *Tokenizer) templateError(err error) error {
+	return fmt.Errorf("chat template: %w: %.400s", ErrInvalid, strings.ReplaceAll(err.Error(), t.template, "…"))
 }
 
 // turns is a list that counts from its end as Python does; the engine does not reach the first item so.

@@ -63,8 +63,16 @@ func TestHostileTemplates(t *testing.T) {
 		"raised":           "{{ raise_exception('no such role') }}",
 		"unclosed":         "{% if true %}",
 		"huge template":    strings.Repeat("x", maxTemplate+1),
-		"deep brackets":    "{{ " + strings.Repeat("(", maxTemplate-10) + " }}",
-		"deep statements":  strings.Repeat("{% if 1 %}", maxTemplate/10),
+		"deep brackets":    "{{ " + strings.Repeat("(", maxBrackets-10) + " }}",
+		"deep lists":       "{{ " + strings.Repeat("[", maxBrackets-10) + " }}",
+		"many brackets":    "{{ " + strings.Repeat("(", maxBrackets+1) + " }}",
+		"deep statements":  strings.Repeat("{% if 1 %}", maxTemplate/10-1),
+		"negations":        "{{ " + strings.Repeat("not ", maxTemplate/4-10) + " }}",
+		"signs":            "{{ " + strings.Repeat("-", maxTemplate-10) + " }}",
+		"powers":           "{{ 1" + strings.Repeat("**1", maxTemplate/3-10) + " + }}",
+		"sums":             "{{ 1" + strings.Repeat("~1", maxTemplate/2-10) + " + }}",
+		"filters":          "{{ 1" + strings.Repeat("|e", maxTemplate/2-10) + " + }}",
+		"attributes":       "{{ a" + strings.Repeat(".a", maxTemplate/2-10) + " + }}",
 		"missing function": "{{ no_such_function() }}",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,7 +16,8 @@ import (
 // Chat templates come with models, so they are programs of strangers: they get no way to other templates or files, and
 // what they may use is bounded.
 const (
-	maxTemplate = 128 << 10        // bytes of a template
+	maxTemplate = 64 << 10         // bytes of a template
+	maxBrackets = 8 << 10          // brackets that it opens: the parser calls itself at each, and its stack must not overflow
 	maxChat     = 16 << 20         // bytes that it may write
 	maxRange    = 1 << 16          // numbers of one range
 	maxDepth    = 64               // calls of macros within each other

@@ -8,8 +8,9 @@ import (
 )
 
 // Train makes a byte-level BPE tokenizer of vocabSize tokens from texts: the special tokens first, then the 256 bytes,
-// then the merges, the most frequent pair first (arXiv 1508.07909, algorithm 1; equal counts by the lower ids). Digits
-// are separate words. The first special token is both BOS and EOS.
+// then the merges, the most frequent pair first (arXiv 1508.07909, algorithm 1; equal counts by the lower ids). A pair
+// that occurs once is not merged, so a short text gives fewer tokens. Digits are separate words. The first special token
+// is both BOS and EOS.
 func Train(texts iter.Seq[string], vocabSize int, specials []string, template string) (*Tokenizer, error) {
 	if len(specials) == 0 || vocabSize <= len(specials)+256 {
 		return nil, fmt.Errorf("tokenizer: train %d tokens with %d special ones; want more than %d and at least one special: %w",
@@ -20,16 +21,35 @@ func Train(texts iter.Seq[string], vocabSize int, specials []string, template st
 	for b := range 256 {
 		s.tokens = append(s.tokens, string(byteRune[b]))
 	}
+	ids := make(map[string]int32, vocabSize)
+	for i, tok := range s.tokens {
+		if _, twice := ids[tok]; twice {
+			return nil, fmt.Errorf("tokenizer: special token %q is there twice or is a byte's own: %w", tok, ErrInvalid)
+		}
+		ids[tok] = int32(i)
+	}
 	tr := newTrainer(texts, s.split, int32(len(specials)))
+	joined := map[[2]int32]bool{}
 	for len(s.tokens) < vocabSize {
 		pair, ok := tr.best()
 		if !ok {
 			break // the text has no pair left
 		}
 		l, r := s.tokens[pair[0]], s.tokens[pair[1]]
-		s.merges = append(s.merges, l+" "+r)
-		s.tokens = append(s.tokens, l+r)
-		tr.join(pair, int32(len(s.tokens)-1))
+		id, known := ids[l+r] // two merges can make the same token, as a+bc and ab+c
+		if known && int(id) < len(specials) {
+			continue // ordinary text must not become a special token
+		}
+		if !known {
+			id = int32(len(s.tokens))
+			s.tokens = append(s.tokens, l+r)
+			ids[l+r] = id
+		}
+		if !joined[pair] {
+			joined[pair] = true
+			s.merges = append(s.merges, l+" "+r)
+		}
+		tr.join(pair, id)
 	}
 	for i, tok := range specials {
 		s.added = append(s.added, added{id: int32(i), text: tok})
