@@ -4,7 +4,8 @@ package kernels
 
 import "time"
 
-const peakLoops = 1 << 20
+// peakLoops is some tenths of a millisecond, less than the time between two interruptions.
+const peakLoops = 1 << 16
 
 func peakF32(d time.Duration) float64 {
 	switch active {
