@@ -126,6 +126,10 @@ func openHF(dir string, o Options) (*Base, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
+	chat, err := read("chat_template.jinja")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
 	f, err := safetensors.OpenDir(dir)
 	if err != nil {
 		return nil, err
@@ -145,6 +149,9 @@ func openHF(dir string, o Options) (*Base, error) {
 		return nil
 	}
 	if b.Tokenizer, err = tokenizer.FromHF(tok, tokConfig); err == nil {
+		if len(chat) > 0 {
+			b.Tokenizer.SetChat(string(chat))
+		}
 		err = b.load(c, llama.FromSafetensors(f), o)
 	}
 	if err != nil {

@@ -21,6 +21,10 @@ type Message struct {
 // HasChat reports whether the tokenizer has a chat template.
 func (t *Tokenizer) HasChat() bool { return t.template != "" }
 
+// SetChat replaces the chat template, for models that keep it in a file of its own; "" takes it away. Call it before the
+// tokenizer is shared between goroutines.
+func (t *Tokenizer) SetChat(template string) { t.template = template }
+
 // ApplyChat writes messages as the model's chat template has it; with addGenerationPrompt the text ends where the
 // assistant's answer begins. The template cannot read files, and its time and output are bounded. A model without a
 // template is an error.

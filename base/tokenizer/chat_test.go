@@ -93,7 +93,8 @@ func TestTemplateTime(t *testing.T) {
 	if got := strftime(when, "%d %b %Y, %A %H:%M 100%% %q %"); got != "26 Jul 2024, Friday 15:04 100% %q %" {
 		t.Errorf("strftime gives %q", got)
 	}
-	tok := withTemplate(t, "{% generation %}{{ strftime_now('%Y') | length }}{% endgeneration %}")
+	tok := withTemplate(t, "x")
+	tok.SetChat("{% generation %}{{ strftime_now('%Y') | length }}{% endgeneration %}")
 	if got, err := tok.ApplyChat(nil, false); err != nil || got != "4" {
 		t.Errorf("%q, %v", got, err)
 	}
