@@ -117,7 +117,7 @@ func (p *program) head(name string, n int) string {
 func TestE2EAlgebra(t *testing.T) {
 	p := newProgram(t, shared(t, "models/SmolLM2-135M-Instruct.Q4_1.gguf"))
 	a, b := p.head("data/shakespeare.txt", 20000), p.head("data/wikitext2-valid.txt", 20000)
-	background := p.file("background.txt", string(must(os.ReadFile(p.head("data/gsm8k-train.jsonl", 60000)))))
+	background := p.file("background.txt", string(must(os.ReadFile(p.head("data/gsm8k-train.jsonl", 60000))))) // JSON is text too
 	logits := func(sets ...string) string {
 		args := []string{"eval", "--data", a, "--seq-len", "128", "--max-windows", "2"}
 		if len(sets) > 0 {
@@ -331,7 +331,7 @@ func TestE2EOtherBase(t *testing.T) {
 	p.run("remove", "a")
 	p.run("add-experts", "b", "--from", file)
 	p.base = shared(t, "models/SmolLM2-135M-Instruct.Q4_1.gguf")
-	p.run("init", "--background", p.head("data/gsm8k-train.jsonl", 40000))
+	p.run("init", "--background", p.head("data/shakespeare.txt", 40000))
 	p.fails(1, []string{"another base"}, "generate", "x", "--sets", "b")
 	p.fails(1, []string{"another base"}, "add-experts", "c", "--from", file)
 }
