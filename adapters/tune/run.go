@@ -47,7 +47,7 @@ func (o *Options) Defaults() {
 	set(&o.LearningRate, 3e-3)
 	set(&o.Beta1, 0.9)
 	set(&o.Beta2, 0.99)
-	set(&o.Floor, 0.1)
+	set(&o.Floor, 0.02)
 	set(&o.Clip, 1)
 	if o.BatchTokens == 0 {
 		o.BatchTokens = 1024
