@@ -24,13 +24,13 @@ type FinetuneOptions struct {
 	Steps           int      // default 200
 	SeqLen          int      // longest sequence in tokens, default 256
 	BatchTokens     int      // tokens a step, default 1024
-	LearningRate    float64  // default 3e-3
+	LearningRate    float64  // default 2e-3
 	Seed            uint64
 	Resume          bool     // go on from the checkpoint of a run that was interrupted
 	With            []string // sets that are on beside it, and stay as they are
 	Precision       string   // f32, bf16, or empty: bf16 where the machine has it
 	TrainAll        bool     // learn prompts and questions too
-	EvalEvery       int      // steps between evaluations, 0 for none but the last
+	EvalEvery       int      // steps between evaluations on held-out data, 0 for none
 	Patience        int      // evaluations without progress after which it stops early, 0 for never
 	CheckpointEvery int      // steps, default 50
 	Experts         int      // of a set that is added
@@ -48,7 +48,7 @@ func (o *FinetuneOptions) defaults(maxSeq int) {
 	}
 	o.SeqLen = min(o.SeqLen, maxSeq, o.BatchTokens)
 	if o.LearningRate == 0 {
-		o.LearningRate = 3e-3
+		o.LearningRate = 2e-3
 	}
 }
 

@@ -22,10 +22,14 @@ echo "router: $((SECONDS - start)) s"
 start=$SECONDS
 peft finetune shakespeare --data "$tmp/train.txt" --eval-data "$tmp/held-out.txt" --steps 200
 echo "training with its measurements: $((SECONDS - start)) s"
-for f in "$tmp/held-out.txt" "$3" "$4"; do
+measure() { # FILE WINDOW
 	for sets in "" shakespeare; do
-		printf '%-16s set %-12s ' "$(basename "$f")" "${sets:-off}"
-		peft eval --data "$f" --max-windows 16 --train-all ${sets:+--sets $sets} --json 2>/dev/null |
+		printf '%-16s windows of %d, set %-12s' "$(basename "$1")" "$2" "${sets:-off}"
+		peft eval --data "$1" --seq-len "$2" --max-windows $((8192 / $2)) --train-all ${sets:+--sets $sets} --json 2>/dev/null |
 			sed 's/.*"perplexity":\([0-9.]*\).*"logits_sha256":"\([0-9a-f]\{12\}\).*/perplexity \1 logits \2…/'
 	done
-done
+}
+measure "$tmp/held-out.txt" 256
+measure "$tmp/held-out.txt" 512
+measure "$3" 512
+measure "$4" 512

@@ -136,7 +136,7 @@ func TestE2EAlgebra(t *testing.T) {
 	same("off, after init", logits(), bare)
 	added := p.run("add-experts", "a", "--data", a)
 	same("a set of zeros", logits("a"), bare)
-	train := []string{"--steps", "6", "--batch-tokens", "512", "--lr", "0.003"}
+	train := []string{"--steps", "6", "--batch-tokens", "512", "--lr", "0.002"}
 	first := p.run(append([]string{"finetune", "a", "--data", a}, train...)...)
 	for _, r := range []map[string]any{added, first} {
 		if r["router_sha256"] != router["router_sha256"] {
