@@ -30,7 +30,7 @@ func main() {
 	log.SetFlags(0)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	base := flag.String("base", "builtin", "the base: builtin, a .gguf file or a Hugging Face directory")
-	steps := flag.Int("steps", 150, "steps to train")
+	steps := flag.Int("steps", 300, "steps to train")
 	flag.Parse()
 	err := run(ctx, *base, *steps)
 	stop()
@@ -61,7 +61,7 @@ func run(ctx context.Context, base string, steps int) (err error) {
 		return err
 	}
 	fmt.Printf("%s%s\n\n", question, answer(ctx, e))
-	res, err := e.Finetune(ctx, "manual", peft.FinetuneOptions{Data: []string{text, asked}, Steps: steps, TrainAll: true})
+	res, err := e.Finetune(ctx, "manual", peft.FinetuneOptions{Data: []string{text, asked}, Steps: steps, LearningRate: 5e-3, TrainAll: true})
 	if err != nil {
 		return err
 	}
