@@ -95,14 +95,25 @@ func TestWriteErrors(t *testing.T) {
 		meta []KV
 		t    Tensor
 	}{
-		"shape": {nil, Tensor{Name: "w", Shape: []int{3}, Type: F32, Data: make([]float32, 4)}},
-		"rows":  {nil, Tensor{Name: "w", Shape: []int{4}, Type: Q8_0, Data: make([]float32, 4)}},
-		"type":  {nil, Tensor{Name: "w", Shape: []int{256}, Type: Q4K, Data: make([]float32, 256)}},
-		"value": {[]KV{{"x", 7}}, Tensor{Name: "w", Shape: []int{4}, Type: F32, Data: make([]float32, 4)}},
+		"shape":        {nil, Tensor{Name: "w", Shape: []int{3}, Type: F32, Data: make([]float32, 4)}},
+		"rows":         {nil, Tensor{Name: "w", Shape: []int{4}, Type: Q8_0, Data: make([]float32, 4)}},
+		"type":         {nil, Tensor{Name: "w", Shape: []int{256}, Type: Q4K, Data: make([]float32, 256)}},
+		"dimension":    {nil, Tensor{Name: "w", Shape: []int{-2, -2}, Type: F32, Data: make([]float32, 4)}},
+		"empty":        {nil, Tensor{Name: "w", Shape: []int{0}, Type: F32}},
+		"five":         {nil, Tensor{Name: "w", Shape: []int{1, 1, 1, 1, 1}, Type: F32, Data: make([]float32, 1)}},
+		"half":         {nil, Tensor{Name: "w", Shape: []int{1}, Type: F16, Data: []float32{1e6}}},
+		"not a number": {nil, Tensor{Name: "w", Shape: []int{32}, Type: Q8_0, Data: append(make([]float32, 31), float32(math.NaN()))}},
+		"key twice":    {[]KV{{"x", true}, {"x", true}}, Tensor{Name: "w", Shape: []int{1}, Type: F32, Data: make([]float32, 1)}},
+		"alignment":    {[]KV{{"general.alignment", uint32(64)}}, Tensor{Name: "w", Shape: []int{1}, Type: F32, Data: make([]float32, 1)}},
+		"value":        {[]KV{{"x", 7}}, Tensor{Name: "w", Shape: []int{4}, Type: F32, Data: make([]float32, 4)}},
 	} {
 		if err := Write(new(bytes.Buffer), c.meta, []Tensor{c.t}); err == nil {
 			t.Errorf("%s passes", name)
 		}
+	}
+	twice := Tensor{Name: "w", Shape: []int{1}, Type: F32, Data: make([]float32, 1)}
+	if err := Write(new(bytes.Buffer), nil, []Tensor{twice, twice}); err == nil {
+		t.Error("a tensor given twice passes")
 	}
 	if err := Write(failing{}, nil, []Tensor{{Name: "w", Shape: []int{4}, Type: F32, Data: make([]float32, 4)}}); !errors.Is(err, errDisk) {
 		t.Error(err)

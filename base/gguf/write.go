@@ -25,21 +25,38 @@ type Tensor struct {
 
 const writeAlign = 32
 
-// Write writes a GGUF file with the entries in the order given. Q8_0 needs rows that are multiples of 32.
+// largest is the greatest magnitude of the types that hold less than f32: a half, and a half times 127.
+var largest = map[Type]float64{F16: 65504, Q8_0: 65504 * 127}
+
+// Write writes a GGUF file with the entries in the order given. Q8_0 needs rows that are multiples of 32. What Parse would
+// refuse, such as a name or key given twice, is refused here too, and so are values that F16 or Q8_0 cannot hold.
 func Write(w io.Writer, meta []KV, tensors []Tensor) error {
 	o := &writer{w: bufio.NewWriterSize(w, 1<<20)}
 	o.u32(magic)
 	o.u32(version)
 	o.u64(uint64(len(tensors)))
 	o.u64(uint64(len(meta)))
+	seen := map[string]bool{}
 	for _, kv := range meta {
+		if align, ok := kv.Value.(uint32); kv.Key == "general.alignment" && (!ok || align != writeAlign) {
+			return fmt.Errorf("gguf: write: general.alignment is %v, this package aligns to %d: %w", kv.Value, writeAlign, ErrUnsupported)
+		}
+		if seen[kv.Key] {
+			return fmt.Errorf("gguf: write: key %q is given twice", kv.Key)
+		}
+		seen[kv.Key] = true
 		o.str(kv.Key)
 		if err := o.value(kv.Value); err != nil {
 			return fmt.Errorf("gguf: write key %q: %w", kv.Key, err)
 		}
 	}
 	var off uint64
+	clear(seen)
 	for _, t := range tensors {
+		if seen[t.Name] {
+			return fmt.Errorf("gguf: write: tensor %q is given twice", t.Name)
+		}
+		seen[t.Name] = true
 		size, err := t.check()
 		if err != nil {
 			return fmt.Errorf("gguf: write tensor %q: %w", t.Name, err)
@@ -70,10 +87,13 @@ func Write(w io.Writer, meta []KV, tensors []Tensor) error {
 func (t *Tensor) check() (uint64, error) {
 	n := 1
 	for _, d := range t.Shape {
+		if d < 1 {
+			return 0, fmt.Errorf("shape %v, want dimensions above 0", t.Shape)
+		}
 		n *= d
 	}
-	if len(t.Shape) == 0 || n != len(t.Data) {
-		return 0, fmt.Errorf("shape %v with %d values", t.Shape, len(t.Data))
+	if len(t.Shape) == 0 || len(t.Shape) > maxDims || n != len(t.Data) {
+		return 0, fmt.Errorf("shape %v with %d values, want 1 to %d dimensions and their product", t.Shape, len(t.Data), maxDims)
 	}
 	switch t.Type {
 	case F32, F16, BF16, Q8_0:
@@ -83,6 +103,13 @@ func (t *Tensor) check() (uint64, error) {
 	l := layouts[t.Type]
 	if t.Shape[len(t.Shape)-1]%l.block != 0 {
 		return 0, fmt.Errorf("rows of %d, %v has blocks of %d: %w", t.Shape[len(t.Shape)-1], t.Type, l.block, ErrUnsupported)
+	}
+	if most, ok := largest[t.Type]; ok {
+		for i, v := range t.Data {
+			if !(math.Abs(float64(v)) <= most) {
+				return 0, fmt.Errorf("value %d is %g, %v holds up to ±%g: %w", i, v, t.Type, most, ErrUnsupported)
+			}
+		}
 	}
 	return uint64(n / l.block * l.bytes), nil
 }

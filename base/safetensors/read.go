@@ -165,7 +165,7 @@ func parse(b []byte) (map[string]string, []Info, error) {
 			return nil, nil, errors.Join(fmt.Errorf("header: %w", ErrCorrupt), err)
 		}
 		if seen[name] {
-			return nil, nil, fmt.Errorf("tensor %q stands twice: %w", name, ErrCorrupt)
+			return nil, nil, fmt.Errorf("tensor %q stands twice: %w", clip(name), ErrCorrupt)
 		}
 		seen[name] = true
 		if name == "__metadata__" {
@@ -176,14 +176,18 @@ func parse(b []byte) (map[string]string, []Info, error) {
 		}
 		info, span, err := entry(dec, name, data)
 		if err != nil {
-			return nil, nil, fmt.Errorf("tensor %q: %w", name, err)
+			return nil, nil, fmt.Errorf("tensor %q: %w", clip(name), err)
 		}
 		list, spans = append(list, info), append(spans, span)
 	}
 	if _, err := dec.Token(); err != nil {
 		return nil, nil, fmt.Errorf("header: %w: %w", ErrCorrupt, err)
 	}
-	slices.SortFunc(spans, func(a, b [2]uint64) int { return int(int64(a[0]) - int64(b[0])) })
+	if len(bytes.TrimSpace(b[8+int(dec.InputOffset()):8+n])) != 0 {
+		return nil, nil, fmt.Errorf("the header goes on after its JSON object: %w", ErrCorrupt)
+	}
+	// By the end too: a tensor without elements begins where the next one does.
+	slices.SortFunc(spans, func(a, b [2]uint64) int { return slices.Compare(a[:], b[:]) })
 	var at uint64
 	for _, s := range spans {
 		if s[0] != at {
@@ -191,41 +195,57 @@ func parse(b []byte) (map[string]string, []Info, error) {
 		}
 		at = s[1]
 	}
+	if at != uint64(len(data)) {
+		return nil, nil, fmt.Errorf("the tensors end at byte %d of %d (two files in one?): %w", at, len(data), ErrCorrupt)
+	}
 	return meta, list, nil
 }
 
 func entry(dec *json.Decoder, name string, data []byte) (Info, [2]uint64, error) {
 	var e struct {
-		DType   string    `json:"dtype"`
-		Shape   []uint64  `json:"shape"`
-		Offsets [2]uint64 `json:"data_offsets"`
+		DType   string   `json:"dtype"`
+		Shape   []uint64 `json:"shape"`
+		Offsets []uint64 `json:"data_offsets"`
 	}
+	var span [2]uint64
 	if err := dec.Decode(&e); err != nil {
-		return Info{}, e.Offsets, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return Info{}, span, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
+	if e.DType == "" || e.Shape == nil || len(e.Offsets) != 2 {
+		return Info{}, span, fmt.Errorf("dtype %q, shape %v, data_offsets %v, want all three and two offsets: %w", e.DType, e.Shape, e.Offsets, ErrCorrupt)
+	}
+	span = [2]uint64(e.Offsets)
 	size, ok := sizes[e.DType]
 	if !ok {
-		return Info{}, e.Offsets, fmt.Errorf("element type %q is not among F32, F16, BF16: %w", e.DType, ErrUnsupported)
+		return Info{}, span, fmt.Errorf("element type %q is not among F32, F16, BF16: %w", e.DType, ErrUnsupported)
 	}
 	info := Info{Name: name, DType: e.DType}
 	want := uint64(size)
 	for _, d := range e.Shape {
 		hi, lo := bits.Mul64(want, d)
-		if hi != 0 || lo > math.MaxInt64 {
-			return info, e.Offsets, fmt.Errorf("shape %v: %w", e.Shape, ErrCorrupt)
+		if hi != 0 || lo > math.MaxInt64 || d > math.MaxInt64 {
+			return info, span, fmt.Errorf("shape %v: %w", e.Shape, ErrCorrupt)
 		}
 		want = lo
 		info.Shape = append(info.Shape, int(d))
 	}
-	lo, hi := e.Offsets[0], e.Offsets[1]
+	lo, hi := span[0], span[1]
 	if lo > hi || hi > uint64(len(data)) {
-		return info, e.Offsets, fmt.Errorf("bytes %d to %d of %d (truncated?): %w", lo, hi, len(data), ErrCorrupt)
+		return info, span, fmt.Errorf("bytes %d to %d of %d (truncated?): %w", lo, hi, len(data), ErrCorrupt)
 	}
 	if hi-lo != want {
-		return info, e.Offsets, fmt.Errorf("shape %v of %s takes %d bytes, the header gives %d: %w", e.Shape, e.DType, want, hi-lo, ErrCorrupt)
+		return info, span, fmt.Errorf("shape %v of %s takes %d bytes, the header gives %d: %w", e.Shape, e.DType, want, hi-lo, ErrCorrupt)
 	}
 	info.data = data[lo:hi]
-	return info, e.Offsets, nil
+	return info, span, nil
+}
+
+// clip shortens a name from a file for a message.
+func clip(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "…"
+	}
+	return s
 }
 
 // Names returns the tensors' names in order.
@@ -281,7 +301,7 @@ type Tensor struct {
 	Data  []float32
 }
 
-// Write writes tensors in F32 in the order given.
+// Write writes tensors in F32 in the order given. No two may have one name.
 func Write(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 	header := map[string]any{}
 	if len(metadata) > 0 {
@@ -289,11 +309,14 @@ func Write(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 	}
 	off := 0
 	for _, t := range tensors {
+		if _, twice := header[t.Name]; twice || t.Name == "__metadata__" {
+			return fmt.Errorf("safetensors: write: the name %q is taken", t.Name)
+		}
 		n := 1
 		for _, d := range t.Shape {
 			n *= d
 		}
-		if n != len(t.Data) {
+		if n != len(t.Data) || slices.ContainsFunc(t.Shape, func(d int) bool { return d < 0 }) {
 			return fmt.Errorf("safetensors: write %q: shape %v with %d values", t.Name, t.Shape, len(t.Data))
 		}
 		shape := t.Shape

@@ -87,6 +87,12 @@ func TestHostile(t *testing.T) {
 		"overflow":     {encode(strings.Replace(one, "[2]", "[4294967296,4294967296,4]", 1)+"}", 8), "shape"},
 		"reversed":     {encode(strings.Replace(one, "[0,8]", "[8,0]", 1)+"}", 8), "bytes 8 to 0"},
 		"overlap":      {encode(one+`,"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}`, 12), "overlap"},
+		"two offsets":  {encode(strings.Replace(one, "[0,8]", "[0,8,9]", 1)+"}", 8), "two offsets"},
+		"no shape":     {encode(`{"a":{"dtype":"F32","data_offsets":[0,4]}}`, 4), "all three"},
+		"null":         {encode(`{"a":null}`, 0), "all three"},
+		"wraps":        {encode(`{"a":{"dtype":"F32","shape":[0,18446744073709551615],"data_offsets":[0,0]}}`, 0), "shape"},
+		"more bytes":   {encode(one+"}", 9), "end at byte 8 of 9"},
+		"more JSON":    {encode(one+"} {}", 8), "goes on"},
 		"negative":     {encode(strings.Replace(one, "[2]", "[-2]", 1)+"}", 8), "corrupt"},
 	} {
 		if _, _, err := parse(c.b); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), c.want) {
@@ -95,6 +101,32 @@ func TestHostile(t *testing.T) {
 	}
 	if _, _, err := parse(encode(`{"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}`, 8)); !errors.Is(err, ErrUnsupported) {
 		t.Error(err)
+	}
+}
+
+// TestEmptyTensor reads tensors without elements, which begin where their neighbours do, in either order.
+func TestEmptyTensor(t *testing.T) {
+	for _, header := range []string{
+		`{"z":{"dtype":"F32","shape":[0,3],"data_offsets":[0,0]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}   `,
+		`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"z":{"dtype":"F32","shape":[0,3],"data_offsets":[0,0]}}`,
+	} {
+		if _, list, err := parse(encode(header, 8)); err != nil || len(list) != 2 {
+			t.Errorf("%s: %v", header, err)
+		}
+	}
+}
+
+func TestWriteErrors(t *testing.T) {
+	one := []float32{1}
+	for name, tensors := range map[string][]Tensor{
+		"twice":    {{"a", []int{1}, one}, {"a", []int{1}, one}},
+		"metadata": {{"__metadata__", []int{1}, one}},
+		"shape":    {{"a", []int{2}, one}},
+		"negative": {{"a", []int{-1, -1}, one}},
+	} {
+		if err := Write(new(bytes.Buffer), tensors, map[string]string{"k": "v"}); err == nil {
+			t.Errorf("%s passes", name)
+		}
 	}
 }
 
@@ -109,6 +141,9 @@ func FuzzParse(f *testing.F) {
 		file := &File{tensors: map[string]Info{}}
 		for _, i := range list {
 			file.tensors[i.Name] = i
+			if slices.ContainsFunc(i.Shape, func(d int) bool { return d < 0 }) {
+				t.Fatal(i.Name, i.Shape)
+			}
 			if _, _, err := file.Tensor(i.Name); err != nil {
 				t.Fatal(err)
 			}
