@@ -130,6 +130,10 @@ func openHF(dir string, o Options) (*Base, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
+	ends, err := endTokens(dir)
+	if err != nil {
+		return nil, err
+	}
 	f, err := safetensors.OpenDir(dir)
 	if err != nil {
 		return nil, err
@@ -152,7 +156,9 @@ func openHF(dir string, o Options) (*Base, error) {
 		if len(chat) > 0 {
 			b.Tokenizer.SetChat(string(chat))
 		}
-		err = b.load(c, llama.FromSafetensors(f), o)
+		if err = endAt(b.Tokenizer, ends); err == nil {
+			err = b.load(c, llama.FromSafetensors(f), o)
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
