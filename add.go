@@ -112,23 +112,23 @@ func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*regist
 	if err != nil {
 		return nil, err
 	}
-	r, _, err := e.router(ctx)
+	r, err := e.router(ctx)
 	if err != nil {
 		return nil, err
 	}
-	counts, err := e.count(ctx, b, r, d.Sequences(min(256, b.Model.Config.MaxSeq)))
+	counts, err := e.count(ctx, b, r.Router, d.Sequences(min(256, b.Model.Config.MaxSeq)))
 	if err != nil {
 		return nil, err
 	}
-	others, err := e.others(r, name)
+	others, err := e.others(r.Router, name)
 	if err != nil {
 		return nil, err
 	}
-	places, err := place(r, counts, others, o.Experts)
+	places, err := place(r.Router, counts, others, o.Experts)
 	if err != nil {
 		return nil, err
 	}
-	set, err := peer.NewSet(e.pool, name, k, r, places, o.Seed, peer.BF16)
+	set, err := peer.NewSet(e.pool, name, k, r.Router, places, o.Seed, peer.BF16)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +208,7 @@ func (e *Engine) others(r *retrieval.Router, name string) ([]*peer.Set, error) {
 
 // storeSet commits a set as a new revision, its rows in bf16.
 func (e *Engine) storeSet(ctx context.Context, set *peer.Set, baseName string, source []string, tr *Training) (*registry.Manifest, error) {
-	r, _, err := e.router(ctx)
+	r, err := e.router(ctx)
 	if err != nil {
 		return nil, err
 	}

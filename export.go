@@ -76,7 +76,7 @@ func (e *Engine) importSet(ctx context.Context, name, file string) (*registry.Ma
 	if err != nil {
 		return nil, err
 	}
-	r, _, err := e.router(ctx)
+	r, err := e.router(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (e *Engine) importSet(ctx context.Context, name, file string) (*registry.Ma
 		return nil, fmt.Errorf("peft: import %s: %w", file, err)
 	}
 	set.Name = name
-	if err := set.Check(r); err != nil {
+	if err := set.Check(r.Router); err != nil {
 		return nil, fmt.Errorf("peft: import %s: %w", file, err)
 	}
 	return e.storeSet(ctx, set, b.Name, append(rec.Source, file), rec.Training)

@@ -14,7 +14,6 @@ import (
 	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/kernels"
 	"github.com/gopeft/peft/registry"
-	"github.com/gopeft/peft/retrieval"
 )
 
 // FinetuneOptions of Finetune. Zero values mean the defaults.
@@ -28,6 +27,7 @@ type FinetuneOptions struct {
 	Seed            uint64
 	Resume          bool     // go on from the checkpoint of a run that was interrupted
 	With            []string // sets that are on beside it, and stay as they are
+	Quiet           float64  // weight of the penalty on what the set adds to background text, default 3; below 0: none
 	Precision       string   // f32, bf16, or empty: bf16 where the machine has it
 	TrainAll        bool     // learn prompts and questions too
 	EvalEvery       int      // steps between evaluations on held-out data, 0 for none
@@ -50,6 +50,10 @@ func (o *FinetuneOptions) defaults(maxSeq int) {
 	if o.LearningRate == 0 {
 		o.LearningRate = 2e-3
 	}
+	if o.Quiet == 0 {
+		o.Quiet = 3
+	}
+	o.Quiet = max(0, o.Quiet)
 }
 
 // FinetuneResult is what Finetune did.
@@ -139,24 +143,23 @@ func (e *Engine) ensureSet(ctx context.Context, name string, o FinetuneOptions) 
 
 // finetuning is one run.
 type finetuning struct {
-	e          *Engine
-	b          *base.Base
-	o          FinetuneOptions
-	name       string
-	held       []tune.Sequence
-	router     *retrieval.Router
-	background []int32
-	set        *peer.Set
-	with       []*peer.Set
-	model      *llama.Model // of the training's precision
-	before     Perplexities
-	precision  string
+	e         *Engine
+	b         *base.Base
+	o         FinetuneOptions
+	name      string
+	held      []tune.Sequence
+	router    *storedRouter
+	set       *peer.Set
+	with      []*peer.Set
+	model     *llama.Model // of the training's precision
+	before    Perplexities
+	precision string
 }
 
 // open loads the set, as a copy of its own, and the sets beside it.
 func (f *finetuning) open(ctx context.Context) error {
 	var err error
-	if f.router, f.background, err = f.e.router(ctx); err != nil {
+	if f.router, err = f.e.router(ctx); err != nil {
 		return err
 	}
 	s := f.e.reg.Snapshot()
@@ -165,11 +168,11 @@ func (f *finetuning) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if f.set, err = decodeSet(s, m, f.router); err != nil {
+	if f.set, err = decodeSet(s, m, f.router.Router); err != nil {
 		return err
 	}
 	for _, n := range f.o.With {
-		w, err := f.e.loadSet(s, f.router, n)
+		w, err := f.e.loadSet(s, f.router.Router, n)
 		if err != nil {
 			return err
 		}
@@ -197,7 +200,7 @@ func (f *finetuning) open(ctx context.Context) error {
 
 // measure returns the perplexities of the held-out and the background text with the sets on, in f32.
 func (f *finetuning) measure(ctx context.Context, when string) (Perplexities, error) {
-	stack, err := peer.NewStack(f.router, f.e.pool, append([]*peer.Set{f.set}, f.with...)...)
+	stack, err := peer.NewStack(f.router.Router, f.e.pool, append([]*peer.Set{f.set}, f.with...)...)
 	if err != nil {
 		return Perplexities{}, err
 	}
@@ -211,18 +214,18 @@ func (f *finetuning) measure(ctx context.Context, when string) (Perplexities, er
 	if p.Target, err = nll("held-out text", tune.Limit(f.held, measuredTokens)); err != nil {
 		return p, err
 	}
-	p.Background, err = nll("background", tune.Cut(f.background, backgroundSeq))
+	p.Background, err = nll("background", tune.Cut(f.router.held, backgroundSeq))
 	return p, err
 }
 
 func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Result, error) {
-	tr, err := peer.NewTraining(f.router, f.e.pool, f.set, f.with...)
+	tr, err := peer.NewTraining(f.router.Router, f.e.pool, f.set, f.with...)
 	if err != nil {
 		return nil, err
 	}
 	o := tune.Options{
 		Steps: f.o.Steps, BatchTokens: f.o.BatchTokens, LearningRate: f.o.LearningRate, Seed: f.o.Seed,
-		EvalEvery: f.o.EvalEvery, Patience: f.o.Patience, EvalTokens: 4096, CheckpointEvery: f.o.CheckpointEvery,
+		EvalEvery: f.o.EvalEvery, Patience: f.o.Patience, EvalTokens: 4096, Quiet: f.o.Quiet, Background: tune.Cut(f.router.seen, backgroundSeq), CheckpointEvery: f.o.CheckpointEvery,
 		Checkpoint: func(write func(io.Writer) error) error { return f.checkpoint(write) },
 		Progress: func(p tune.Progress) {
 			note := fmt.Sprintf("loss %.3f, %.0f tokens/s", p.Loss, p.TokensPerSecond)

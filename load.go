@@ -16,9 +16,8 @@ import (
 
 // setCache keeps what was read from the registry.
 type setCache struct {
-	router     *retrieval.Router
-	background []int32
-	sets       map[string]*peer.Set // by name@revision
+	router *storedRouter
+	sets   map[string]*peer.Set // by name@revision
 }
 
 // ErrOtherBase reports a set that was made for another base or router.
@@ -90,17 +89,17 @@ func (e *Engine) seam(ctx context.Context, names []string) (llama.Seam, error) {
 			return nil, err
 		}
 	}
-	r, _, err := e.router(ctx)
+	r, err := e.router(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var sets []*peer.Set
 	for _, n := range names {
-		set, err := e.loadSet(s, r, n)
+		set, err := e.loadSet(s, r.Router, n)
 		if err != nil {
 			return nil, err
 		}
 		sets = append(sets, set)
 	}
-	return peer.NewStack(r, e.pool, sets...)
+	return peer.NewStack(r.Router, e.pool, sets...)
 }

@@ -43,7 +43,8 @@ var ErrRouterExists = errors.New("the base already has a router")
 // Parts of a stored router.
 const (
 	partRouter     = "router"
-	partBackground = "background" // tokens the router was not made from, for measuring
+	partSeen       = "seen"       // background tokens it was made from
+	partBackground = "background" // others, for measuring
 )
 
 type routerRecord struct {
@@ -92,7 +93,7 @@ func (e *Engine) Init(ctx context.Context, o InitOptions) (*InitResult, error) {
 		return nil, err
 	}
 	rec := peer.NewRecorder(blocks, b.Model.Config.Hidden, backgroundTokens)
-	held, err := e.background(ctx, b, o, rec)
+	seen, held, err := e.background(ctx, b, o, rec)
 	if err != nil {
 		return nil, err
 	}
@@ -114,10 +115,10 @@ func (e *Engine) Init(ctx context.Context, o InitOptions) (*InitResult, error) {
 		res.Background = selfBackground
 	}
 	res.Seconds = time.Since(start).Seconds()
-	return &res, e.storeRouter(ctx, b.Name, router, held, &res)
+	return &res, e.storeRouter(ctx, b.Name, router, seen, held, &res)
 }
 
-func (e *Engine) storeRouter(ctx context.Context, name string, router *retrieval.Router, held []int32, res *InitResult) error {
+func (e *Engine) storeRouter(ctx context.Context, name string, router *retrieval.Router, seen, held []int32, res *InitResult) error {
 	data, err := router.Marshal()
 	if err != nil {
 		return err
@@ -133,11 +134,7 @@ func (e *Engine) storeRouter(ctx context.Context, name string, router *retrieval
 		}
 		return err
 	}
-	var tokens []byte
-	for _, id := range held {
-		tokens = binary.LittleEndian.AppendUint32(tokens, uint32(id))
-	}
-	if err := errors.Join(put(partRouter, data), put(partBackground, tokens)); err != nil {
+	if err := errors.Join(put(partRouter, data), put(partSeen, encodeTokens(seen)), put(partBackground, encodeTokens(held))); err != nil {
 		return errors.Join(err, t.Abort())
 	}
 	_, err = t.Commit(routerRecord{*res, name})
@@ -152,40 +149,38 @@ const (
 	heldBackground   = 2048 // tokens kept for measuring
 )
 
-// background runs background text through the base with rec in its seam, and returns tokens that rec did not see.
-func (e *Engine) background(ctx context.Context, b *base.Base, o InitOptions, rec *peer.Recorder) ([]int32, error) {
+// background runs background text through the base with rec in its seam, and returns the tokens that rec saw and others.
+func (e *Engine) background(ctx context.Context, b *base.Base, o InitOptions, rec *peer.Recorder) (seen, held []int32, err error) {
 	if o.Background == "" || o.Background == selfBackground {
 		return e.sampleBackground(ctx, b, o.Seed, rec)
 	}
 	d, err := tune.ReadFiles(b.Tokenizer, []string{o.Background}, true)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	seqs := d.Sequences(min(256, b.Model.Config.MaxSeq))
-	var held []int32
-	seen := 0
 	for i := len(seqs) - 1; i > 0 && len(held) < heldBackground; i-- {
 		held = append(held, seqs[i].Tokens...)
 		seqs = seqs[:i]
 	}
 	for i, s := range seqs {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if _, err := b.Model.Forward(llama.One(s.Tokens, nil), rec); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		seen += len(s.Tokens)
-		e.progress(Progress{Task: "read background", Done: min(seen, backgroundTokens), Total: backgroundTokens, Unit: "tokens"})
+		seen = append(seen, s.Tokens...)
+		e.progress(Progress{Task: "read background", Done: min(len(seen), backgroundTokens), Total: backgroundTokens, Unit: "tokens"})
 		if rec.Full() || i == len(seqs)-1 {
 			break
 		}
 	}
-	return held, nil
+	return seen, held, nil
 }
 
 // sampleBackground lets the base write texts, several at a time.
-func (e *Engine) sampleBackground(ctx context.Context, b *base.Base, seed uint64, rec *peer.Recorder) ([]int32, error) {
+func (e *Engine) sampleBackground(ctx context.Context, b *base.Base, seed uint64, rec *peer.Recorder) (seen, held []int32, err error) {
 	begin := b.Tokenizer.BOS
 	if id, ok := b.Tokenizer.ID("<|endoftext|>"); ok {
 		begin = id
@@ -194,9 +189,8 @@ func (e *Engine) sampleBackground(ctx context.Context, b *base.Base, seed uint64
 		begin = b.Tokenizer.EOS[0]
 	}
 	if begin < 0 {
-		return nil, errors.New("peft: init: the tokenizer has no token to begin a text with; give --background FILE")
+		return nil, nil, errors.New("peft: init: the tokenizer has no token to begin a text with; give --background FILE")
 	}
-	var held []int32
 	total := backgroundTokens + heldBackground
 	steps := min(backgroundSeq, b.Model.Config.MaxSeq)
 	for done := 0; done < total; {
@@ -208,16 +202,18 @@ func (e *Engine) sampleBackground(ctx context.Context, b *base.Base, seed uint64
 			e.progress(Progress{Task: "sample background", Done: min(done+n, total), Total: total, Unit: "tokens"})
 		})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, t := range texts {
 			done += len(t)
 			if seam == nil {
 				held = append(held, t...)
+			} else {
+				seen = append(seen, t...)
 			}
 		}
 	}
-	return held, nil
+	return seen, held, nil
 }
 
 // sampleTexts samples n texts of so many tokens from the base at temperature 1.
@@ -258,43 +254,50 @@ func sampleTexts(ctx context.Context, b *base.Base, begin int32, n, steps int, s
 	return texts, nil
 }
 
-// router returns the base's router, making it with defaults when there is none, and its held-out background tokens.
-func (e *Engine) router(ctx context.Context) (*retrieval.Router, []int32, error) {
+// storedRouter is a router with the background tokens that are kept beside it.
+type storedRouter struct {
+	*retrieval.Router
+	seen []int32 // it was made from these, a text of backgroundSeq tokens after the other
+	held []int32 // and not from these
+}
+
+// router returns the base's router, making it with defaults when there is none.
+func (e *Engine) router(ctx context.Context) (*storedRouter, error) {
 	b, err := e.Base()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	print, err := b.Fingerprint()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	e.mu.Lock()
-	r, held := e.sets.router, e.sets.background
+	r := e.sets.router
 	e.mu.Unlock()
 	if r != nil {
-		return r, held, nil
+		return r, nil
 	}
-	if r, held, err = e.loadRouter(print); errors.Is(err, registry.ErrNotFound) {
+	if r, err = e.loadRouter(print); errors.Is(err, registry.ErrNotFound) {
 		if _, err = e.Init(ctx, InitOptions{}); err != nil && !errors.Is(err, ErrRouterExists) {
-			return nil, nil, err
+			return nil, err
 		}
-		r, held, err = e.loadRouter(print)
+		r, err = e.loadRouter(print)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	e.mu.Lock()
-	e.sets.router, e.sets.background = r, held
+	e.sets.router = r
 	e.mu.Unlock()
-	return r, held, nil
+	return r, nil
 }
 
-func (e *Engine) loadRouter(print string) (*retrieval.Router, []int32, error) {
+func (e *Engine) loadRouter(print string) (*storedRouter, error) {
 	s := e.reg.Snapshot()
 	defer s.Close()
 	m, err := s.Manifest(nsRouters, print, 0)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	read := func(name string) ([]byte, error) {
 		p, ok := m.Part(name)
@@ -305,21 +308,35 @@ func (e *Engine) loadRouter(print string) (*retrieval.Router, []int32, error) {
 	}
 	data, err := read(partRouter)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	r, err := retrieval.UnmarshalRouter(data)
-	if err != nil {
-		return nil, nil, err
+	r := &storedRouter{}
+	if r.Router, err = retrieval.UnmarshalRouter(data); err != nil {
+		return nil, err
 	}
-	tokens, err := read(partBackground)
-	if err != nil {
-		return nil, nil, err
+	for part, tokens := range map[string]*[]int32{partSeen: &r.seen, partBackground: &r.held} {
+		if data, err = read(part); err != nil {
+			return nil, err
+		}
+		*tokens = decodeTokens(data)
 	}
-	held := make([]int32, len(tokens)/4)
-	for i := range held {
-		held[i] = int32(binary.LittleEndian.Uint32(tokens[4*i:]))
+	return r, nil
+}
+
+func encodeTokens(ids []int32) []byte {
+	b := make([]byte, 0, 4*len(ids))
+	for _, id := range ids {
+		b = binary.LittleEndian.AppendUint32(b, uint32(id))
 	}
-	return r, held, nil
+	return b
+}
+
+func decodeTokens(b []byte) []int32 {
+	ids := make([]int32, len(b)/4)
+	for i := range ids {
+		ids[i] = int32(binary.LittleEndian.Uint32(b[4*i:]))
+	}
+	return ids
 }
 
 // exists reports a missing or unreadable file with the name of the option that gave it.

@@ -22,14 +22,14 @@ echo "router: $((SECONDS - start)) s"
 start=$SECONDS
 peft finetune shakespeare --data "$tmp/train.txt" --eval-data "$tmp/held-out.txt" --steps 200
 echo "training with its measurements: $((SECONDS - start)) s"
-measure() { # FILE WINDOW
+measure() { # FILE WINDOW COUNT
 	for sets in "" shakespeare; do
-		printf '%-16s windows of %d, set %-12s' "$(basename "$1")" "$2" "${sets:-off}"
-		peft eval --data "$1" --seq-len "$2" --max-windows $((8192 / $2)) --train-all ${sets:+--sets $sets} --json 2>/dev/null |
+		printf '%-22s %2d windows of at most %d, set %-12s' "$(basename "$1")" "$3" "$2" "${sets:-off}"
+		peft eval --data "$1" --seq-len "$2" --max-windows "$3" --train-all ${sets:+--sets $sets} --json 2>/dev/null |
 			sed 's/.*"perplexity":\([0-9.]*\).*"logits_sha256":"\([0-9a-f]\{12\}\).*/perplexity \1 logits \2…/'
 	done
 }
-measure "$tmp/held-out.txt" 256
-measure "$tmp/held-out.txt" 512
-measure "$3" 512
-measure "$4" 512
+measure "$tmp/held-out.txt" 256 32
+measure "$tmp/held-out.txt" 512 16
+measure "$3" 512 16
+measure "$4" 512 64 # records, each by itself, question and answer

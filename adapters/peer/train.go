@@ -38,6 +38,16 @@ func NewTraining(r *retrieval.Router, p *kernels.Pool, set *Set, with ...*Set) (
 	return t, nil
 }
 
+// Alone returns a training of the same rows of the same set that has nothing beside it and keeps its own routing.
+func (t *Training) Alone() *Training {
+	a := &Training{Set: t.Set, layers: map[int]*TrainLayer{}}
+	for _, b := range t.Blocks() {
+		l := t.layers[b]
+		a.layers[b] = &TrainLayer{Router: l.Router, pool: l.pool, tables: l.tables[l.trained : l.trained+1]}
+	}
+	return a
+}
+
 // Layer returns the layer beside that block, or nil when no set has experts there.
 func (t *Training) Layer(block int) *TrainLayer { return t.layers[block] }
 
@@ -110,6 +120,31 @@ func (g *RowGrad) SquaredNorm() float64 {
 	return sum
 }
 
+// Add adds the gradient of the same table's rows from other tokens.
+func (g *RowGrad) Add(o *RowGrad) {
+	if slices.Equal(g.Rows, o.Rows) {
+		kernels.Add(g.Values, g.Values, o.Values)
+		return
+	}
+	sum := RowGrad{Width: g.Width}
+	for i, j := 0, 0; i < len(g.Rows) || j < len(o.Rows); {
+		switch {
+		case j == len(o.Rows) || (i < len(g.Rows) && g.Rows[i] < o.Rows[j]):
+			sum.Rows, sum.Values = append(sum.Rows, g.Rows[i]), append(sum.Values, g.Row(i)...)
+			i++
+		case i == len(g.Rows) || o.Rows[j] < g.Rows[i]:
+			sum.Rows, sum.Values = append(sum.Rows, o.Rows[j]), append(sum.Values, o.Row(j)...)
+			j++
+		default:
+			sum.Rows, sum.Values = append(sum.Rows, g.Rows[i]), append(sum.Values, g.Row(i)...)
+			row := sum.Row(len(sum.Rows) - 1)
+			kernels.Add(row, row, o.Row(j))
+			i, j = i+1, j+1
+		}
+	}
+	*g = sum
+}
+
 // Trained reports whether the trained set has experts in this layer.
 func (l *TrainLayer) Trained() bool { return l.trained >= 0 }
 
@@ -165,16 +200,19 @@ func (l *TrainLayer) spare() *tileState {
 
 // Backward adds to dx: [tokens, hidden] the gradient with respect to the x of the last Forward, from dy, that with
 // respect to its y, and returns the trained rows' gradient (nil when the set has none here). The result, to the bit, does
-// not depend on the number of threads. It belongs to the layer and lasts until the next Backward.
+// not depend on the number of threads. It belongs to the layer and lasts until the next Backward. A nil dx is not computed.
 func (l *TrainLayer) Backward(dx, dy []float32) (*RowGrad, error) {
 	hid := l.Router.Hidden
-	if len(dx) < l.tokens*hid || len(dy) < l.tokens*hid {
+	if (dx != nil && len(dx) < l.tokens*hid) || len(dy) < l.tokens*hid {
 		return nil, fmt.Errorf("peer: block %d: gradients of %d and %d values for %d tokens of width %d", l.Router.Block, len(dx), len(dy), l.tokens, hid)
 	}
 	tiles := l.tiles[:(l.tokens+tile-1)/tile]
 	var grad *RowGrad
 	if l.trained >= 0 {
 		grad = l.backwardRows(tiles, dy)
+	}
+	if dx == nil && l.RouterGrad == nil {
+		return grad, nil
 	}
 	train := l.RouterGrad != nil
 	if train {

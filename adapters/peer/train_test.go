@@ -152,3 +152,30 @@ func TestTrainingWithoutTableHere(t *testing.T) {
 		t.Error(tr.Blocks())
 	}
 }
+
+// TestRowGradAdd adds gradients of the same rows and of others.
+func TestRowGradAdd(t *testing.T) {
+	grad := func(rows ...uint32) *RowGrad {
+		g := &RowGrad{Width: 2, Rows: rows}
+		for _, r := range rows {
+			g.Values = append(g.Values, float32(r), -float32(r))
+		}
+		return g
+	}
+	for _, rows := range [][]uint32{{1, 4, 9}, {0, 4, 7, 12}, {20}, {}, {1}} {
+		g := grad(1, 4, 9)
+		g.Add(grad(rows...))
+		want := map[uint32]float32{1: 1, 4: 4, 9: 9}
+		for _, r := range rows {
+			want[r] += float32(r)
+		}
+		if len(g.Rows) != len(want) || !slices.IsSorted(g.Rows) {
+			t.Errorf("rows %v with %v make %v", []int{1, 4, 9}, rows, g.Rows)
+		}
+		for i, r := range g.Rows {
+			if g.Row(i)[0] != want[r] || g.Row(i)[1] != -want[r] {
+				t.Errorf("row %d is %v, want %g", r, g.Row(i), want[r])
+			}
+		}
+	}
+}

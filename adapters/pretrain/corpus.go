@@ -27,7 +27,6 @@ type Document struct {
 // Sizes between which a document is kept, in bytes.
 const (
 	minDocument = 80
-	maxBody     = 1500 // of a function's source
 	maxText     = 1 << 20
 )
 
@@ -42,9 +41,10 @@ func GOROOT(ctx context.Context) (string, error) {
 
 // Corpus extracts documents from the Go distribution in goroot (`go env GOROOT`; licence BSD-3-Clause, © The Go
 // Authors): for each package its documentation, for each documented declaration its signature and comment as `go doc`
-// prints them, some of them as question and answer, longer comments within function bodies, one documented function in
-// two with its body, and the Markdown and HTML documents. Tests, test data, generated files, vendored code
-// of other authors and a comment that has appeared before are left out. The result depends on the distribution's content alone.
+// prints them, some of them as question and answer, longer comments within function bodies, and the Markdown and HTML
+// documents. The bodies themselves are left out: a model of a few million parameters does better at one of prose and
+// code. So are tests, test data, generated files, vendored code of other authors, and a comment that has appeared before.
+// The result depends on the distribution's content alone.
 func Corpus(goroot string) ([]Document, error) {
 	e := extractor{seen: map[string]bool{}}
 	for _, dir := range []string{"src", "doc"} {
@@ -224,13 +224,9 @@ func (p *filePrinter) decl(d ast.Decl) {
 		if text == "" {
 			return
 		}
-		whole := p.text(d.Pos(), d.End())
 		head := *d
 		head.Doc, head.Body = nil, nil
 		p.form(p.print(&head), qualified(p.pkg, d), "do", text)
-		if d.Body != nil && len(whole) <= maxBody && p.n%2 == 0 {
-			p.add(p.name, p.text(d.Doc.Pos(), d.End()))
-		}
 	case *ast.GenDecl:
 		if d.Tok == token.IMPORT {
 			return
@@ -307,11 +303,17 @@ func (p *filePrinter) print(n ast.Node) string {
 	return b.String()
 }
 
-// clip shortens a declaration to its first lines.
+// clip shortens a declaration to its first lines; one with long lines is a table of numbers.
 func (p *filePrinter) clip(s string) string {
-	const lines = 24
-	if parts := strings.SplitN(s, "\n", lines+1); len(parts) > lines {
-		return strings.Join(parts[:lines], "\n") + "\n\t..."
+	const lines, size = 24, 800
+	parts := strings.SplitN(s, "\n", lines+1)
+	n, kept := 0, 0
+	for n < min(len(parts), lines) && kept+len(parts[n]) <= size {
+		kept += len(parts[n]) + 1
+		n++
 	}
-	return s
+	if n == len(parts) {
+		return s
+	}
+	return strings.Join(append(parts[:n:n], "\t..."), "\n")
 }

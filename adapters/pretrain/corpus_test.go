@@ -70,7 +70,6 @@ func skipped() {}
 		"package jam // import \"jam\"\n\nPackage jam cooks fruit until it sets, and knows when to stop stirring the pot.",
 		"type Jar struct{ Label string }\n\nA Jar holds one kind of jam and keeps it for at least a year in a cool, dark cellar.",
 		"func (j *Jar) Open() bool\n\nOpen removes the lid. It reports whether the seal was unbroken before it was opened.",
-		"// Open removes the lid. It reports whether the seal was unbroken before it was opened.\nfunc (j *Jar) Open() bool {\n\treturn j.Label != \"\"\n}",
 		"const MaxJars = 24\n\nMaxJars is how many jars fit on a shelf. Shelves of other sizes are not made any more.",
 		"Jam & jelly\nFruit has pectin, sugar keeps it, and acid makes it set: all three are needed for a good jar.",
 		"# Cellars\n\nA cellar should be dark and cool, and its door should close well enough to keep out the mice.",
@@ -81,7 +80,7 @@ func skipped() {}
 		}
 	}
 	all := strings.Join(got, "\n\x00\n")
-	for what, n := range map[string]int{"moves the spoon": 1, "The thermometer needs": 1, "long comment": 0, "nobody": 0, "test data": 0, "somebody else": 0, "hidden": 0, "All rights": 0, "tiny": 0} {
+	for what, n := range map[string]int{"moves the spoon": 1, "The thermometer needs": 1, "long comment": 0, "nobody": 0, "return j.Label": 0, "test data": 0, "somebody else": 0, "hidden": 0, "All rights": 0, "tiny": 0} {
 		if c := strings.Count(all, what); c != n {
 			t.Errorf("%q stands in the corpus %d times, want %d", what, c, n)
 		}
@@ -138,8 +137,8 @@ func TestCorpusOfThisMachine(t *testing.T) {
 			held += len(d.Text)
 		}
 	}
-	if n < 10<<20 || n > 40<<20 {
-		t.Errorf("%d bytes in %d documents, want 10–40 MiB", n, len(docs))
+	if n < 5<<20 || n > 40<<20 {
+		t.Errorf("%d bytes in %d documents, want 5–40 MiB", n, len(docs))
 	}
 	if share := float64(held) / float64(n); share < 0.005 || share > 0.05 {
 		t.Errorf("%.3f of the text is held out, want about 0.02", share)

@@ -159,7 +159,7 @@ func (r *run) identity(train []Sequence) (string, error) {
 			return "", err
 		}
 	}
-	for _, seqs := range [][]Sequence{train, r.held} {
+	for _, seqs := range [][]Sequence{train, r.held, r.o.Background} {
 		for _, s := range seqs {
 			if err := errors.Join(binary.Write(h, binary.LittleEndian, int64(len(s.Tokens))), binary.Write(h, binary.LittleEndian, s.Tokens),
 				binary.Write(h, binary.LittleEndian, s.Targets), binary.Write(h, binary.LittleEndian, s.Learned)); err != nil {

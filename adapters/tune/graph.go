@@ -161,7 +161,7 @@ func (b *builder) peer(blk *llama.Block, x, h *G.Node, below bool) *G.Node {
 	if b.err = G.Let(handle, dense(tensor.Shape{1})); b.err != nil {
 		return nil
 	}
-	p := &peerAdd{node: node{&b.step, "peer", blk, []bool{below, below, l.Trained()}}, layer: l, scratch: b.shared("peer", b.m.Config.Hidden)}
+	p := &peerAdd{node: node{&b.step, "peer", blk, []bool{below, below, l.Trained()}}, layer: l}
 	if l.Trained() {
 		b.peers, b.handles = append(b.peers, p), append(b.handles, handle)
 	}

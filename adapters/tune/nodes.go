@@ -138,9 +138,8 @@ func (n *down) backward(_ [][]float32, _, dout []float32, din [][]float32) error
 // run, which leaves the rows' gradients in rows.
 type peerAdd struct {
 	node
-	layer   *peer.TrainLayer
-	rows    *peer.RowGrad
-	scratch []float32
+	layer *peer.TrainLayer
+	rows  *peer.RowGrad
 }
 
 func (n *peerAdd) forward(in [][]float32, out []float32) error {
@@ -152,13 +151,9 @@ func (n *peerAdd) backward(_ [][]float32, _, dout []float32, din [][]float32) er
 	if din[0] != nil {
 		copy(din[0], dout)
 	}
-	dh := din[1]
-	if dh == nil {
-		dh = n.scratch // the lowest layer: only the rows' gradients are wanted
-	}
-	clear(dh)
+	clear(din[1]) // nil in the lowest layer, where only the rows' gradients are wanted
 	var err error
-	n.rows, err = n.layer.Backward(dh, dout)
+	n.rows, err = n.layer.Backward(din[1], dout)
 	if din[2] != nil {
 		din[2][0] = 0
 	}

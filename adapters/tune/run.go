@@ -30,6 +30,9 @@ type Options struct {
 	Patience     int     // evaluations without a better one after which training stops; 0: never
 	EvalTokens   int     // held-out rows measured each time; 0: all
 
+	Background []Sequence // text that the set is to leave alone
+	Quiet      float64    // weight of the penalty on the set's output there; 0: none
+
 	CheckpointEvery int                               // steps; 0: none
 	Checkpoint      func(func(io.Writer) error) error // stores what its argument writes
 	Resume          io.Reader                         // a checkpoint to go on from
@@ -59,7 +62,7 @@ func (o *Options) Defaults() {
 
 // decisive returns the options that decide what a run computes.
 func (o Options) decisive() any {
-	return []any{o.Steps, o.BatchTokens, o.LearningRate, o.Beta1, o.Beta2, o.WarmUp, o.Decay, o.Floor, o.Clip, o.Seed, o.EvalEvery, o.Patience, o.EvalTokens}
+	return []any{o.Steps, o.BatchTokens, o.LearningRate, o.Beta1, o.Beta2, o.WarmUp, o.Decay, o.Floor, o.Clip, o.Seed, o.EvalEvery, o.Patience, o.EvalTokens, o.Quiet}
 }
 
 // Check reports the first option that cannot be.
@@ -80,6 +83,8 @@ func (o *Options) Check() error {
 	case o.EvalEvery < 0 || o.Patience < 0 || o.EvalTokens < 0 || o.CheckpointEvery < 0 || o.WarmUp < 0:
 		return fmt.Errorf("tune: evaluation every %d steps on %d tokens, patience %d, checkpoint every %d steps, warm-up of %d, want none below 0",
 			o.EvalEvery, o.EvalTokens, o.Patience, o.CheckpointEvery, o.WarmUp)
+	case !(o.Quiet >= 0) || math.IsInf(o.Quiet, 0):
+		return fmt.Errorf("tune: penalty of weight %v on background text, want 0 or more", o.Quiet)
 	case !(o.Clip > 0):
 		return fmt.Errorf("tune: clipping at norm %v, want more than 0", o.Clip)
 	}
@@ -123,6 +128,7 @@ type run struct {
 	tables   []*peer.Table
 	held     []Sequence
 	adam     *Adam
+	quiet    *quiet
 	step     int
 	tokens   int
 	began    time.Time
@@ -157,6 +163,9 @@ func Run(ctx context.Context, m *llama.Model, t *peer.Training, train, heldOut [
 		if err := r.restore(o.Resume); err != nil {
 			return nil, err
 		}
+	}
+	if r.quiet, err = newQuiet(ctx, m, t, o.Background, o.Quiet, o.Seed); err != nil {
+		return nil, fmt.Errorf("tune: %w", err)
 	}
 	g, err := newGraph(m, t, o.BatchTokens)
 	if err != nil {
@@ -225,6 +234,11 @@ func (r *run) train(g *graph, b *Batch, lr float64) (Progress, error) {
 	loss, grads, err := g.run(b)
 	if err != nil {
 		return Progress{}, err
+	}
+	if r.quiet != nil {
+		if _, err := r.quiet.add(r.step, grads); err != nil {
+			return Progress{}, err
+		}
 	}
 	norm := peer.RowNorm(grads...)
 	if !finite(float64(loss)) || !finite(norm) {

@@ -210,7 +210,7 @@ func TestResume(t *testing.T) {
 	seqs := f.sequences(9)
 	whole := f.training(t, f.set(t, "a", 0))
 	o := options()
-	o.Clip = 0.05
+	o.Clip, o.Quiet, o.Background = 0.05, 0.1, f.sequences(20)[9:]
 	if _, err := Run(ctx, f.m, whole, seqs, seqs[:2], o); err != nil {
 		t.Fatal(err)
 	}

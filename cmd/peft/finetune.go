@@ -19,6 +19,7 @@ func finetuneCommand() *cli.Command {
 			&cli.IntFlag{Name: "seq-len", Value: 256, Usage: "longest sequence, in tokens"},
 			&cli.IntFlag{Name: "batch-tokens", Value: 1024, Usage: "tokens a step"},
 			&cli.Float64Flag{Name: "lr", Value: 2e-3, Usage: "peak learning rate"},
+			&cli.Float64Flag{Name: "quiet", Value: 3, Usage: "weight of the penalty on what the set adds to background text"},
 			&cli.BoolFlag{Name: "resume", Usage: "go on with a run that was interrupted"},
 			&cli.StringFlag{Name: "with", Usage: "`SETS` that are on beside it, such as a,b"},
 			&cli.StringFlag{Name: "precision", Usage: "f32 or bf16", DefaultText: "bf16 where the machine has it"},
@@ -36,9 +37,12 @@ func finetuneCommand() *cli.Command {
 			}
 			o := peft.FinetuneOptions{
 				Data: c.StringSlice("data"), EvalData: c.StringSlice("eval-data"), Steps: c.Int("steps"), SeqLen: c.Int("seq-len"),
-				BatchTokens: c.Int("batch-tokens"), LearningRate: c.Float64("lr"), Seed: c.Uint64("seed"), Resume: c.Bool("resume"),
+				BatchTokens: c.Int("batch-tokens"), LearningRate: c.Float64("lr"), Quiet: c.Float64("quiet"), Seed: c.Uint64("seed"), Resume: c.Bool("resume"),
 				With: names(c.String("with")), Precision: c.String("precision"), TrainAll: c.Bool("train-all"), EvalEvery: c.Int("eval-every"),
 				Patience: c.Int("patience"), CheckpointEvery: c.Int("checkpoint-every"), Experts: c.Int("experts"), Kind: c.String("kind"),
+			}
+			if o.Quiet == 0 {
+				o.Quiet = -1 // 0 means the default to the library
 			}
 			for _, f := range []string{"steps", "seq-len", "batch-tokens", "checkpoint-every"} {
 				if c.Int(f) < 1 {

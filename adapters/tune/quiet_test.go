@@ -1,0 +1,83 @@
+package tune
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/gopeft/peft/adapters/peer"
+)
+
+// TestQuietGradient compares the penalty's gradient with central differences, for values of some rows of each layer.
+func TestQuietGradient(t *testing.T) {
+	f := newFixture(t)
+	tr := f.training(t, f.set(t, "a", 0.3), f.set(t, "b", 0.3))
+	q, err := newQuiet(ctx, f.m, tr, f.sequences(6), 0.7, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	penalty := func() (float64, []*peer.RowGrad) {
+		grads := []*peer.RowGrad{{}, {}}
+		for i, tb := range tablesOf(tr) {
+			grads[i].Width = tb.Rows.Width
+		}
+		loss, err := q.add(4, grads)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range grads { // of the layers, which use it again
+			g.Values = slices.Clone(g.Values)
+		}
+		return loss, grads
+	}
+	_, grads := penalty()
+	const h = 1e-2
+	for i, tb := range tablesOf(tr) {
+		for j := 0; j < len(grads[i].Rows); j += 3 {
+			row := int(grads[i].Rows[j])
+			for _, at := range []int{0, tb.Rows.Width / 2, tb.Rows.Width - 1} {
+				v := &tb.Rows.F32[row*tb.Rows.Width+at]
+				old := *v
+				*v = old + h
+				up, _ := penalty()
+				*v = old - h
+				down, _ := penalty()
+				*v = old
+				want, got := (up-down)/(2*h), float64(grads[i].Row(j)[at])
+				if math.Abs(got-want) > 1e-3*math.Abs(want)+2e-5 {
+					t.Errorf("layer %d, row %d, value %d: gradient %g, differences %g", i, row, at, got, want)
+				}
+			}
+		}
+	}
+}
+
+// TestQuiet trains with and without the penalty: with it the loss on background text stays nearer to the base's, and what
+// is to be learned is learned all the same.
+func TestQuiet(t *testing.T) {
+	f := newFixture(t)
+	seqs, background := f.sequences(4), f.sequences(40)[4:]
+	nll := func(tr *peer.Training, s []Sequence) float64 {
+		v, _, err := Evaluate(ctx, f.m, s, tr, 40, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	o := options()
+	o.Steps, o.EvalEvery, o.LearningRate, o.Background = 150, 0, 3e-2, background[:30]
+	var learned, harm [2]float64
+	for i, weight := range []float64{0, 0.3} {
+		tr := f.training(t, f.set(t, "a", 0))
+		bare := nll(tr, background[30:])
+		o.Quiet = weight
+		if _, err := Run(ctx, f.m, tr, seqs, seqs, o); err != nil {
+			t.Fatal(err)
+		}
+		learned[i], harm[i] = nll(tr, seqs), nll(tr, background[30:])-bare
+	}
+	t.Log(learned, harm)
+	if harm[1] > 0.8*harm[0] || learned[1] > 2 {
+		t.Errorf("without and with the penalty: loss %v on the data, %v more on other text", learned, harm)
+	}
+}
