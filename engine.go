@@ -10,6 +10,7 @@ import (
 	"github.com/adrg/xdg"
 
 	"github.com/gopeft/peft/base"
+	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/kernels"
 	"github.com/gopeft/peft/registry"
 )
@@ -46,6 +47,7 @@ type Engine struct {
 
 	mu   sync.Mutex // guards what is loaded lazily
 	base *base.Base
+	f32  *llama.Model // the base with products in f32, where Base has others
 	sets setCache
 }
 

@@ -90,7 +90,7 @@ type Logit struct {
 	Token string  `json:"token"`
 }
 
-// Logits runs a text through the base and the sets; no token is put in front.
+// Logits runs a text through the base and the sets, in f32 throughout; no token is put in front.
 func (e *Engine) Logits(ctx context.Context, o LogitsOptions) (*LogitsResult, error) {
 	b, err := e.Base()
 	if err != nil {
@@ -104,20 +104,27 @@ func (e *Engine) Logits(ctx context.Context, o LogitsOptions) (*LogitsResult, er
 	if len(ids) == 0 {
 		return nil, errors.New("peft: logits: the text is empty")
 	}
-	res := &LogitsResult{TokenIDs: ids}
-	if len(ids) > 1 {
-		r, err := b.Measure(ctx, []base.Window{{Tokens: ids}}, base.EvalOptions{Seam: seam})
-		if err != nil {
-			return nil, err
-		}
-		res.MeanNLL = r.NLL
-	}
-	x, err := b.Model.Forward(llama.One(ids, nil), seam)
+	m, err := e.inF32(b)
 	if err != nil {
 		return nil, err
 	}
-	logits := make([]float32, b.Model.Config.Vocab)
-	b.Model.Logits(logits, x[len(x)-b.Model.Config.Hidden:], 1)
+	x, err := m.Forward(llama.One(ids, nil), seam)
+	if err != nil {
+		return nil, err
+	}
+	res := &LogitsResult{TokenIDs: ids}
+	if n := len(ids) - 1; n > 0 {
+		loss, weights := make([]float32, n), make([]float32, n)
+		for i := range weights {
+			weights[i] = 1
+		}
+		m.HeadLoss(loss, nil, x[:n*m.Config.Hidden], ids[1:], weights)
+		for _, l := range loss {
+			res.MeanNLL += float64(l) / float64(n)
+		}
+	}
+	logits := make([]float32, m.Config.Vocab)
+	m.Logits(logits, x[len(x)-m.Config.Hidden:], 1)
 	if o.Top == 0 {
 		o.Top = 20
 	}

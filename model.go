@@ -2,20 +2,33 @@ package peft
 
 import (
 	"github.com/gopeft/peft/base"
+	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/kernels"
 )
 
-// Base returns the base, loading it at the first call. Its products are in f32.
+// Base returns the base, loading it at the first call. Its products are with the weights as they are stored, where the
+// machine multiplies those, and in f32 otherwise.
 func (e *Engine) Base() (*base.Base, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.base != nil {
 		return e.base, nil
 	}
-	b, err := base.Open(e.opt.Base, base.Options{Precision: kernels.F32, Pool: e.pool})
+	b, err := base.Open(e.opt.Base, base.Options{Precision: kernels.Stored, Pool: e.pool})
 	if err != nil {
 		return nil, err
 	}
 	e.base = b
 	return b, nil
+}
+
+// inF32 returns the base's model with products in f32, packing it at the first call.
+func (e *Engine) inF32(b *base.Base) (*llama.Model, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var err error
+	if e.f32 == nil {
+		e.f32, err = b.Model.WithPrecision(kernels.F32)
+	}
+	return e.f32, err
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/gopeft/peft/base"
 	"github.com/gopeft/peft/base/llama"
@@ -32,10 +33,10 @@ func shared(t testing.TB, name string) string {
 	return path
 }
 
-func smollm(t testing.TB) *base.Base {
+func smollm(t testing.TB, prec kernels.Precision) *base.Base {
 	t.Helper()
 	pool := kernels.NewPool(2)
-	b, err := base.Open(shared(t, "models/SmolLM2-135M-Instruct.Q4_1.gguf"), base.Options{Pool: pool})
+	b, err := base.Open(shared(t, "models/SmolLM2-135M-Instruct.Q4_1.gguf"), base.Options{Pool: pool, Precision: prec})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +66,16 @@ type reference struct {
 
 // TestParitySmolLM2 compares logits, losses, hidden states and greedy continuations with Hugging Face transformers.
 func TestParitySmolLM2(t *testing.T) {
-	b := smollm(t)
+	for _, prec := range []kernels.Precision{kernels.F32, kernels.Stored} {
+		tolerance := 2e-3
+		if prec == kernels.Stored {
+			tolerance = 4e-3 // activations have 16 bits there
+		}
+		t.Run(prec.String(), func(t *testing.T) { parity(t, smollm(t, prec), tolerance) })
+	}
+}
+
+func parity(t *testing.T, b *base.Base, tolerance float64) {
 	var ref reference
 	raw, err := os.ReadFile(shared(t, "fixtures/smollm2-135m.json"))
 	if err == nil {
@@ -84,7 +94,7 @@ func TestParitySmolLM2(t *testing.T) {
 		logits := make([]float32, v)
 		b.Model.Logits(logits, x[len(x)-h:], 1)
 		for i, id := range c.IDs {
-			if d := math.Abs(float64(logits[id] - c.Top[i])); d > 2e-3 {
+			if d := math.Abs(float64(logits[id] - c.Top[i])); d > tolerance {
 				t.Errorf("%q: logit of %d is %v, want %v", c.Text, id, logits[id], c.Top[i])
 			}
 		}
@@ -119,15 +129,19 @@ func TestPerplexityParity(t *testing.T) {
 	if os.Getenv("PEFT_SLOW") == "" {
 		t.Skip("set PEFT_SLOW=1 to measure perplexities")
 	}
-	b := smollm(t)
-	for file, want := range map[string]float64{"data/wikitext2-valid.txt": 19.7522, "data/shakespeare.txt": 43.9108} {
-		text, err := os.ReadFile(shared(t, file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := b.Perplexity(context.Background(), b.Tokenizer.Encode(string(text), false), base.EvalOptions{SeqLen: 512, MaxWindows: 16})
-		if err != nil || math.Abs(r.Perplexity-want) > 0.02 {
-			t.Errorf("%s: %+v, want %v: %v", file, r, want, err)
+	for _, prec := range []kernels.Precision{kernels.F32, kernels.Stored} {
+		b := smollm(t, prec)
+		for file, want := range map[string]float64{"data/wikitext2-valid.txt": 19.7522, "data/shakespeare.txt": 43.9108} {
+			text, err := os.ReadFile(shared(t, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			begun := time.Now()
+			r, err := b.Perplexity(context.Background(), b.Tokenizer.Encode(string(text), false), base.EvalOptions{SeqLen: 512, MaxWindows: 16})
+			if err != nil || math.Abs(r.Perplexity-want) > 0.02 {
+				t.Errorf("%v, %s: %+v, want %v: %v", b.Model.Precision(), file, r, want, err)
+			}
+			t.Logf("%v, %s: perplexity %.4f, %.0f tokens/s", b.Model.Precision(), file, r.Perplexity, float64(r.Tokens)/time.Since(begun).Seconds())
 		}
 	}
 }

@@ -159,6 +159,41 @@ func fromF16AVX512(n int, dst *float32, w *uint16)
 //go:noescape
 func fmaPeakAVX512(n int)
 
+// codes4x8VNNI multiplies 8 quantised rows with a group of 4-bit codes.
+//
+//go:noescape
+func codes4x8VNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
+
+// codes8x8VNNI multiplies 8 quantised rows with a group of 8-bit codes.
+//
+//go:noescape
+func codes8x8VNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
+
+// codes4x4VNNI multiplies 4 quantised rows with a group of 4-bit codes.
+//
+//go:noescape
+func codes4x4VNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
+
+// codes8x4VNNI multiplies 4 quantised rows with a group of 8-bit codes.
+//
+//go:noescape
+func codes8x4VNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
+
+// codes4x1VNNI multiplies 1 quantised rows with a group of 4-bit codes.
+//
+//go:noescape
+func codes4x1VNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
+
+// codes8x1VNNI multiplies 1 quantised rows with a group of 8-bit codes.
+//
+//go:noescape
+func codes8x1VNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
+
+// quantiseAVX512 quantises blocks of 32 values.
+//
+//go:noescape
+func quantiseAVX512(blocks int, x *float32, dst *byte)
+
 // transpose8AVX2 writes dst[i·48 + r] = src[r·ld + i] for r < 8 and i < n, a multiple of 8.
 //
 //go:noescape

@@ -11,13 +11,17 @@ type Precision uint8
 
 // The precisions.
 const (
-	F32  Precision = iota
-	BF16           // operands rounded to bf16, sums in f32
+	F32    Precision = iota
+	BF16             // operands rounded to bf16, sums in f32
+	Stored           // quantised weights in the codes they are stored in (see Coded), others as F32
 )
 
 func (p Precision) String() string {
-	if p == BF16 {
+	switch p {
+	case BF16:
 		return "bf16"
+	case Stored:
+		return "stored"
 	}
 	return "f32"
 }

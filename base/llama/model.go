@@ -40,18 +40,24 @@ type Block struct {
 	prepared bool
 }
 
-// weight is a linear layer W: [n, k], packed for Y = X·Wᵀ and, once prepared, for dX = dY·W.
+// weight is a linear layer W: [n, k], packed for Y = X·Wᵀ, in floats or in the codes it is stored in, and, once prepared,
+// for dX = dY·W.
 type weight struct {
 	n, k     int
+	coded    *kernels.Coded
 	forward  *kernels.Packed
 	backward *kernels.Packed
 }
 
-// New loads a model: every weight is checked for its shape and for finite values, and packed for the precision. pool may
-// be nil for one thread. src is kept for PrepareBackward and WithPrecision.
+// New loads a model: every weight is checked for its shape and for finite values, and packed for the precision; Stored
+// becomes F32 on a machine that does not multiply codes. pool may be nil for one thread. src is kept for PrepareBackward
+// and WithPrecision.
 func New(c Config, src Source, prec kernels.Precision, pool *kernels.Pool) (*Model, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
+	}
+	if prec == kernels.Stored && !kernels.HasVNNI() {
+		prec = kernels.F32
 	}
 	m := &Model{Config: c, pool: pool, prec: prec, src: src}
 	var err error
@@ -87,12 +93,38 @@ func (m *Model) packAll() error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	return m.packHead()
+}
+
+func (m *Model) packHead() error {
+	c := m.Config
+	m.head = weight{n: c.Vocab, k: c.Hidden}
+	name := "lm_head.weight"
+	if c.Tied {
+		name = "model.embed_tokens.weight"
+	}
+	if done, err := m.head.packCodes(m, m.pool, []string{name}, []int{c.Vocab}); done || err != nil {
+		return err
+	}
 	w, err := m.headWeight()
 	if err != nil {
 		return err
 	}
-	m.head = weight{n: c.Vocab, k: c.Hidden, forward: kernels.PackNT(m.pool, w, c.Vocab, c.Hidden, m.prec)}
+	m.head.forward = kernels.PackNT(m.pool, w, c.Vocab, c.Hidden, m.prec)
 	return nil
+}
+
+// packCodes packs a weight in its codes, where the model is to be multiplied as it is stored and the weight has codes.
+func (w *weight) packCodes(m *Model, p *kernels.Pool, names []string, rows []int) (bool, error) {
+	if m.prec != kernels.Stored {
+		return false, nil
+	}
+	c, err := loadCodes(m.src, w.k, names, rows)
+	if c == nil || err != nil {
+		return false, err
+	}
+	w.coded, err = kernels.PackCodes(p, c)
+	return true, err
 }
 
 func (m *Model) headWeight() ([]float32, error) {
@@ -112,43 +144,67 @@ func (m *Model) loadBlock(i int) (*Block, error) {
 	if b.ffnNorm, err = load(m.src, blockName(i, "post_attention_layernorm"), c.Hidden); err != nil {
 		return nil, err
 	}
-	return b, b.each(func(w *weight, data []float32) {
-		w.forward = kernels.PackNT(nil, data, w.n, w.k, m.prec)
-	})
+	for _, p := range b.parts() {
+		p.n = 0
+		for _, r := range p.rows {
+			p.n += r
+		}
+		done, err := p.packCodes(m, nil, p.names, p.rows)
+		if err != nil {
+			return nil, err
+		}
+		if done {
+			continue
+		}
+		data, err := p.load(m.src)
+		if err != nil {
+			return nil, err
+		}
+		p.forward = kernels.PackNT(nil, data, p.n, p.k, m.prec)
+	}
+	return b, nil
 }
 
 func blockName(i int, part string) string { return fmt.Sprintf("model.layers.%d.%s.weight", i, part) }
 
-// each loads the block's linear layers one after the other and hands them to f, related ones joined.
-func (b *Block) each(f func(w *weight, data []float32)) error {
+// part is one of a block's linear layers, made of related weights joined.
+type part struct {
+	*weight
+	names []string
+	rows  []int // of each
+}
+
+func (b *Block) parts() []part {
 	c, hd := b.m.Config, b.m.Config.HeadDim
-	for _, g := range []struct {
-		w     *weight
-		k     int
-		parts []string
-		rows  []int
-	}{
-		{&b.qkv, c.Hidden, []string{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}, []int{c.Heads * hd, c.KVHeads * hd, c.KVHeads * hd}},
-		{&b.out, c.Heads * hd, []string{"self_attn.o_proj"}, []int{c.Hidden}},
-		{&b.gateUp, c.Hidden, []string{"mlp.gate_proj", "mlp.up_proj"}, []int{c.FFN, c.FFN}},
-		{&b.down, c.FFN, []string{"mlp.down_proj"}, []int{c.Hidden}},
-	} {
-		var data []float32
-		for j, p := range g.parts {
-			x, err := load(b.m.src, blockName(b.Index, p), g.rows[j], g.k)
-			if err != nil {
-				return err
-			}
-			if len(g.parts) == 1 {
-				data = x
-			} else {
-				data = append(data, x...)
-			}
+	b.qkv.k, b.out.k, b.gateUp.k, b.down.k = c.Hidden, c.Heads*hd, c.Hidden, c.FFN
+	name := func(parts ...string) []string {
+		for i, p := range parts {
+			parts[i] = blockName(b.Index, p)
 		}
-		g.w.n, g.w.k = len(data)/g.k, g.k
-		f(g.w, data)
+		return parts
 	}
-	return nil
+	return []part{
+		{&b.qkv, name("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), []int{c.Heads * hd, c.KVHeads * hd, c.KVHeads * hd}},
+		{&b.out, name("self_attn.o_proj"), []int{c.Hidden}},
+		{&b.gateUp, name("mlp.gate_proj", "mlp.up_proj"), []int{c.FFN, c.FFN}},
+		{&b.down, name("mlp.down_proj"), []int{c.Hidden}},
+	}
+}
+
+// load returns the layer's weight [n, k].
+func (p *part) load(src Source) ([]float32, error) {
+	var data []float32
+	for i, name := range p.names {
+		x, err := load(src, name, p.rows[i], p.k)
+		if err != nil {
+			return nil, err
+		}
+		if len(p.names) == 1 {
+			return x, nil
+		}
+		data = append(data, x...)
+	}
+	return data, nil
 }
 
 // PrepareBackward packs what the backward needs: the head and the blocks from the given one up. Calling it again is cheap.
@@ -169,9 +225,13 @@ func (m *Model) PrepareBackward(from int) error {
 			if i < from || b.prepared {
 				continue
 			}
-			errs[i] = b.each(func(w *weight, data []float32) {
-				w.backward = kernels.PackNN(nil, data, w.n, w.k, m.prec)
-			})
+			for _, p := range b.parts() {
+				var data []float32
+				if data, errs[i] = p.load(m.src); errs[i] != nil {
+					break
+				}
+				p.backward = kernels.PackNN(nil, data, p.n, p.k, m.prec)
+			}
 			b.prepared = errs[i] == nil
 		}
 	})
@@ -201,6 +261,9 @@ func (m *Model) Bytes() int {
 			if p != nil {
 				n += p.Bytes()
 			}
+		}
+		if w.coded != nil {
+			n += w.coded.Bytes()
 		}
 	}
 	add(m.head)

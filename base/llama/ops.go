@@ -7,6 +7,10 @@ import "github.com/gopeft/peft/kernels"
 // tokens.
 
 func (w *weight) mul(p *kernels.Pool, y, x []float32, tokens int, accumulate bool) {
+	if w.coded != nil {
+		kernels.MulCoded(p, y, x, tokens, w.coded, accumulate)
+		return
+	}
 	kernels.MulPacked(p, y, x, tokens, w.forward, accumulate)
 }
 

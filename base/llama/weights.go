@@ -1,17 +1,25 @@
 package llama
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/gopeft/peft/base/gguf"
 	"github.com/gopeft/peft/base/safetensors"
+	"github.com/gopeft/peft/kernels"
 )
 
 // Source gives a model's weights in f32 by their Hugging Face names, with the shapes that Hugging Face has.
 type Source interface {
 	Tensor(name string) (data []float32, shape []int, err error)
+}
+
+// codeSource is a Source that has some weights in codes too. A weight that it has not gives gguf.ErrUnsupported.
+type codeSource interface {
+	Codes(name string) (*kernels.Codes, error)
 }
 
 // FromSafetensors returns the source of a Hugging Face directory's weights.
@@ -59,36 +67,63 @@ func (s ggufSource) Tensor(name string) ([]float32, []int, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	switch heads := 0; {
-	case len(shape) != 2:
-	case n[len(n)-len("attn_q.weight"):] == "attn_q.weight":
-		heads = s.c.Heads
-		x, err = Unpermute(x, shape, heads)
-	case n[len(n)-len("attn_k.weight"):] == "attn_k.weight":
-		heads = s.c.KVHeads
+	if heads := s.permuted(n); heads > 0 && len(shape) == 2 {
 		x, err = Unpermute(x, shape, heads)
 	}
 	return x, shape, err
 }
 
+// permuted returns how many heads a weight of a GGUF file has whose rows are in llama.cpp's order, 0 for others.
+func (s ggufSource) permuted(name string) int {
+	switch {
+	case strings.HasSuffix(name, "attn_q.weight"):
+		return s.c.Heads
+	case strings.HasSuffix(name, "attn_k.weight"):
+		return s.c.KVHeads
+	}
+	return 0
+}
+
+// Codes returns a weight in the codes it is stored in, its rows in Hugging Face's order.
+func (s ggufSource) Codes(name string) (*kernels.Codes, error) {
+	n, ok := GGUFName(name)
+	if !ok {
+		return nil, fmt.Errorf("tensor %q has no name in GGUF: %w", name, gguf.ErrNotFound)
+	}
+	c, err := s.f.Codes(n)
+	heads := s.permuted(n)
+	if err != nil || heads == 0 {
+		return c, err
+	}
+	shape := func(cols int) []int { return []int{c.N, cols} }
+	if c.Code, err = Unpermute(c.Code, shape(c.K), heads); err != nil {
+		return nil, err
+	}
+	if c.D, err = Unpermute(c.D, shape(len(c.D)/c.N), heads); err != nil {
+		return nil, err
+	}
+	c.M, err = Unpermute(c.M, shape(len(c.M)/c.N), heads)
+	return c, err
+}
+
 // Permute reorders a query or key weight's rows from Hugging Face's order (a head's first half, then its second) to
 // llama.cpp's (pairs side by side); Unpermute goes back. w: [heads·headDim, in].
-func Permute(w []float32, shape []int, heads int) ([]float32, error) {
+func Permute[T any](w []T, shape []int, heads int) ([]T, error) {
 	return reorder(w, shape, heads, func(i, half int) int { return i/2 + i%2*half })
 }
 
 // Unpermute is the inverse of Permute.
-func Unpermute(w []float32, shape []int, heads int) ([]float32, error) {
+func Unpermute[T any](w []T, shape []int, heads int) ([]T, error) {
 	return reorder(w, shape, heads, func(i, half int) int { return i%half*2 + i/half })
 }
 
-func reorder(w []float32, shape []int, heads int, from func(i, half int) int) ([]float32, error) {
+func reorder[T any](w []T, shape []int, heads int, from func(i, half int) int) ([]T, error) {
 	rows, cols := shape[0], shape[1]
 	if heads < 1 || rows%(2*heads) != 0 {
 		return nil, fmt.Errorf("%d rows for %d heads: %w", rows, heads, ErrWeights)
 	}
 	d := rows / heads
-	out := make([]float32, len(w))
+	out := make([]T, len(w))
 	for h := range heads {
 		for i := range d {
 			copy(out[(h*d+i)*cols:][:cols], w[(h*d+from(i, d/2))*cols:])
@@ -112,4 +147,28 @@ func load(s Source, name string, shape ...int) ([]float32, error) {
 		}
 	}
 	return x, nil
+}
+
+// loadCodes returns a weight of joined parts in its codes, or nil where some part has none.
+func loadCodes(s Source, k int, names []string, rows []int) (*kernels.Codes, error) {
+	src, ok := s.(codeSource)
+	if !ok {
+		return nil, nil
+	}
+	all := &kernels.Codes{K: k}
+	for i, name := range names {
+		c, err := src.Codes(name)
+		if errors.Is(err, gguf.ErrUnsupported) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("weight %s: %w: %w", name, ErrWeights, err)
+		}
+		if c.N != rows[i] || c.K != k {
+			return nil, fmt.Errorf("weight %s has shape [%d %d], the configuration wants [%d %d]: %w", name, c.N, c.K, rows[i], k, ErrWeights)
+		}
+		all.N, all.Bits = all.N+c.N, max(all.Bits, c.Bits) // a code of 4 bits is one of 8 bits too
+		all.Code, all.D, all.M = append(all.Code, c.Code...), append(all.D, c.D...), append(all.M, c.M...)
+	}
+	return all, nil
 }

@@ -32,6 +32,11 @@ func products() {
 		v.fromF16()
 		v.fmaPeak()
 	}
+	for _, rows := range []int{8, 4, 1} {
+		codes(4, rows)
+		codes(8, rows)
+	}
+	quantise()
 	transpose()
 	peakBF16()
 	readSum()

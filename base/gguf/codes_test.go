@@ -1,0 +1,65 @@
+package gguf
+
+import (
+	"errors"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/gopeft/peft/kernels"
+)
+
+// TestCodes compares codes and scales with the values that the same bytes stand for.
+func TestCodes(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 1))
+	for typ, l := range layouts {
+		raw := make([]byte, 6*l.bytes*max(1, 32/l.block))
+		for i := range raw {
+			raw[i] = byte(rnd.IntN(256))
+		}
+		for at := 0; at < len(raw); at += l.bytes { // halves between 2^-15 and 2^9
+			for i := 1; i < 4 && i < l.bytes; i += 2 {
+				raw[at+i] = raw[at+i]&0x80 | byte(rnd.IntN(24)+1)<<2
+			}
+		}
+		cols := len(raw) / l.bytes * l.block / 3
+		f := &File{tensors: []TensorInfo{{Name: "w", Shape: []int{3, cols}, Type: typ, Bytes: int64(len(raw))}}, byName: map[string]int{"w": 0}, data: raw}
+		c, err := f.Codes("w")
+		if _, ok := unpackers[typ]; !ok {
+			if !errors.Is(err, ErrUnsupported) {
+				t.Errorf("%v: %v", typ, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%v: %v", typ, err)
+			continue
+		}
+		want, _, err := f.Tensor("w")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, w := range want {
+			d, m := float64(kernels.F16(c.D[i/32])), float64(kernels.F16(c.M[i/32]))
+			if got := float32(d*float64(c.Code[i]) + m); got != w {
+				t.Fatalf("%v: value %d is %g·%d%+g = %g, want %g", typ, i, d, c.Code[i], m, got, w)
+			}
+		}
+	}
+}
+
+// TestCodesErrors: scales that are no finite halves are left to f32.
+func TestCodesErrors(t *testing.T) {
+	for name, raw := range map[string][]byte{
+		"infinite d": append([]byte{0, 0x7c}, make([]byte, 32)...),
+		"128·d":      append([]byte{0xff, 0x7b}, make([]byte, 32)...),
+	} {
+		f := &File{tensors: []TensorInfo{{Name: "w", Shape: []int{1, 32}, Type: Q8_0, Bytes: 34}}, byName: map[string]int{"w": 0}, data: raw}
+		if _, err := f.Codes("w"); !errors.Is(err, ErrUnsupported) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	f := &File{}
+	if _, err := f.Codes("w"); !errors.Is(err, ErrNotFound) {
+		t.Error(err)
+	}
+}

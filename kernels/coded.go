@@ -1,0 +1,200 @@
+package kernels
+
+import (
+	"fmt"
+	"sync"
+)
+
+// Sizes of coded weights: the values of a row that share a scale, and the rows laid side by side.
+const (
+	codeBlock = 32
+	codeRows  = 16
+)
+
+// Codes is a weight as quantised files store it: W[i, j] = D[i, j/32]·Code[i, j] + M[i, j/32].
+type Codes struct {
+	N, K int
+	Bits int      // of a code: 4 or 8
+	Code []uint8  // [N, K]
+	D, M []uint16 // [N, K/32] IEEE halves
+}
+
+func (c *Codes) check() error {
+	switch {
+	case c.Bits != 4 && c.Bits != 8:
+		return fmt.Errorf("kernels: codes of %d bits, want 4 or 8", c.Bits)
+	case c.N < 0 || c.K < 0 || c.K%codeBlock != 0:
+		return fmt.Errorf("kernels: codes [%d, %d], want rows of a multiple of %d", c.N, c.K, codeBlock)
+	case len(c.Code) != c.N*c.K || len(c.D) != c.N*c.K/codeBlock || len(c.M) != len(c.D):
+		return fmt.Errorf("kernels: %d codes and %d and %d scales for [%d, %d]", len(c.Code), len(c.D), len(c.M), c.N, c.K)
+	}
+	return nil
+}
+
+// Coded is a weight that stays in its codes: groups of 16 rows, in each for every block of 32 values the 16 d, the 16 m and
+// the codes, four values of each row side by side as VPDPBUSD reads them. A code of 4 bits shares its byte with the one 16
+// values further on.
+type Coded struct {
+	N, K int
+	bits int
+	data []byte
+}
+
+// Bytes returns the size of the weight.
+func (w *Coded) Bytes() int { return len(w.data) }
+
+func (w *Coded) groups() int { return (w.N + codeRows - 1) / codeRows }
+
+// blockBytes is the size of a group's block.
+func (w *Coded) blockBytes() int { return 4*codeRows + codeRows*codeBlock*w.bits/8 }
+
+func (w *Coded) group(i int) []byte {
+	n := w.K / codeBlock * w.blockBytes()
+	return w.data[i*n : (i+1)*n]
+}
+
+// PackCodes lays codes out for products.
+func PackCodes(p *Pool, c *Codes) (*Coded, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	w := &Coded{N: c.N, K: c.K, bits: c.Bits}
+	w.data = make([]byte, w.groups()*(w.K/codeBlock)*w.blockBytes())
+	p.Run(w.groups(), 1, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			w.packGroup(w.group(i), c, i*codeRows)
+		}
+	})
+	return w, nil
+}
+
+func (w *Coded) packGroup(to []byte, c *Codes, row int) {
+	blocks := c.K / codeBlock
+	for b := range blocks {
+		part := to[b*w.blockBytes() : (b+1)*w.blockBytes()]
+		codes := part[4*codeRows:]
+		for r := range min(codeRows, c.N-row) {
+			at := (row+r)*blocks + b
+			part[2*r], part[2*r+1] = byte(c.D[at]), byte(c.D[at]>>8)
+			part[2*(codeRows+r)], part[2*(codeRows+r)+1] = byte(c.M[at]), byte(c.M[at]>>8)
+			for j, code := range c.Code[at*codeBlock : (at+1)*codeBlock] {
+				if c.Bits == 8 {
+					codes[j/4*64+4*r+j%4] = code
+				} else {
+					codes[j%16/4*64+4*r+j%4] |= code << (j / 16 * 4)
+				}
+			}
+		}
+	}
+}
+
+// MulCoded writes y = x·Wᵀ, or adds it when accumulate: y: [m, N], x: [m, K]. Rows of x are rounded to 16 bits a value in
+// blocks of 32 with a scale of their own, so that what is multiplied are whole numbers and the result is as near to the
+// product in f32 as that is to the exact one times a few. A row of y depends on its row of x alone, to the bit, not on m.
+func MulCoded(p *Pool, y, x []float32, m int, w *Coded, accumulate bool) {
+	if m == 0 || w.N == 0 {
+		return
+	}
+	if len(y) < m*w.N || len(x) < m*w.K {
+		panic(fmt.Sprintf("kernels: product [%d, %d]·[%d, %d]ᵀ with %d and %d elements", m, w.K, w.N, w.K, len(y), len(x)))
+	}
+	g := codedProducts.Get().(*codedProduct)
+	g.y, g.x, g.m, g.w, g.acc = y, x, m, *w, accumulate
+	g.ldq = w.K / codeBlock * quantisedBytes
+	g.scratch = byteScratch.get(m * g.ldq)
+	g.q = *g.scratch
+	p.Run(m, max(8, m/(4*p.Threads())), g.quantise)
+	t := p.Threads()
+	if groups := w.groups(); t == 1 || m*w.N*w.K < fewWork {
+		g.run(0, groups)
+	} else {
+		p.Run(groups, max(1, groups/(t*8)), g.run)
+	}
+	byteScratch.put(g.scratch)
+	*g = codedProduct{quantise: g.quantise, run: g.run}
+	codedProducts.Put(g)
+}
+
+var byteScratch scratch[byte]
+
+// codedProduct is one call's operands, kept for the next call with its functions bound once, so that a call allocates
+// nothing.
+type codedProduct struct {
+	y, x    []float32
+	m       int
+	w       Coded
+	acc     bool
+	q       []byte // [m, K/32, quantisedBytes]
+	ldq     int
+	scratch *[]byte
+
+	quantise, run func(lo, hi int)
+}
+
+var codedProducts = sync.Pool{New: func() any {
+	g := new(codedProduct)
+	g.quantise, g.run = g.quantiseRows, g.multiply
+	return g
+}}
+
+// A quantised block of x is 32 high and 32 low parts, x ≈ s·(256·high + low), then s and s·Σ(256·high + low).
+const quantisedBytes = 2*codeBlock + 8
+
+// quantisedMost is the largest value: high and low are both 127.
+const quantisedMost = 127*256 + 127
+
+func (g *codedProduct) quantiseRows(lo, hi int) {
+	k := g.w.K
+	for i := lo; i < hi; i++ {
+		quantiseRow(g.q[i*g.ldq:(i+1)*g.ldq], g.x[i*k:(i+1)*k])
+	}
+}
+
+// codedTokens is how many rows of x meet a group before the next one, so that both stay in the second cache.
+const codedTokens = 128
+
+// multiply computes the groups [lo, hi) of all rows.
+func (g *codedProduct) multiply(lo, hi int) {
+	w, n := &g.w, g.w.N
+	for m0 := 0; m0 < g.m; m0 += codedTokens {
+		m1 := min(m0+codedTokens, g.m)
+		for i := lo; i < hi; i++ {
+			group, cols := w.group(i), min(codeRows, n-i*codeRows)
+			for r := m0; r < m1; {
+				rows := codedTile(m1 - r)
+				q, y := g.q[r*g.ldq:], g.y[r*n+i*codeRows:]
+				if cols == codeRows {
+					mulCodes(rows, w.bits, group, q, g.ldq, y, n, g.acc)
+				} else {
+					g.edge(rows, cols, group, q, y)
+				}
+				r += rows
+			}
+		}
+	}
+}
+
+// codedTile is how many of m rows are multiplied at a time.
+func codedTile(m int) int {
+	switch {
+	case m >= 8:
+		return 8
+	case m >= 4:
+		return 4
+	}
+	return 1
+}
+
+// edge multiplies the last group, of fewer than 16 rows of W.
+func (g *codedProduct) edge(rows, cols int, group, q []byte, y []float32) {
+	var full [8 * codeRows]float32
+	mulCodes(rows, g.w.bits, group, q, g.ldq, full[:], codeRows, false)
+	for r := range rows {
+		to := y[r*g.w.N:][:cols]
+		if g.acc {
+			Add(to, to, full[r*codeRows:][:cols])
+		} else {
+			copy(to, full[r*codeRows:])
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package kernels
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// randomCodes returns codes and the weight that they stand for.
+func randomCodes(rnd *rand.Rand, n, k, bits int) (*Codes, []float32) {
+	c := &Codes{N: n, K: k, Bits: bits, Code: make([]uint8, n*k), D: make([]uint16, n*k/32), M: make([]uint16, n*k/32)}
+	w := make([]float32, n*k)
+	d, m := make([]float32, len(c.D)), make([]float32, len(c.M))
+	for i := range d {
+		d[i], m[i] = 0.01+rnd.Float32(), -rnd.Float32()*float32(int(1)<<(bits-1))
+	}
+	ToF16(c.D, d)
+	ToF16(c.M, m)
+	for i := range c.Code {
+		c.Code[i] = uint8(rnd.IntN(1 << bits))
+		w[i] = F16(c.D[i/32])*float32(c.Code[i]) + F16(c.M[i/32])
+	}
+	return c, w
+}
+
+// TestMulCoded compares with sums in f64: what is lost must be of the order of an f32 product's rounding.
+func TestMulCoded(t *testing.T) {
+	each(t, func(t *testing.T) {
+		rnd := rand.New(rand.NewPCG(1, 1))
+		p := NewPool(2)
+		defer p.Close()
+		for _, bits := range []int{4, 8} {
+			for _, s := range [][3]int{{1, 16, 32}, {1, 48, 576}, {3, 40, 64}, {8, 33, 96}, {13, 100, 160}, {140, 64, 64}, {2, 5, 32}, {1, 1000, 320}} {
+				m, n, k := s[0], s[1], s[2]
+				c, w := randomCodes(rnd, n, k, bits)
+				x, y := make([]float32, m*k), make([]float32, m*n)
+				for i := range x {
+					x[i] = float32(rnd.NormFloat64()) * float32(math.Exp(4*rnd.NormFloat64()))
+				}
+				packed, err := PackCodes(p, c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				MulCoded(p, y, x, m, packed, false)
+				twice := slices.Clone(y)
+				MulCoded(p, twice, x, m, packed, true)
+				for i := range m {
+					alone := make([]float32, n)
+					MulCoded(nil, alone, x[i*k:(i+1)*k], 1, packed, false)
+					if !slices.Equal(alone, y[i*n:(i+1)*n]) {
+						t.Fatalf("%d bits, %v: row %d depends on the others", bits, s, i)
+					}
+					for j := range n {
+						var want, size float64
+						for b := 0; b < k; b += 32 {
+							var most, sum float64
+							for l := b; l < b+32; l++ {
+								want += float64(w[j*k+l]) * float64(x[i*k+l])
+								most, sum = max(most, math.Abs(float64(x[i*k+l]))), sum+math.Abs(float64(w[j*k+l]))
+							}
+							size += most * sum
+						}
+						if got := float64(y[i*n+j]); math.Abs(got-want) > 2e-5*size {
+							t.Fatalf("%d bits, %v: y[%d, %d] is %g, want %g", bits, s, i, j, got, want)
+						}
+						if got, want := twice[i*n+j], 2*y[i*n+j]; math.Abs(float64(got-want)) > 1e-6*size {
+							t.Fatalf("%d bits, %v: accumulated y[%d, %d] is %g, want %g", bits, s, i, j, got, want)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestQuantiseRow: all implementations write the same bytes, zeros are zeros, and the largest value is exact.
+func TestQuantiseRow(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(2, 1))
+	x := make([]float32, 64*32)
+	for i := range x[64:] {
+		x[64+i] = float32(rnd.NormFloat64()) * float32(math.Exp(10*rnd.NormFloat64()))
+	}
+	x[3*32], x[4*32] = 1e30, -1e-38
+	want := make([]byte, len(x)/32*quantisedBytes)
+	quantiseRowGeneric(want, x)
+	each(t, func(t *testing.T) {
+		got := make([]byte, len(want))
+		quantiseRow(got, x)
+		if !slices.Equal(got, want) {
+			for i := range got {
+				if got[i] != want[i] {
+					t.Fatalf("byte %d of block %d is %d, want %d", i%quantisedBytes, i/quantisedBytes, got[i], want[i])
+				}
+			}
+		}
+		nan := slices.Clone(x[:64])
+		nan[40] = float32(math.NaN())
+		c, _ := randomCodes(rnd, 16, 64, 4)
+		w, err := PackCodes(nil, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		y := make([]float32, 16)
+		MulCoded(nil, y, nan, 1, w, false)
+		for _, v := range y {
+			if v == v {
+				t.Fatalf("a NaN is multiplied as a number: %v", y)
+			}
+		}
+	})
+}
+
+func TestPackCodesErrors(t *testing.T) {
+	for name, change := range map[string]func(c *Codes){
+		"bits":  func(c *Codes) { c.Bits = 5 },
+		"k":     func(c *Codes) { c.K = 33 },
+		"codes": func(c *Codes) { c.Code = c.Code[1:] },
+		"d":     func(c *Codes) { c.D = c.D[1:] },
+		"m":     func(c *Codes) { c.M = nil },
+	} {
+		c, _ := randomCodes(rand.New(rand.NewPCG(1, 1)), 4, 64, 4)
+		change(c)
+		if _, err := PackCodes(nil, c); err == nil {
+			t.Errorf("wrong %s passes", name)
+		}
+	}
+}
+
+func BenchmarkMulCoded(b *testing.B) {
+	rnd := rand.New(rand.NewPCG(1, 1))
+	p := NewPool(1)
+	defer p.Close()
+	for _, bits := range []int{4, 8} {
+		for _, m := range []int{1, 8, 256} {
+			const n, k = 3072, 576
+			c, _ := randomCodes(rnd, n, k, bits)
+			w, err := PackCodes(p, c)
+			if err != nil {
+				b.Fatal(err)
+			}
+			x, y := make([]float32, m*k), make([]float32, m*n)
+			for i := range x {
+				x[i] = rnd.Float32()
+			}
+			b.Run(fmt.Sprintf("%dbit/%d", bits, m), func(b *testing.B) {
+				b.SetBytes(int64(w.Bytes()))
+				for b.Loop() {
+					MulCoded(p, y, x, m, w, false)
+				}
+				b.ReportMetric(2*float64(m)*n*k*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			})
+		}
+	}
+}
