@@ -131,14 +131,16 @@ func (s *Snapshot) Refs(p Part) ([]Ref, error) {
 
 // Chunk returns the bytes of one chunk after checking them against their SHA-256. A chunk that is missing or differs
 // is ErrCorrupt.
-func (s *Snapshot) Chunk(ref Ref) ([]byte, error) {
+func (s *Snapshot) Chunk(ref Ref) ([]byte, error) { return s.chunk(nil, ref) }
+
+// chunk is Chunk into b's memory, as far as it suffices.
+func (s *Snapshot) chunk(b []byte, ref Ref) ([]byte, error) {
 	it, err := s.tx.Get(chunkKey(ref.SHA256))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil, fmt.Errorf("chunk %v is missing: %w", ref.SHA256, ErrCorrupt)
 	}
-	var b []byte
 	if err == nil {
-		b, err = it.ValueCopy(nil)
+		b, err = it.ValueCopy(b[:0])
 	}
 	if err != nil {
 		return nil, fmt.Errorf("chunk %v: %w: %w", ref.SHA256, ErrCorrupt, err)
@@ -163,48 +165,51 @@ func (s *Snapshot) ReadPart(p Part) ([]byte, error) {
 }
 
 // Open returns a reader over a part's bytes that holds one chunk at a time.
-func (s *Snapshot) Open(p Part) *PartReader { return &PartReader{s: s, p: p} }
+func (s *Snapshot) Open(p Part) *PartReader { return &PartReader{s: s, p: p, left: p.Size} }
 
 // PartReader reads a part chunk by chunk.
 type PartReader struct {
 	s    *Snapshot
 	p    Part
 	refs []Ref
-	buf  []byte
+	buf  []byte // what is left of the last chunk
+	mem  []byte // of the last chunk, for the next one
+	left int64
 	on   bool
 }
 
-// Next returns the next whole chunk, or io.EOF after the last.
-func (r *PartReader) Next() ([]byte, error) {
+// Len returns how many bytes have not been read, as the manifest has it.
+func (r *PartReader) Len() int64 { return r.left }
+
+// next reads the next whole chunk, or returns io.EOF after the last.
+func (r *PartReader) next() error {
 	if !r.on {
 		refs, err := r.s.Refs(r.p)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		r.refs, r.on = refs, true
 	}
 	if len(r.refs) == 0 {
-		return nil, io.EOF
+		return io.EOF
 	}
-	b, err := r.s.Chunk(r.refs[0])
+	b, err := r.s.chunk(r.mem, r.refs[0])
 	if err != nil {
-		return nil, fmt.Errorf("registry: part %q: %w", r.p.Name, err)
+		return fmt.Errorf("registry: part %q: %w", r.p.Name, err)
 	}
-	r.refs = r.refs[1:]
-	return b, nil
+	r.refs, r.buf, r.mem = r.refs[1:], b, b
+	return nil
 }
 
 // Read implements io.Reader.
 func (r *PartReader) Read(b []byte) (int, error) {
 	if len(r.buf) == 0 {
-		c, err := r.Next()
-		if err != nil {
+		if err := r.next(); err != nil {
 			return 0, err
 		}
-		r.buf = c
 	}
 	n := copy(b, r.buf)
-	r.buf = r.buf[n:]
+	r.buf, r.left = r.buf[n:], r.left-int64(n)
 	return n, nil
 }
 

@@ -289,6 +289,9 @@ func readRows(r io.Reader, experts, width int, f Format) (Rows, error) {
 	rowBytes := width * f.bytes()
 	n := max(1, min(experts, 1<<20/rowBytes))
 	buf := make([]byte, n*rowBytes)
+	if l, ok := r.(interface{ Len() int64 }); ok && l.Len() == int64(experts)*int64(rowBytes) {
+		rows.reserve(experts) // what the registry holds is there
+	}
 	for done := 0; done < experts; {
 		b := buf[:min(n, experts-done)*rowBytes]
 		if _, err := io.ReadFull(r, b); err != nil {
@@ -336,16 +339,33 @@ func (r *Rows) appendBytes(b []byte) error {
 	} else {
 		at := len(r.BF16)
 		r.BF16 = slices.Grow(r.BF16, len(b)/2)[:at+len(b)/2]
-		for i := range r.BF16[at:] {
-			u := binary.LittleEndian.Uint16(b[2*i:])
-			bad = bad || u&0x7f80 == 0x7f80
-			r.BF16[at+i] = u
-		}
+		bad = readBF16(r.BF16[at:], b)
 	}
 	if bad {
 		return fmt.Errorf("an expert among the first %d has a value that is not finite: %w", r.Len(), ErrCorrupt)
 	}
 	return nil
+}
+
+// readBF16 reads little-endian values and reports whether one is not finite: its eight bits of exponent are all ones. Four
+// are looked at together; a word has a zero lane when (w - 1) & ^w has the lane's highest bit.
+func readBF16(to []uint16, b []byte) bool {
+	const exponents, ones, highest = 0x7f807f807f807f80, 0x0001000100010001, 0x8000800080008000
+	var found uint64
+	for len(to) >= 4 {
+		u := binary.LittleEndian.Uint64(b)
+		w := u&exponents ^ exponents
+		found |= (w - ones) &^ w & highest
+		to[0], to[1], to[2], to[3] = uint16(u), uint16(u>>16), uint16(u>>32), uint16(u>>48)
+		to, b = to[4:], b[8:]
+	}
+	for i := range to {
+		to[i] = binary.LittleEndian.Uint16(b[2*i:])
+		if to[i]&0x7f80 == 0x7f80 {
+			found = 1
+		}
+	}
+	return found != 0
 }
 
 // Parts is a stored set in memory, by the names of its parts.

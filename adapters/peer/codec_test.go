@@ -153,3 +153,31 @@ func FuzzDecodeHeader(f *testing.F) {
 		}
 	})
 }
+
+// TestReadBF16 looks for values that are not finite at every place.
+func TestReadBF16(t *testing.T) {
+	for n := range 11 {
+		b := make([]byte, 2*n)
+		for i := range b {
+			b[i] = byte(0x3f - i%2*0x11 + i)
+		}
+		to := make([]uint16, n)
+		if readBF16(to, b) {
+			t.Errorf("%d finite values are refused", n)
+		}
+		for i, v := range to {
+			if v != uint16(b[2*i])|uint16(b[2*i+1])<<8 {
+				t.Errorf("value %d of %d is %#x", i, n, v)
+			}
+		}
+		for i := range n {
+			for _, v := range []uint16{0x7f80, 0xff80, 0x7fc0, 0xffff} {
+				bad := slices.Clone(b)
+				bad[2*i], bad[2*i+1] = byte(v), byte(v>>8)
+				if !readBF16(to, bad) {
+					t.Errorf("%#x at %d of %d passes", v, i, n)
+				}
+			}
+		}
+	}
+}
