@@ -29,6 +29,7 @@ type GenerateResult struct {
 	PromptTokens    int     `json:"prompt_tokens"`
 	Stop            string  `json:"stop"` // "stop" when the model ended the text, "length" otherwise
 	TokensPerSecond float64 `json:"tokens_per_second"`
+	FirstToken      float64 `json:"first_token_seconds"` // from the call to the first new token, loading not counted
 }
 
 // Generate continues a prompt or answers a chat. emit, when not nil, gets the text as it comes; its error ends the text.
@@ -56,6 +57,9 @@ func (e *Engine) Generate(ctx context.Context, o GenerateOptions, emit func(text
 	res.TokenIDs, res.Stop, err = b.Generate(ctx, ids, base.GenOptions{
 		Sampling: base.Sampling{Temperature: o.Temperature, TopP: o.TopP, Seed: o.Seed}, MaxTokens: o.MaxTokens, Seam: seam,
 	}, func(_ int32, text string) error {
+		if res.FirstToken == 0 {
+			res.FirstToken = time.Since(start).Seconds()
+		}
 		if emit == nil || text == "" {
 			return nil
 		}

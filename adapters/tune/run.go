@@ -114,7 +114,7 @@ type Result struct {
 	Steps   int // done, those before a resume included
 	Best    int // the step whose rows the set now has
 	Tokens  int // rows trained on
-	Seconds float64
+	Seconds float64 // of the steps and the evaluations between them
 	Losses  []Point
 	Stopped bool // early, for want of progress
 }
@@ -153,7 +153,7 @@ func Run(ctx context.Context, m *llama.Model, t *peer.Training, train, heldOut [
 			return nil, fmt.Errorf("tune: a sequence of %d tokens does not fit a batch of %d", len(s.Tokens), o.BatchTokens)
 		}
 	}
-	r := &run{o: o, m: m, t: t, tables: tablesOf(t), held: Limit(heldOut, o.EvalTokens), began: time.Now()}
+	r := &run{o: o, m: m, t: t, tables: tablesOf(t), held: Limit(heldOut, o.EvalTokens)}
 	var err error
 	if r.id, err = r.identity(train); err != nil {
 		return nil, fmt.Errorf("tune: %w", err)
@@ -171,6 +171,7 @@ func Run(ctx context.Context, m *llama.Model, t *peer.Training, train, heldOut [
 	if err != nil {
 		return nil, err
 	}
+	r.began = time.Now() // what comes before is no training
 	res, err := r.loop(ctx, g, train)
 	return res, errors.Join(err, g.close())
 }

@@ -23,6 +23,10 @@ func benchmarks() []benchmark {
 	return []benchmark{
 		{"machine", "this machine's limits: multiply-adds and memory", benchMachine},
 		{"kernels", "packed products against the multiply-add peak measured beside them", benchKernels},
+		{"decode", "tokens a second of the base alone and with a set that has an expert in every cell", benchDecode},
+		{"prefill", "tokens a second of a prompt, likewise", benchPrefill},
+		{"finetune", "tokens a second of training the default set", benchFinetune},
+		{"registry", "a million experts added and read, against writing the same bytes to a file", benchRegistry},
 		{"retrieval", "one PEER layer at 4,096, 65,536 and 1,048,576 experts", benchRetrieval},
 	}
 }
@@ -96,7 +100,7 @@ func (r *report) print(w io.Writer) {
 }
 
 func machine() string {
-	return fmt.Sprintf("%s/%s, %d processors, kernels %v, bf16 products in hardware: %v, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), kernels.Active(), kernels.HasBF16(), runtime.Version())
+	return fmt.Sprintf("%s/%s, %d processors, kernels %v, bf16 products in hardware: %v, of codes: %v, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), kernels.Active(), kernels.HasBF16(), kernels.HasVNNI(), runtime.Version())
 }
 
 // median calls f rounds times and returns the median of what it returns.
@@ -105,8 +109,13 @@ func median(rounds int, f func() float64) float64 {
 	for i := range v {
 		v[i] = f()
 	}
+	return middle(v)
+}
+
+// middle returns the median of v, which it sorts.
+func middle(v []float64) float64 {
 	slices.Sort(v)
-	return v[rounds/2]
+	return v[len(v)/2]
 }
 
 // seconds calls f once.

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/gopeft/peft"
+	"github.com/gopeft/peft/base/tokenizer"
+)
+
+// benchText is the text that models read here. What a token costs does not depend on it.
+const benchText = "A new tenant asked the library for every book on clocks, and the keeper, who had wound the tower clock for thirty years, " +
+	"wrote the list by hand. It began with sundials, went on to water and sand, and ended with a pocket watch that nobody had ever repaired twice. "
+
+// benchSet is the name of the set that is added for a measurement, in a registry of its own.
+const benchSet = "bench"
+
+// benchEngine opens the base with an empty registry that is removed afterwards, adds a set with an expert in every cell
+// and hands the engine and the base's name to f.
+func benchEngine(c *cli.Context, f func(e *peft.Engine, name string) error) error {
+	dir, err := os.MkdirTemp("", "peft-bench-*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	data := filepath.Join(dir, "data.txt")
+	if err := os.WriteFile(data, []byte(strings.Repeat(benchText, 200)), 0o600); err != nil {
+		return err
+	}
+	e, err := peft.Open(peft.Options{Registry: filepath.Join(dir, "registry"), Base: c.String("base"), Threads: c.Int("threads")})
+	if err != nil {
+		return err
+	}
+	b, err := e.Base()
+	if err == nil {
+		_, err = e.Init(c.Context, peft.InitOptions{Background: data})
+	}
+	if err == nil {
+		_, err = e.AddExperts(c.Context, benchSet, peft.AddOptions{Data: []string{data}})
+	}
+	if err == nil {
+		err = f(e, b.Name)
+	}
+	return errors.Join(err, e.Close())
+}
+
+// benchGenerate measures rate, from what generating so many tokens after so many took, in alternating rounds without and
+// with the set.
+func benchGenerate(c *cli.Context, prompt, tokens int, rate func(r *peft.GenerateResult) float64) (*report, error) {
+	r := &report{Columns: []string{"base", "sets", "prompt tokens", "new tokens", "tokens a second", "against the base alone"}}
+	return r, benchEngine(c, func(e *peft.Engine, name string) error {
+		b, err := e.Base()
+		if err != nil {
+			return err
+		}
+		o := peft.GenerateOptions{Prompt: promptOf(b.Tokenizer, prompt), MaxTokens: tokens, Temperature: 1}
+		var rates [2][]float64
+		for round := range c.Int("rounds") + 1 {
+			for i, sets := range [][]string{nil, {benchSet}} {
+				o.Sets, o.Seed = sets, uint64(round)
+				res, err := e.Generate(c.Context, o, nil)
+				for err == nil && len(res.TokenIDs) < tokens { // the model ended its text
+					o.Seed += 1000
+					res, err = e.Generate(c.Context, o, nil)
+				}
+				if err != nil {
+					return err
+				}
+				if round > 0 { // the first warms caches
+					rates[i] = append(rates[i], rate(res))
+				}
+			}
+		}
+		bare, with := middle(rates[0]), middle(rates[1])
+		r.add(name, "none", prompt, tokens, bare, 1.0)
+		r.add(name, "an expert in every cell", prompt, tokens, with, with/bare)
+		return nil
+	})
+}
+
+func benchDecode(c *cli.Context) (*report, error) {
+	return benchGenerate(c, 16, 64, func(r *peft.GenerateResult) float64 {
+		n := float64(len(r.TokenIDs))
+		return (n - 1) / (n/r.TokensPerSecond - r.FirstToken)
+	})
+}
+
+func benchPrefill(c *cli.Context) (*report, error) {
+	return benchGenerate(c, 512, 1, func(r *peft.GenerateResult) float64 { return float64(r.PromptTokens) / r.FirstToken })
+}
+
+// promptOf returns a text of exactly so many tokens, or of the fewest above where no cut of the text has as many.
+func promptOf(t *tokenizer.Tokenizer, tokens int) string {
+	words := strings.Fields(strings.Repeat(benchText, 1+tokens/8))
+	for n := 1; n < len(words); n++ {
+		if text := strings.Join(words[:n], " "); len(t.Encode(text, true)) >= tokens {
+			return text
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+func benchFinetune(c *cli.Context) (*report, error) {
+	r := &report{Columns: []string{"base", "tokens a step", "sequence", "tokens a second"},
+		Notes: []string{"Steps of the default set, measurements and checkpoints not counted; medians of runs of 8 steps."}}
+	return r, benchEngine(c, func(e *peft.Engine, name string) error {
+		data, err := os.CreateTemp("", "peft-bench-*.txt")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = os.Remove(data.Name()) }()
+		_, err = data.WriteString(strings.Repeat(benchText, 400))
+		if err = errors.Join(err, data.Close()); err != nil {
+			return err
+		}
+		var rates []float64
+		for range c.Int("rounds") {
+			res, err := e.Finetune(c.Context, benchSet, peft.FinetuneOptions{Data: []string{data.Name()}, Steps: 8})
+			if err != nil {
+				return err
+			}
+			rates = append(rates, res.TokensPerSecond)
+		}
+		r.add(name, 1024, 256, middle(rates))
+		return nil
+	})
+}
