@@ -5479,3 +5479,13 @@ loop:
 	JNZ   loop
 	VZEROUPPER
 	RET
+
+// func pause()
+TEXT ·pause(SB), NOSPLIT, $0
+	MOVQ $0x0000000000000010, AX
+
+loop:
+	PAUSE
+	DECQ AX
+	JNZ  loop
+	RET

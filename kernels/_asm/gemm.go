@@ -40,6 +40,20 @@ func products() {
 	transpose()
 	peakBF16()
 	readSum()
+	spin()
+}
+
+// spin lets the core's other thread, or the memory, have a moment.
+func spin() {
+	TEXT("pause", NOSPLIT, "func()")
+	Doc("pause waits some 0.4 µs without work.")
+	n := GP64()
+	MOVQ(U64(16), n)
+	Label("loop")
+	PAUSE()
+	DECQ(n)
+	JNZ(LabelRef("loop"))
+	RET()
 }
 
 // rows addresses up to eight rows a stride apart with two base registers, so that a needs no packing.
