@@ -111,9 +111,9 @@ type Point struct {
 
 // Result of Run.
 type Result struct {
-	Steps   int // done, those before a resume included
-	Best    int // the step whose rows the set now has
-	Tokens  int // rows trained on
+	Steps   int     // done, those before a resume included
+	Best    int     // the step whose rows the set now has
+	Tokens  int     // rows trained on
 	Seconds float64 // of the steps and the evaluations between them
 	Losses  []Point
 	Stopped bool // early, for want of progress
