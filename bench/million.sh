@@ -11,14 +11,17 @@ go build -C "$here" -o "$tmp/peft" ./cmd/peft
 timed() {
 	local begun=$EPOCHREALTIME
 	"$tmp/peft" --registry "$tmp/registry" --base "$model" "$@" 2>/dev/null &
-	local pid=$! peak=0 now
+	local pid=$! peak=0 own=0 now
 	while kill -0 $pid 2>/dev/null; do
 		now=$(awk '/VmHWM/ {print $2}' /proc/$pid/status 2>/dev/null || true)
 		[ "${now:-0}" -gt "$peak" ] && peak=$now
+		now=$(awk '/RssAnon/ {print $2}' /proc/$pid/status 2>/dev/null || true)
+		[ "${now:-0}" -gt "$own" ] && own=$now
 		sleep 0.1
 	done
 	wait $pid
-	printf '  -> %.1f s, %d MiB at most\n' "$(echo "$EPOCHREALTIME - $begun" | bc)" $((peak / 1024))
+	awk -v a="$begun" -v b="$EPOCHREALTIME" -v own=$own -v peak=$peak \
+		'BEGIN {printf "  -> %.1f s, %d MiB of memory at most, %d MiB with mapped files\n", b - a, own / 1024, peak / 1024}'
 }
 model=$1
 echo "one layer of 1,024 × 1,024 cells:"
