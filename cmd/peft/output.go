@@ -35,6 +35,7 @@ type progress struct {
 	task     string
 	bar      *progressbar.ProgressBar
 	began    time.Time
+	from     int // done when it was first told of: more than none where work is resumed
 	said     time.Time
 }
 
@@ -49,7 +50,7 @@ func newProgress(w io.Writer) *progress {
 func (p *progress) report(u peft.Progress) {
 	if u.Task != p.task {
 		p.finish()
-		p.task, p.began, p.said = u.Task, time.Now(), time.Time{}
+		p.task, p.began, p.from, p.said = u.Task, time.Now(), u.Done, time.Time{}
 		if p.terminal {
 			p.bar = progressbar.NewOptions64(int64(u.Total), progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription(u.Task),
 				progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString(u.Unit),
@@ -83,8 +84,8 @@ func (p *progress) line(u peft.Progress) {
 		fmt.Fprintf(p.w, "/%d", u.Total)
 	}
 	fmt.Fprintf(p.w, " %s", u.Unit)
-	if s := took.Seconds(); s > 0.5 && u.Done > 0 {
-		rate := float64(u.Done) / s
+	if s := took.Seconds(); s > 0.5 && u.Done > p.from {
+		rate := float64(u.Done-p.from) / s
 		fmt.Fprintf(p.w, ", %.1f/s", rate)
 		if u.Total > u.Done {
 			left := time.Duration(float64(u.Total-u.Done) / rate * float64(time.Second))
