@@ -67,10 +67,11 @@ func (p *Pool) help(h *helper) {
 	seen := uint64(0)
 	news := func() bool { return p.jobs.Load() != seen }
 	for {
-		if !spinUntil(news) {
+		for !spinUntil(news) {
 			h.asleep.Store(true)
 			// A job that came before the caller could see this helper asleep is taken up at once; otherwise the
-			// caller has sent, or will send, a wake.
+			// caller has sent, or will send, a wake. It may be the wake for a job that the helper took up without
+			// it, so that it looks again.
 			if !news() || !h.asleep.CompareAndSwap(true, false) {
 				<-h.wake
 			}
@@ -97,7 +98,8 @@ func (p *Pool) start() {
 	}
 }
 
-// wait returns when all helpers have ended the job.
+// wait returns when all helpers have ended the job. A helper that ended the last job may find the caller asleep in this
+// one and wake it too early, so that it looks again.
 func (p *Pool) wait() {
 	for range spins {
 		if p.pending.Load() == 0 {
@@ -105,9 +107,11 @@ func (p *Pool) wait() {
 		}
 		pause()
 	}
-	p.waits.Store(true)
-	if p.pending.Load() > 0 || !p.waits.CompareAndSwap(true, false) {
-		<-p.done
+	for p.pending.Load() > 0 {
+		p.waits.Store(true)
+		if p.pending.Load() > 0 || !p.waits.CompareAndSwap(true, false) {
+			<-p.done
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // TestPoolCoversEachPartOnce also runs several callers at once: the race detector sees whether they share a job.
@@ -36,6 +37,24 @@ func TestPoolCoversEachPartOnce(t *testing.T) {
 		}
 		callers.Wait()
 		p.Close()
+	}
+}
+
+// TestPoolEndsEachJob lets callers and helpers fall asleep at all moments: a Run that returns has done all of its work.
+func TestPoolEndsEachJob(t *testing.T) {
+	p := NewPool(4)
+	defer p.Close()
+	for i := range 8000 {
+		var n atomic.Int64
+		p.Run(8, 1, func(lo, _ int) {
+			if lo == 0 && i%2 == 0 {
+				time.Sleep(30 * time.Microsecond)
+			}
+			n.Add(1)
+		})
+		if n.Load() != 8 {
+			t.Fatalf("run %d returned after %d of 8 parts", i, n.Load())
+		}
 	}
 }
 
