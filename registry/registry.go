@@ -9,6 +9,7 @@ import (
 
 	badger "github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/ristretto/v2/z"
 )
 
 const (
@@ -66,8 +67,20 @@ func Open(dir string, o Options) (*DB, error) {
 	return r, nil
 }
 
-// openBadger turns a panic of Badger on damaged files into an error.
+// openBadger opens again where a process was killed between making a log's file and giving it its size: Badger takes the
+// empty file for a new one, which it does not expect, gives it its size and fails. Once for each file, it succeeds then.
 func openBadger(opt badger.Options) (db *badger.DB, err error) {
+	for range 8 {
+		db, err = tryBadger(opt)
+		if err == nil || !strings.Contains(err.Error(), z.NewFile.Error()) { // Badger does not wrap it
+			break
+		}
+	}
+	return db, err
+}
+
+// tryBadger turns a panic of Badger on damaged files into an error.
+func tryBadger(opt badger.Options) (db *badger.DB, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: %v", ErrCorrupt, p)

@@ -299,6 +299,29 @@ func TestKilledWrite(t *testing.T) {
 	}
 }
 
+// TestKilledWhileMakingALog has the files that a process leaves which was killed before it gave a new log its size.
+func TestKilledWhileMakingALog(t *testing.T) {
+	dir := t.TempDir()
+	r, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, r, "kept", map[string][]byte{"a": noise(1, 5000)}, nil)
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"00077.mem", "00078.mem", "000077.vlog"} {
+		if err := os.WriteFile(filepath.Join(dir, "db", name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r = open(t, dir)
+	if rep, err := r.Verify(ctx, nil); err != nil || len(rep.Problems) > 0 {
+		t.Fatal(rep, err)
+	}
+	put(t, r, "more", map[string][]byte{"a": noise(2, 5000)}, nil)
+}
+
 func TestFlippedBit(t *testing.T) {
 	dir := t.TempDir()
 	data := noise(1, 2<<20)
