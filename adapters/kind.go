@@ -26,6 +26,16 @@ type Kind interface {
 	BackwardInput(g Group, row, dx []float32, hidden int)
 }
 
+// Gatherer is a Kind that can also take one token and the experts it selected together, from rows in bf16. That suits
+// large tables, where few tokens share an expert, and inference, which keeps no state.
+type Gatherer interface {
+	Kind
+	// Gather adds Σ gates[i]·f_i(x) to y, where f_i is the expert rows[i] of table: [·, Width]; the sum is formed before it
+	// is added. x and y: [hidden]; state: [len(rows)·State()] is scratch. While it works it asks the memory for the
+	// experts in next, which are as many as rows, or nil.
+	Gather(y, x []float32, table []uint16, rows, next []uint32, gates, state []float32)
+}
+
 // Group is one expert's work: the tokens that selected it, ascending, and with what gates. A token that selected the
 // expert through two heads is there twice.
 type Group struct {

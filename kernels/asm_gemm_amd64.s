@@ -1512,6 +1512,46 @@ overwrite:
 	VZEROUPPER
 	RET
 
+// func gemm1x48ExactAVX512(k int, a *float32, b *uint16, c *float32, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·gemm1x48ExactAVX512(SB), NOSPLIT, $0-33
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   b+16(FP), DX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+
+loop:
+	VBROADCASTSS (CX), Z3
+	VPMOVZXWD    (DX), Z4
+	VPSLLD       $0x10, Z4, Z4
+	VFMADD231PS  Z4, Z3, Z0
+	VPMOVZXWD    32(DX), Z4
+	VPSLLD       $0x10, Z4, Z4
+	VFMADD231PS  Z4, Z3, Z1
+	VPMOVZXWD    64(DX), Z4
+	VPSLLD       $0x10, Z4, Z4
+	VFMADD231PS  Z4, Z3, Z2
+	ADDQ         $0x04, CX
+	ADDQ         $0x60, DX
+	DECQ         AX
+	JNZ          loop
+	MOVQ         c+24(FP), AX
+	MOVB         acc+32(FP), CL
+	TESTB        CL, CL
+	JZ           store
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	VADDPS       128(AX), Z2, Z2
+
+store:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VZEROUPPER
+	RET
+
 // func gemmT8x48AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, acc bool)
 // Requires: AVX, AVX512F
 TEXT ·gemmT8x48AVX512(SB), NOSPLIT, $0-49

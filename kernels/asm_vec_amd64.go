@@ -124,6 +124,16 @@ func gatherAxpyAVX2(n int, width int, rows *uint32, table *float32, w *float32, 
 //go:noescape
 func scatterAxpyAVX2(n int, width int, rows *uint32, table *float32, w *float32, x *float32)
 
+// gatherDotBF16AVX2 sets out[i] = table[rows[i]]·x; width is a multiple of the lanes, not 0.
+//
+//go:noescape
+func gatherDotBF16AVX2(n int, width int, stride int, rows *uint32, next *uint32, table *uint16, x *float32, out *float32)
+
+// gatherAxpyBF16AVX2 adds Σ w[i]·table[rows[i]] to y; width is a multiple of the lanes.
+//
+//go:noescape
+func gatherAxpyBF16AVX2(n int, width int, stride int, rows *uint32, next *uint32, table *uint16, w *float32, y *float32)
+
 // dotAVX512 returns x·y; n is a multiple of the lanes.
 //
 //go:noescape
@@ -253,3 +263,13 @@ func gatherAxpyAVX512(n int, width int, rows *uint32, table *float32, w *float32
 //
 //go:noescape
 func scatterAxpyAVX512(n int, width int, rows *uint32, table *float32, w *float32, x *float32)
+
+// gatherDotBF16AVX512 sets out[i] = table[rows[i]]·x; width is a multiple of the lanes, not 0.
+//
+//go:noescape
+func gatherDotBF16AVX512(n int, width int, stride int, rows *uint32, next *uint32, table *uint16, x *float32, out *float32)
+
+// gatherAxpyBF16AVX512 adds Σ w[i]·table[rows[i]] to y; width is a multiple of the lanes.
+//
+//go:noescape
+func gatherAxpyBF16AVX512(n int, width int, stride int, rows *uint32, next *uint32, table *uint16, w *float32, y *float32)

@@ -1311,6 +1311,313 @@ columns1done:
 	VZEROUPPER
 	RET
 
+// func gatherDotBF16AVX2(n int, width int, stride int, rows *uint32, next *uint32, table *uint16, x *float32, out *float32)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·gatherDotBF16AVX2(SB), NOSPLIT, $0-64
+	MOVQ n+0(FP), AX
+	MOVQ width+8(FP), CX
+	MOVQ stride+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ next+32(FP), SI
+	MOVQ table+40(FP), DI
+	ADDQ CX, CX
+	ADDQ DX, DX
+	MOVQ x+48(FP), R8
+	MOVQ out+56(FP), R9
+
+rows2:
+	CMPQ   AX, $0x02
+	JL     rows2done
+	MOVL   (BX), R10
+	IMULQ  DX, R10
+	ADDQ   DI, R10
+	MOVL   (SI), R12
+	IMULQ  DX, R12
+	ADDQ   DI, R12
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	MOVL   4(BX), R11
+	IMULQ  DX, R11
+	ADDQ   DI, R11
+	MOVL   4(SI), R13
+	IMULQ  DX, R13
+	ADDQ   DI, R13
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	XORQ   R14, R14
+	MOVQ   CX, R15
+	SUBQ   $0x20, R15
+
+rows2pair:
+	CMPQ        R14, R15
+	JG          rows2last
+	PREFETCHT0  (R12)(R14*1)
+	PREFETCHT0  (R13)(R14*1)
+	VMOVUPS     (R8)(R14*2), Y5
+	VPMOVZXWD   (R10)(R14*1), Y0
+	VPSLLD      $0x10, Y0, Y0
+	VFMADD231PS Y5, Y0, Y1
+	VPMOVZXWD   (R11)(R14*1), Y0
+	VPSLLD      $0x10, Y0, Y0
+	VFMADD231PS Y5, Y0, Y3
+	VMOVUPS     32(R8)(R14*2), Y5
+	VPMOVZXWD   16(R10)(R14*1), Y0
+	VPSLLD      $0x10, Y0, Y0
+	VFMADD231PS Y5, Y0, Y2
+	VPMOVZXWD   16(R11)(R14*1), Y0
+	VPSLLD      $0x10, Y0, Y0
+	VFMADD231PS Y5, Y0, Y4
+	ADDQ        $0x20, R14
+	JMP         rows2pair
+
+rows2last:
+	CMPQ        R14, CX
+	JGE         rows2sum
+	VMOVUPS     (R8)(R14*2), Y5
+	VPMOVZXWD   (R10)(R14*1), Y0
+	VPSLLD      $0x10, Y0, Y0
+	VFMADD231PS Y5, Y0, Y1
+	VPMOVZXWD   (R11)(R14*1), Y0
+	VPSLLD      $0x10, Y0, Y0
+	VFMADD231PS Y5, Y0, Y3
+
+rows2sum:
+	VADDPS       Y2, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
+	VADDPS       X1, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VMOVSS       X0, (R9)
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X0
+	VADDPS       X3, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VMOVSS       X0, 4(R9)
+	ADDQ         $0x08, R9
+	ADDQ         $0x08, BX
+	ADDQ         $0x08, SI
+	SUBQ         $0x02, AX
+	JMP          rows2
+
+rows2done:
+rows1:
+	CMPQ   AX, $0x01
+	JL     rows1done
+	MOVL   (BX), R10
+	IMULQ  DX, R10
+	ADDQ   DI, R10
+	MOVL   (SI), R12
+	IMULQ  DX, R12
+	ADDQ   DI, R12
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	XORQ   R14, R14
+	MOVQ   CX, R15
+	SUBQ   $0x20, R15
+
+rows1pair:
+	CMPQ        R14, R15
+	JG          rows1last
+	PREFETCHT0  (R12)(R14*1)
+	VMOVUPS     (R8)(R14*2), Y5
+	VPMOVZXWD   (R10)(R14*1), Y0
+	VPSLLD      $0x10, Y0, Y0
+	VFMADD231PS Y5, Y0, Y1
+	VMOVUPS     32(R8)(R14*2), Y5
+	VPMOVZXWD   16(R10)(R14*1), Y0
+	VPSLLD      $0x10, Y0, Y0
+	VFMADD231PS Y5, Y0, Y2
+	ADDQ        $0x20, R14
+	JMP         rows1pair
+
+rows1last:
+	CMPQ        R14, CX
+	JGE         rows1sum
+	VMOVUPS     (R8)(R14*2), Y5
+	VPMOVZXWD   (R10)(R14*1), Y0
+	VPSLLD      $0x10, Y0, Y0
+	VFMADD231PS Y5, Y0, Y1
+
+rows1sum:
+	VADDPS       Y2, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
+	VADDPS       X1, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VMOVSS       X0, (R9)
+	ADDQ         $0x04, R9
+	ADDQ         $0x04, BX
+	ADDQ         $0x04, SI
+	SUBQ         $0x01, AX
+	JMP          rows1
+
+rows1done:
+	VZEROUPPER
+	RET
+
+// func gatherAxpyBF16AVX2(n int, width int, stride int, rows *uint32, next *uint32, table *uint16, w *float32, y *float32)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·gatherAxpyBF16AVX2(SB), NOSPLIT, $0-64
+	MOVQ n+0(FP), AX
+	MOVQ width+8(FP), CX
+	MOVQ stride+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ next+32(FP), SI
+	MOVQ table+40(FP), DI
+	ADDQ CX, CX
+	ADDQ DX, DX
+	MOVQ w+48(FP), R8
+	MOVQ y+56(FP), R9
+
+columns8:
+	CMPQ   CX, $0x00000080
+	JL     columns8done
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	XORQ   R10, R10
+
+columns8row:
+	CMPQ         R10, AX
+	JGE          columns8end
+	MOVL         (SI)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         DI, R11
+	PREFETCHT0   (R11)
+	PREFETCHT0   64(R11)
+	MOVL         (BX)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         DI, R11
+	VBROADCASTSS (R8)(R10*4), Y1
+	VPMOVZXWD    (R11), Y0
+	VPSLLD       $0x10, Y0, Y0
+	VFMADD231PS  Y0, Y1, Y2
+	VPMOVZXWD    16(R11), Y0
+	VPSLLD       $0x10, Y0, Y0
+	VFMADD231PS  Y0, Y1, Y3
+	VPMOVZXWD    32(R11), Y0
+	VPSLLD       $0x10, Y0, Y0
+	VFMADD231PS  Y0, Y1, Y4
+	VPMOVZXWD    48(R11), Y0
+	VPSLLD       $0x10, Y0, Y0
+	VFMADD231PS  Y0, Y1, Y5
+	VPMOVZXWD    64(R11), Y0
+	VPSLLD       $0x10, Y0, Y0
+	VFMADD231PS  Y0, Y1, Y6
+	VPMOVZXWD    80(R11), Y0
+	VPSLLD       $0x10, Y0, Y0
+	VFMADD231PS  Y0, Y1, Y7
+	VPMOVZXWD    96(R11), Y0
+	VPSLLD       $0x10, Y0, Y0
+	VFMADD231PS  Y0, Y1, Y8
+	VPMOVZXWD    112(R11), Y0
+	VPSLLD       $0x10, Y0, Y0
+	VFMADD231PS  Y0, Y1, Y9
+	INCQ         R10
+	JMP          columns8row
+
+columns8end:
+	VADDPS  (R9), Y2, Y2
+	VMOVUPS Y2, (R9)
+	VADDPS  32(R9), Y3, Y3
+	VMOVUPS Y3, 32(R9)
+	VADDPS  64(R9), Y4, Y4
+	VMOVUPS Y4, 64(R9)
+	VADDPS  96(R9), Y5, Y5
+	VMOVUPS Y5, 96(R9)
+	VADDPS  128(R9), Y6, Y6
+	VMOVUPS Y6, 128(R9)
+	VADDPS  160(R9), Y7, Y7
+	VMOVUPS Y7, 160(R9)
+	VADDPS  192(R9), Y8, Y8
+	VMOVUPS Y8, 192(R9)
+	VADDPS  224(R9), Y9, Y9
+	VMOVUPS Y9, 224(R9)
+	ADDQ    $0x00000100, R9
+	ADDQ    $0x00000080, DI
+	SUBQ    $0x00000080, CX
+	JMP     columns8
+
+columns8done:
+columns2:
+	CMPQ   CX, $0x00000020
+	JL     columns2done
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	XORQ   R10, R10
+
+columns2row:
+	CMPQ         R10, AX
+	JGE          columns2end
+	MOVL         (SI)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         DI, R11
+	PREFETCHT0   (R11)
+	MOVL         (BX)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         DI, R11
+	VBROADCASTSS (R8)(R10*4), Y1
+	VPMOVZXWD    (R11), Y0
+	VPSLLD       $0x10, Y0, Y0
+	VFMADD231PS  Y0, Y1, Y2
+	VPMOVZXWD    16(R11), Y0
+	VPSLLD       $0x10, Y0, Y0
+	VFMADD231PS  Y0, Y1, Y3
+	INCQ         R10
+	JMP          columns2row
+
+columns2end:
+	VADDPS  (R9), Y2, Y2
+	VMOVUPS Y2, (R9)
+	VADDPS  32(R9), Y3, Y3
+	VMOVUPS Y3, 32(R9)
+	ADDQ    $0x00000040, R9
+	ADDQ    $0x00000020, DI
+	SUBQ    $0x00000020, CX
+	JMP     columns2
+
+columns2done:
+columns1:
+	CMPQ   CX, $0x00000010
+	JL     columns1done
+	VXORPS Y2, Y2, Y2
+	XORQ   R10, R10
+
+columns1row:
+	CMPQ         R10, AX
+	JGE          columns1end
+	MOVL         (SI)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         DI, R11
+	PREFETCHT0   (R11)
+	MOVL         (BX)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         DI, R11
+	VBROADCASTSS (R8)(R10*4), Y1
+	VPMOVZXWD    (R11), Y0
+	VPSLLD       $0x10, Y0, Y0
+	VFMADD231PS  Y0, Y1, Y2
+	INCQ         R10
+	JMP          columns1row
+
+columns1end:
+	VADDPS  (R9), Y2, Y2
+	VMOVUPS Y2, (R9)
+	ADDQ    $0x00000020, R9
+	ADDQ    $0x00000010, DI
+	SUBQ    $0x00000010, CX
+	JMP     columns1
+
+columns1done:
+	VZEROUPPER
+	RET
+
 // func dotAVX512(n int, x *float32, y *float32) float32
 // Requires: AVX, AVX512F, SSE
 TEXT ·dotAVX512(SB), NOSPLIT, $0-28
@@ -2871,6 +3178,386 @@ columns1end:
 	ADDQ $0x00000040, R8
 	SUBQ $0x00000040, R9
 	JMP  columns1
+
+columns1done:
+	VZEROUPPER
+	RET
+
+// func gatherDotBF16AVX512(n int, width int, stride int, rows *uint32, next *uint32, table *uint16, x *float32, out *float32)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·gatherDotBF16AVX512(SB), NOSPLIT, $0-64
+	MOVQ n+0(FP), AX
+	MOVQ width+8(FP), CX
+	MOVQ stride+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ next+32(FP), SI
+	MOVQ table+40(FP), DI
+	ADDQ CX, CX
+	ADDQ DX, DX
+	MOVQ x+48(FP), R8
+	MOVQ out+56(FP), R9
+
+rows2:
+	CMPQ   AX, $0x02
+	JL     rows2done
+	MOVL   (BX), R10
+	IMULQ  DX, R10
+	ADDQ   DI, R10
+	MOVL   (SI), R12
+	IMULQ  DX, R12
+	ADDQ   DI, R12
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	MOVL   4(BX), R11
+	IMULQ  DX, R11
+	ADDQ   DI, R11
+	MOVL   4(SI), R13
+	IMULQ  DX, R13
+	ADDQ   DI, R13
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	XORQ   R14, R14
+	MOVQ   CX, R15
+	SUBQ   $0x40, R15
+
+rows2pair:
+	CMPQ        R14, R15
+	JG          rows2last
+	PREFETCHT0  (R12)(R14*1)
+	PREFETCHT0  (R13)(R14*1)
+	VMOVUPS     (R8)(R14*2), Z5
+	VPMOVZXWD   (R10)(R14*1), Z0
+	VPSLLD      $0x10, Z0, Z0
+	VFMADD231PS Z5, Z0, Z1
+	VPMOVZXWD   (R11)(R14*1), Z0
+	VPSLLD      $0x10, Z0, Z0
+	VFMADD231PS Z5, Z0, Z3
+	VMOVUPS     64(R8)(R14*2), Z5
+	VPMOVZXWD   32(R10)(R14*1), Z0
+	VPSLLD      $0x10, Z0, Z0
+	VFMADD231PS Z5, Z0, Z2
+	VPMOVZXWD   32(R11)(R14*1), Z0
+	VPSLLD      $0x10, Z0, Z0
+	VFMADD231PS Z5, Z0, Z4
+	ADDQ        $0x40, R14
+	JMP         rows2pair
+
+rows2last:
+	CMPQ        R14, CX
+	JGE         rows2sum
+	VMOVUPS     (R8)(R14*2), Z5
+	VPMOVZXWD   (R10)(R14*1), Z0
+	VPSLLD      $0x10, Z0, Z0
+	VFMADD231PS Z5, Z0, Z1
+	VPMOVZXWD   (R11)(R14*1), Z0
+	VPSLLD      $0x10, Z0, Z0
+	VFMADD231PS Z5, Z0, Z3
+
+rows2sum:
+	VADDPS        Z2, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VADDPS        Y0, Y1, Y0
+	VEXTRACTF128  $0x01, Y0, X5
+	VADDPS        X0, X5, X5
+	VHADDPS       X5, X5, X5
+	VHADDPS       X5, X5, X5
+	VMOVSS        X5, (R9)
+	VADDPS        Z4, Z3, Z3
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VADDPS        Y0, Y3, Y0
+	VEXTRACTF128  $0x01, Y0, X5
+	VADDPS        X0, X5, X5
+	VHADDPS       X5, X5, X5
+	VHADDPS       X5, X5, X5
+	VMOVSS        X5, 4(R9)
+	ADDQ          $0x08, R9
+	ADDQ          $0x08, BX
+	ADDQ          $0x08, SI
+	SUBQ          $0x02, AX
+	JMP           rows2
+
+rows2done:
+rows1:
+	CMPQ   AX, $0x01
+	JL     rows1done
+	MOVL   (BX), R10
+	IMULQ  DX, R10
+	ADDQ   DI, R10
+	MOVL   (SI), R12
+	IMULQ  DX, R12
+	ADDQ   DI, R12
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	XORQ   R14, R14
+	MOVQ   CX, R15
+	SUBQ   $0x40, R15
+
+rows1pair:
+	CMPQ        R14, R15
+	JG          rows1last
+	PREFETCHT0  (R12)(R14*1)
+	VMOVUPS     (R8)(R14*2), Z5
+	VPMOVZXWD   (R10)(R14*1), Z0
+	VPSLLD      $0x10, Z0, Z0
+	VFMADD231PS Z5, Z0, Z1
+	VMOVUPS     64(R8)(R14*2), Z5
+	VPMOVZXWD   32(R10)(R14*1), Z0
+	VPSLLD      $0x10, Z0, Z0
+	VFMADD231PS Z5, Z0, Z2
+	ADDQ        $0x40, R14
+	JMP         rows1pair
+
+rows1last:
+	CMPQ        R14, CX
+	JGE         rows1sum
+	VMOVUPS     (R8)(R14*2), Z5
+	VPMOVZXWD   (R10)(R14*1), Z0
+	VPSLLD      $0x10, Z0, Z0
+	VFMADD231PS Z5, Z0, Z1
+
+rows1sum:
+	VADDPS        Z2, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VADDPS        Y0, Y1, Y0
+	VEXTRACTF128  $0x01, Y0, X3
+	VADDPS        X0, X3, X3
+	VHADDPS       X3, X3, X3
+	VHADDPS       X3, X3, X3
+	VMOVSS        X3, (R9)
+	ADDQ          $0x04, R9
+	ADDQ          $0x04, BX
+	ADDQ          $0x04, SI
+	SUBQ          $0x01, AX
+	JMP           rows1
+
+rows1done:
+	VZEROUPPER
+	RET
+
+// func gatherAxpyBF16AVX512(n int, width int, stride int, rows *uint32, next *uint32, table *uint16, w *float32, y *float32)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·gatherAxpyBF16AVX512(SB), NOSPLIT, $0-64
+	MOVQ n+0(FP), AX
+	MOVQ width+8(FP), CX
+	MOVQ stride+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ next+32(FP), SI
+	MOVQ table+40(FP), DI
+	ADDQ CX, CX
+	ADDQ DX, DX
+	MOVQ w+48(FP), R8
+	MOVQ y+56(FP), R9
+
+columns16:
+	CMPQ   CX, $0x00000200
+	JL     columns16done
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	XORQ   R10, R10
+
+columns16row:
+	CMPQ         R10, AX
+	JGE          columns16end
+	MOVL         (SI)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         DI, R11
+	PREFETCHT0   (R11)
+	PREFETCHT0   64(R11)
+	PREFETCHT0   128(R11)
+	PREFETCHT0   192(R11)
+	PREFETCHT0   256(R11)
+	PREFETCHT0   320(R11)
+	PREFETCHT0   384(R11)
+	PREFETCHT0   448(R11)
+	MOVL         (BX)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         DI, R11
+	VBROADCASTSS (R8)(R10*4), Z1
+	VPMOVZXWD    (R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z2
+	VPMOVZXWD    32(R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z3
+	VPMOVZXWD    64(R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z4
+	VPMOVZXWD    96(R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z5
+	VPMOVZXWD    128(R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z6
+	VPMOVZXWD    160(R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z7
+	VPMOVZXWD    192(R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z8
+	VPMOVZXWD    224(R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z9
+	VPMOVZXWD    256(R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z10
+	VPMOVZXWD    288(R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z11
+	VPMOVZXWD    320(R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z12
+	VPMOVZXWD    352(R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z13
+	VPMOVZXWD    384(R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z14
+	VPMOVZXWD    416(R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z15
+	VPMOVZXWD    448(R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z16
+	VPMOVZXWD    480(R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z17
+	INCQ         R10
+	JMP          columns16row
+
+columns16end:
+	VADDPS  (R9), Z2, Z2
+	VMOVUPS Z2, (R9)
+	VADDPS  64(R9), Z3, Z3
+	VMOVUPS Z3, 64(R9)
+	VADDPS  128(R9), Z4, Z4
+	VMOVUPS Z4, 128(R9)
+	VADDPS  192(R9), Z5, Z5
+	VMOVUPS Z5, 192(R9)
+	VADDPS  256(R9), Z6, Z6
+	VMOVUPS Z6, 256(R9)
+	VADDPS  320(R9), Z7, Z7
+	VMOVUPS Z7, 320(R9)
+	VADDPS  384(R9), Z8, Z8
+	VMOVUPS Z8, 384(R9)
+	VADDPS  448(R9), Z9, Z9
+	VMOVUPS Z9, 448(R9)
+	VADDPS  512(R9), Z10, Z10
+	VMOVUPS Z10, 512(R9)
+	VADDPS  576(R9), Z11, Z11
+	VMOVUPS Z11, 576(R9)
+	VADDPS  640(R9), Z12, Z12
+	VMOVUPS Z12, 640(R9)
+	VADDPS  704(R9), Z13, Z13
+	VMOVUPS Z13, 704(R9)
+	VADDPS  768(R9), Z14, Z14
+	VMOVUPS Z14, 768(R9)
+	VADDPS  832(R9), Z15, Z15
+	VMOVUPS Z15, 832(R9)
+	VADDPS  896(R9), Z16, Z16
+	VMOVUPS Z16, 896(R9)
+	VADDPS  960(R9), Z17, Z17
+	VMOVUPS Z17, 960(R9)
+	ADDQ    $0x00000400, R9
+	ADDQ    $0x00000200, DI
+	SUBQ    $0x00000200, CX
+	JMP     columns16
+
+columns16done:
+columns4:
+	CMPQ   CX, $0x00000080
+	JL     columns4done
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	XORQ   R10, R10
+
+columns4row:
+	CMPQ         R10, AX
+	JGE          columns4end
+	MOVL         (SI)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         DI, R11
+	PREFETCHT0   (R11)
+	PREFETCHT0   64(R11)
+	MOVL         (BX)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         DI, R11
+	VBROADCASTSS (R8)(R10*4), Z1
+	VPMOVZXWD    (R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z2
+	VPMOVZXWD    32(R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z3
+	VPMOVZXWD    64(R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z4
+	VPMOVZXWD    96(R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z5
+	INCQ         R10
+	JMP          columns4row
+
+columns4end:
+	VADDPS  (R9), Z2, Z2
+	VMOVUPS Z2, (R9)
+	VADDPS  64(R9), Z3, Z3
+	VMOVUPS Z3, 64(R9)
+	VADDPS  128(R9), Z4, Z4
+	VMOVUPS Z4, 128(R9)
+	VADDPS  192(R9), Z5, Z5
+	VMOVUPS Z5, 192(R9)
+	ADDQ    $0x00000100, R9
+	ADDQ    $0x00000080, DI
+	SUBQ    $0x00000080, CX
+	JMP     columns4
+
+columns4done:
+columns1:
+	CMPQ   CX, $0x00000020
+	JL     columns1done
+	VPXORD Z2, Z2, Z2
+	XORQ   R10, R10
+
+columns1row:
+	CMPQ         R10, AX
+	JGE          columns1end
+	MOVL         (SI)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         DI, R11
+	PREFETCHT0   (R11)
+	MOVL         (BX)(R10*4), R11
+	IMULQ        DX, R11
+	ADDQ         DI, R11
+	VBROADCASTSS (R8)(R10*4), Z1
+	VPMOVZXWD    (R11), Z0
+	VPSLLD       $0x10, Z0, Z0
+	VFMADD231PS  Z0, Z1, Z2
+	INCQ         R10
+	JMP          columns1row
+
+columns1end:
+	VADDPS  (R9), Z2, Z2
+	VMOVUPS Z2, (R9)
+	ADDQ    $0x00000040, R9
+	ADDQ    $0x00000020, DI
+	SUBQ    $0x00000020, CX
+	JMP     columns1
 
 columns1done:
 	VZEROUPPER

@@ -37,6 +37,15 @@ func guardedCopy[T any](t *testing.T, x []T) []T {
 	return g
 }
 
+// guardedNonEmpty keeps nil as it is.
+func guardedNonEmpty[T any](t *testing.T, x []T) []T {
+	t.Helper()
+	if x == nil {
+		return nil
+	}
+	return guardedCopy(t, x)
+}
+
 // TestProductsStayInBounds puts every operand before a page that cannot be read or written.
 func TestProductsStayInBounds(t *testing.T) {
 	each(t, func(t *testing.T) {
@@ -45,11 +54,15 @@ func TestProductsStayInBounds(t *testing.T) {
 				n, k := s[0], s[1]
 				rnd := rng(uint64(m*1000 + n + k))
 				a, b, y := guardedCopy(t, randn(rnd, m*k)), guardedCopy(t, randn(rnd, n*k)), guarded[float32](t, m*n)
-				for _, prec := range []Precision{F32, BF16} {
+				exact := guardedCopy(t, roundAll(b))
+				for _, c := range []struct {
+					b    []float32
+					prec Precision
+				}{{b, F32}, {exact, F32}, {b, BF16}} {
 					for _, nn := range []bool{false, true} {
-						w := newPacked(n, k, prec)
-						w.f, w.h = guardedCopy(t, w.f), guardedCopy(t, w.h)
-						w.Repack(nil, b, nn)
+						w := PackNT(nil, c.b, n, k, c.prec)
+						w.f, w.h, w.e = guardedNonEmpty(t, w.f), guardedNonEmpty(t, w.h), guardedNonEmpty(t, w.e)
+						w.Repack(nil, c.b, nn)
 						MulPacked(nil, y, a, m, w, false)
 						MulPacked(nil, y, a, m, w, true)
 					}

@@ -51,6 +51,65 @@ func TestGatheredRows(t *testing.T) {
 	})
 }
 
+// TestGatheredHalves has rows of which a part is used, as those of u or v in a row of both.
+func TestGatheredHalves(t *testing.T) {
+	each(t, func(t *testing.T) {
+		rnd := rng(6)
+		for _, width := range []int{1, 7, 16, 24, 48, 192, 256, 304, 576} {
+			stride := 2 * width
+			for _, n := range []int{0, 1, 2, 3, 16} {
+				wide := roundAll(randn(rnd, 9*stride))
+				table, x, w, rows := make([]uint16, len(wide)), randn(rnd, width), randn(rnd, n), make([]uint32, n)
+				ToBF16(table, wide)
+				for i := range rows {
+					rows[i] = uint32(rnd.IntN(9))
+				}
+				name := fmt.Sprintf("width %d, %d rows", width, n)
+				for _, at := range []int{0, width} {
+					out, want := make([]float32, n), make([]float32, n)
+					GatherDotBF16(out, table[at:], stride, rows, rows, x)
+					sum, y := make([]float32, width), randn(rnd, width)
+					for i, r := range rows {
+						row := wide[int(r)*stride+at:][:width]
+						want[i] = dotGeneric(x, row)
+						axpyGeneric(w[i], row, sum)
+						var one [1]float32
+						GatherDotBF16(one[:], table[at:], stride, rows[i:i+1], nil, x)
+						if one[0] != out[i] {
+							t.Fatalf("%s: a row alone gives other bits", name)
+						}
+					}
+					near(t, name+": dot", out, want, 1e-5)
+					got := slices.Clone(y)
+					GatherAxpyBF16(got, table[at:], stride, rows, nil, w)
+					addGeneric(y, y, sum)
+					near(t, name+": sum", got, y, 1e-5)
+				}
+			}
+		}
+	})
+}
+
+func TestGatheredHalvesOutside(t *testing.T) {
+	for name, f := range map[string]func(){
+		"dot": func() {
+			GatherDotBF16(make([]float32, 1), make([]uint16, 47), 16, []uint32{2}, nil, make([]float32, 16))
+		},
+		"axpy": func() {
+			GatherAxpyBF16(make([]float32, 16), make([]uint16, 47), 16, []uint32{2}, nil, make([]float32, 1))
+		},
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: a row outside the table passes", name)
+				}
+			}()
+			f()
+		}()
+	}
+}
+
 func TestGatheredRowsOutside(t *testing.T) {
 	defer func() {
 		if recover() == nil {

@@ -11,7 +11,7 @@ const (
 	// blockRows is how many elements of the rows are multiplied with all panels before the next rows, likewise.
 	blockRows = 128 << 10
 	// fewWork is how many multiplications take less time than waking a thread.
-	fewWork = 1 << 17
+	fewWork = 1 << 16
 )
 
 // MulPacked writes y = x·w, or adds it when accumulate: y: [m, N], x: [m, K]. A row of y depends on its row of x alone,
@@ -132,31 +132,52 @@ func (g *product) run(p0, p1, r0, r1 int) {
 	for k0 := 0; k0 < k; k0 += blockK {
 		kn := min(blockK, k-k0)
 		step := max(64, blockRows/kn&^7)
+		var wide *[]float32
+		if g.w.e != nil && !(r1-r0 == 1 && active == AVX512) {
+			wide = getF32(kn * panel)
+		}
 		for m0 := r0; m0 < r1; m0 += step {
 			m1 := min(m0+step, r1)
 			for i := p0; i < p1; i++ {
+				b := g.panel(i, k0, kn, wide)
 				for r := m0; r < m1; r += 8 {
-					g.tile(i, k0, kn, r, min(8, m1-r), g.acc || k0 > 0)
+					g.tile(i, k0, kn, r, min(8, m1-r), b, g.acc || k0 > 0)
 				}
 			}
+		}
+		if wide != nil {
+			putF32(wide)
 		}
 	}
 }
 
+// panel returns kn values of k of a panel of f32, widened from bf16 when there is room for that; nil for other panels.
+func (g *product) panel(i, k0, kn int, wide *[]float32) []float32 {
+	at, end := (i*g.w.K+k0)*panel, (i*g.w.K+k0+kn)*panel
+	switch {
+	case wide != nil:
+		fromBF16(*wide, g.w.e[at:end])
+		return *wide
+	case g.w.f != nil:
+		return g.w.f[at:end]
+	}
+	return nil
+}
+
 // tile computes n rows of one panel, at most 8, over kn values of k.
-func (g *product) tile(i, k0, kn, r, n int, acc bool) {
+func (g *product) tile(i, k0, kn, r, n int, b []float32, acc bool) {
 	cols := min(panel, g.w.N-i*panel)
 	if cols < panel || n < 8 && g.t != nil {
-		g.edge(i, k0, kn, r, n, cols, acc)
+		g.edge(i, k0, kn, r, n, cols, b, acc)
 		return
 	}
-	g.inner(i, k0, kn, r, n, g.y[r*g.ldy+i*panel:], g.ldy, acc)
+	g.inner(i, k0, kn, r, n, b, g.y[r*g.ldy+i*panel:], g.ldy, acc)
 }
 
 // edge is tile where less than the micro-kernel writes belongs to y.
-func (g *product) edge(i, k0, kn, r, n, cols int, acc bool) {
+func (g *product) edge(i, k0, kn, r, n, cols int, b []float32, acc bool) {
 	var whole [8 * panel]float32
-	g.inner(i, k0, kn, r, n, whole[:], panel, false)
+	g.inner(i, k0, kn, r, n, b, whole[:], panel, false)
 	for q := range n {
 		d, s := g.y[(r+q)*g.ldy+i*panel:][:cols], whole[q*panel:][:cols]
 		if acc {
@@ -167,15 +188,17 @@ func (g *product) edge(i, k0, kn, r, n, cols int, acc bool) {
 	}
 }
 
-func (g *product) inner(i, k0, kn, r, n int, c []float32, ldc int, acc bool) {
+func (g *product) inner(i, k0, kn, r, n int, b, c []float32, ldc int, acc bool) {
 	k := g.w.K
 	switch {
 	case g.t != nil:
-		microTransposed(kn, g.t[(r/8*k+k0)*8:], 8, g.w.f[(i*k+k0)*panel:], c, ldc, acc)
+		microTransposed(kn, g.t[(r/8*k+k0)*8:], 8, b, c, ldc, acc)
 	case g.w.h != nil:
 		microBF16(n, (kn+1)/2, g.h[r*g.ldh+k0:], g.ldh, g.w.h[(i*((k+1)/2)+k0/2)*panel*2:], c, ldc, acc)
+	case b == nil:
+		microExact(kn, g.x[r*g.ldx+k0:], g.w.e[(i*k+k0)*panel:], c, acc)
 	default:
-		micro(n, kn, g.x[r*g.ldx+k0:], g.ldx, g.w.f[(i*k+k0)*panel:], c, ldc, acc)
+		micro(n, kn, g.x[r*g.ldx+k0:], g.ldx, b, c, ldc, acc)
 	}
 }
 

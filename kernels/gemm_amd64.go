@@ -33,6 +33,16 @@ func micro(n, k int, a []float32, lda int, b, c []float32, ldc int, acc bool) {
 	}
 }
 
+// microExact multiplies a row with k rows of a packed panel of bf16, where there is a kernel for it.
+func microExact(k int, a []float32, b []uint16, c []float32, acc bool) bool {
+	if active != AVX512 || k == 0 {
+		return false
+	}
+	_, _, _ = a[k-1], b[k*panel-1], c[panel-1]
+	gemm1x48ExactAVX512(k, &a[0], &b[0], &c[0], acc)
+	return true
+}
+
 // microAVX2 has registers for four rows of half a panel or two rows of a whole one.
 func microAVX2(n, k int, a []float32, lda int, b, c []float32, ldc int, acc bool) {
 	r := n &^ 3

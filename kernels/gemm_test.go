@@ -169,3 +169,34 @@ func TestSameBits(t *testing.T) {
 		}
 	})
 }
+
+// TestProductsOfExactWeights: a weight that bf16 holds takes half the room and gives the bits of one kept in f32.
+func TestProductsOfExactWeights(t *testing.T) {
+	each(t, func(t *testing.T) {
+		for _, s := range [][3]int{{1, 48, 64}, {1, 100, 33}, {3, 49, 7}, {8, 96, 2100}, {1, 48, 2100}, {300, 130, 576}} {
+			m, n, k := s[0], s[1], s[2]
+			rnd := rng(uint64(m + n + k))
+			x, w := randn(rnd, m*k), roundAll(randn(rnd, n*k))
+			exact := PackNT(nil, w, n, k, F32)
+			wide := &Packed{N: n, K: k, f: make([]float32, exact.panels()*k*panel)}
+			wide.Repack(nil, w, false)
+			if exact.Bytes()*2 != wide.Bytes() {
+				t.Fatalf("%d bytes, in f32 %d", exact.Bytes(), wide.Bytes())
+			}
+			got, want := randn(rnd, m*n), make([]float32, m*n)
+			copy(want, got)
+			for _, acc := range []bool{true, false} {
+				MulPacked(nil, got, x, m, exact, acc)
+				MulPacked(nil, want, x, m, wide, acc)
+				if !slices.Equal(got, want) {
+					t.Fatalf("[%d, %d]·[%d, %d]ᵀ, accumulate %v: other bits", m, k, n, k, acc)
+				}
+			}
+			w[0] += 1.0 / (1 << 20)
+			exact.Repack(nil, w, false)
+			if exact.e != nil || exact.f[0] != w[0] {
+				t.Fatal("values that bf16 does not hold were kept in it")
+			}
+		}
+	})
+}

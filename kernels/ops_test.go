@@ -169,8 +169,8 @@ func TestGather(t *testing.T) {
 			want[i] = dotGeneric(x, wide[r*width:][:width])
 			axpyGeneric(want[i], wide[r*width:][:width], wy)
 		}
-		GatherDotBF16(out, h, width, rows, x)
-		GatherAxpyBF16(y, h, width, rows, want)
+		GatherDotBF16(out, h, width, rows, nil, x)
+		GatherAxpyBF16(y, h, width, rows, nil, want)
 		near(t, "bf16 dots", out, want, 1e-5)
 		near(t, "bf16 sum", y, wy, 1e-5)
 		clear(y)

@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"unsafe"
 )
@@ -31,42 +32,60 @@ const panel = 48
 
 // Packed is a weight laid out once for many products: panels of 48 columns, in each for every k the 48 values, the last
 // panel filled up with zeros. In bf16 every pair of k has its 48 pairs; where the implementation in use has no bf16
-// products, the rounded values are kept and multiplied as f32, which takes the room of f32 and about its time.
+// products, the rounded values are kept and multiplied as f32, which takes the room of f32 and about its time. A weight
+// whose values are all such that bf16 holds them takes half the room in F32 too, with the same bits for a result.
 type Packed struct {
 	N, K int
 	prec Precision
 	f    []float32 // [panels, K, 48]
 	h    []uint16  // [panels, ⌈K/2⌉, 48, 2]
+	e    []uint16  // [panels, K, 48] what f would hold, in bf16
 }
 
 // Bytes returns the size of the packed weight.
-func (w *Packed) Bytes() int { return 4*len(w.f) + 2*len(w.h) }
+func (w *Packed) Bytes() int { return 4*len(w.f) + 2*len(w.h) + 2*len(w.e) }
 
 // Precision returns the arithmetic of products with w.
 func (w *Packed) Precision() Precision { return w.prec }
 
 func (w *Packed) panels() int { return (w.N + panel - 1) / panel }
 
-func newPacked(n, k int, prec Precision) *Packed {
-	w := &Packed{N: n, K: k, prec: prec}
-	if prec == BF16 && HasBF16() {
-		w.h = make([]uint16, w.panels()*((k+1)/2)*panel*2)
-	} else {
-		w.f = make([]float32, w.panels()*k*panel)
+// keep makes room for the values in the format that they are kept in.
+func (w *Packed) keep(v []float32) {
+	switch n := w.panels() * w.K * panel; {
+	case w.prec == BF16 && HasBF16():
+		if w.h == nil {
+			w.h = make([]uint16, w.panels()*((w.K+1)/2)*panel*2)
+		}
+	case w.f == nil && w.prec != BF16 && isBF16(v):
+		if w.e == nil {
+			w.e = make([]uint16, n)
+		}
+	case w.f == nil:
+		w.f, w.e = make([]float32, n), nil
 	}
-	return w
+}
+
+// isBF16 reports whether bf16 holds all values.
+func isBF16(v []float32) bool {
+	for _, x := range v {
+		if math.Float32bits(x)&0xffff != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // PackNT packs w: [n, k], a linear layer's weight (out × in), for Y = X·Wᵀ.
 func PackNT(p *Pool, w []float32, n, k int, prec Precision) *Packed {
-	d := newPacked(n, k, prec)
+	d := &Packed{N: n, K: k, prec: prec}
 	d.Repack(p, w, false)
 	return d
 }
 
 // PackNN packs w: [k, n] for Y = X·W, such as dX = dY·W with a linear layer's weight W: [out = k, in = n].
 func PackNN(p *Pool, w []float32, k, n int, prec Precision) *Packed {
-	d := newPacked(n, k, prec)
+	d := &Packed{N: n, K: k, prec: prec}
 	d.Repack(p, w, true)
 	return d
 }
@@ -83,6 +102,7 @@ func (w *Packed) Repack(p *Pool, v []float32, nn bool) {
 	if nn {
 		rn, rk = 1, w.N
 	}
+	w.keep(v)
 	g := packings.Get().(*packing)
 	g.w, g.v, g.rn, g.rk = *w, v, rn, rk
 	p.Run(w.panels(), 1, g.panels)
@@ -112,7 +132,16 @@ func (g *packing) pack(lo, hi int) {
 			packPanelBF16(w.h[i*((w.K+1)/2)*panel*2:], from, cols, w.K, g.rn, g.rk)
 			continue
 		}
-		to := w.f[i*w.K*panel : (i+1)*w.K*panel]
+		size := w.K * panel
+		if w.e != nil {
+			wide := getF32(size)
+			clear(*wide)
+			packPanel(*wide, from, cols, w.K, g.rn, g.rk)
+			toBF16(w.e[i*size:(i+1)*size], *wide)
+			putF32(wide)
+			continue
+		}
+		to := w.f[i*size : (i+1)*size]
 		packPanel(to, from, cols, w.K, g.rn, g.rk)
 		if w.prec == BF16 {
 			roundToBF16(to, to)

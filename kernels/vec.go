@@ -39,20 +39,6 @@ func Exp(dst, x []float32) { expSum(dst, x[:len(dst):len(x)], 0) }
 // ExpSum writes e^(x-shift) to dst and returns its sum.
 func ExpSum(dst, x []float32, shift float32) float32 { return expSum(dst, x[:len(dst):len(x)], shift) }
 
-// GatherDotBF16 is GatherDot on a table of bf16.
-func GatherDotBF16(out []float32, table []uint16, width int, rows []uint32, x []float32) {
-	for i, r := range rows {
-		out[i] = DotBF16(x[:width], table[int(r)*width:][:width])
-	}
-}
-
-// GatherAxpyBF16 is GatherAxpy on a table of bf16.
-func GatherAxpyBF16(y []float32, table []uint16, width int, rows []uint32, w []float32) {
-	for i, r := range rows {
-		AxpyBF16(w[i], table[int(r)*width:][:width], y)
-	}
-}
-
 // ToBF16 rounds src to bf16, to nearest even.
 func ToBF16(dst []uint16, src []float32) { toBF16(dst, src[:len(dst):len(src)]) }
 

@@ -176,12 +176,22 @@ func (o *Options) layer(p *kernels.Pool, block int, s Sample) (*Layer, Usage, er
 			}
 		}
 	}
+	l.round(l.W)
 	l.cluster(p, xh, rows, o.Iterations, rnd)
 	l.Temp = make([]float32, c.Heads)
 	for h := range l.Temp {
 		l.Temp[h] = 1
 	}
 	return l, l.measure(p, s, rows), nil
+}
+
+// round makes values such that bf16 holds them where they are what routing multiplies: reading them is then half the work.
+func (l *Layer) round(v []float32) {
+	if !l.folds() {
+		h := make([]uint16, len(v))
+		kernels.ToBF16(h, v)
+		kernels.FromBF16(v, h)
+	}
 }
 
 // cluster sets the sub-keys of every head and half.
@@ -196,6 +206,7 @@ func (l *Layer) cluster(p *kernels.Pool, xh []float32, rows, iterations int, rnd
 			at := (h*2 + half) * d
 			kernels.MatMulNT(p, q, xh, l.W[at*l.Hidden:(at+d)*l.Hidden], rows, d, l.Hidden, false)
 			keys := cluster(p, q, rows, d, n, iterations, rnd)
+			l.round(keys)
 			l.Keys[half] = append(l.Keys[half], keys...)
 			l.Bias[half] = append(l.Bias[half], halfNorms(keys, n, d)...)
 		}

@@ -42,6 +42,9 @@ func DefaultBlocks(layers int) []int {
 	return blocks
 }
 
+// folds reports whether multiplying sub-keys and query networks beforehand makes routing cheaper.
+func (c Config) folds() bool { return c.SubKeys <= c.HalfDim }
+
 // Cells returns n².
 func (c Config) Cells() int { return c.SubKeys * c.SubKeys }
 
@@ -107,7 +110,7 @@ func (l *Layer) pack(p *kernels.Pool) *packed {
 	for h, t := range l.Temp {
 		k.invTemp[h] = 1 / t
 	}
-	if c.SubKeys <= c.HalfDim {
+	if c.folds() {
 		f, b := l.folded()
 		k.fold, k.foldB = kernels.PackNT(p, f, c.Heads*2*c.SubKeys, l.Hidden, kernels.F32), b
 	}

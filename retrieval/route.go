@@ -20,6 +20,14 @@ type Routing struct {
 
 	xhat   []float32 // XHat's own memory
 	scores bool      // Gates hold the scores, for calibration
+
+	// One Route's operands, and its parts bound once so that a call allocates nothing.
+	layer             *Layer
+	packed            *packed
+	pool              *kernels.Pool
+	x                 []float32
+	q, s, of          []float32 // where the threads share a token's heads: memory for queries, scores, the queries
+	byTokens, byHeads func(lo, hi int)
 }
 
 // Route selects for every row of x: [tokens, hidden] each head's k best cells: the k first of all n² in the order of
@@ -42,8 +50,16 @@ func (l *Layer) Route(p *kernels.Pool, r *Routing, x []float32, tokens int) {
 	if r.Train {
 		r.Queries = resize(r.Queries, tokens*l.Heads*2*l.HalfDim)
 	}
-	k := l.pack(p)
-	p.Run(tokens, l.tile(tokens, p.Threads()), func(lo, hi int) { l.routeTile(k, r, x, lo, hi) })
+	r.layer, r.packed, r.pool, r.x = l, l.pack(p), p, x
+	if r.byTokens == nil {
+		r.byTokens, r.byHeads = r.routeTokens, r.routeHeads
+	}
+	if tokens < p.Threads() {
+		r.few()
+	} else {
+		p.Run(tokens, l.tile(tokens, p.Threads()), r.byTokens)
+	}
+	r.layer, r.packed, r.pool, r.x = nil, nil, nil, nil
 }
 
 func resize[T any](s []T, n int) []T {
@@ -71,51 +87,101 @@ type scratch struct {
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
-func (l *Layer) routeTile(k *packed, r *Routing, x []float32, lo, hi int) {
+// routeTokens routes the tokens [lo, hi).
+func (r *Routing) routeTokens(lo, hi int) {
+	l := r.layer
 	t := scratches.Get().(*scratch)
 	defer scratches.Put(t)
-	m, hid, n, d := hi-lo, l.Hidden, l.SubKeys, l.HalfDim
+	t.s = resize(t.s, (hi-lo)*l.Heads*2*l.SubKeys)
+	if !r.folded() {
+		t.q = resize(t.q, (hi-lo)*l.Heads*2*l.HalfDim)
+	}
+	q := r.project(nil, t.q, t.s, lo, hi)
+	for h := range l.Heads {
+		r.score(q, t.s, h, hi-lo)
+	}
+	for i := range hi - lo {
+		for h := range l.Heads {
+			r.choose(t, t.s, h, i, lo+i)
+		}
+	}
+}
+
+// few routes so few tokens that the threads share each one's heads, with the bits of routeTokens.
+func (r *Routing) few() {
+	l := r.layer
+	r.s = resize(r.s, r.Tokens*l.Heads*2*l.SubKeys)
+	if !r.folded() {
+		r.q = resize(r.q, r.Tokens*l.Heads*2*l.HalfDim)
+	}
+	r.of = r.project(r.pool, r.q, r.s, 0, r.Tokens)
+	r.pool.Run(l.Heads, 1, r.byHeads)
+}
+
+func (r *Routing) routeHeads(lo, hi int) {
+	t := scratches.Get().(*scratch)
+	defer scratches.Put(t)
+	for h := lo; h < hi; h++ {
+		r.score(r.of, r.s, h, r.Tokens)
+		for i := range r.Tokens {
+			r.choose(t, r.s, h, i, i)
+		}
+	}
+}
+
+// folded reports whether the scores are computed from x̂ at once, without queries.
+func (r *Routing) folded() bool { return r.packed.fold != nil && !r.Train }
+
+// project standardises the tokens [lo, hi) and computes their scores, s: [hi-lo, heads, 2, n], when the products are
+// folded, and otherwise their queries, [hi-lo, heads, 2, half], in q or, when they are to be kept, there, and returns them.
+func (r *Routing) project(p *kernels.Pool, q, s []float32, lo, hi int) []float32 {
+	l, m, hid := r.layer, hi-lo, r.layer.Hidden
 	xh := r.XHat[lo*hid : hi*hid]
 	if l.Mean != nil {
 		for i := lo; i < hi; i++ {
-			standardise(r.XHat[i*hid:(i+1)*hid], x[i*hid:(i+1)*hid], l.Mean, l.InvStd)
+			standardise(r.XHat[i*hid:(i+1)*hid], r.x[i*hid:(i+1)*hid], l.Mean, l.InvStd)
 		}
 	}
-	cols, qcols := l.Heads*2*n, l.Heads*2*d
-	t.s = resize(t.s, m*cols)
-	if k.fold != nil && !r.Train {
-		kernels.MulPacked(nil, t.s, xh, m, k.fold, false)
-		addRows(t.s, k.foldB, m)
-	} else {
-		q := r.Queries
-		if r.Train {
-			q = q[lo*qcols : hi*qcols]
-		} else {
-			t.q = resize(t.q, m*qcols)
-			q = t.q
-		}
-		kernels.MulPacked(nil, q, xh, m, k.queries, false)
-		addRows(q, l.B, m)
-		for i, keys := range k.keys {
-			kernels.MulPackedStride(nil, t.s[i*n:], cols, q[i*d:], qcols, m, keys, false)
-			b := l.bias(i/2, i%2)
-			for row := range m {
-				s := t.s[row*cols+i*n:][:n]
-				kernels.Add(s, s, b)
-			}
+	if r.folded() {
+		kernels.MulPacked(p, s, xh, m, r.packed.fold, false)
+		addRows(s, r.packed.foldB, m)
+		return q
+	}
+	if r.Train {
+		n := l.Heads * 2 * l.HalfDim
+		q = r.Queries[lo*n : hi*n]
+	}
+	kernels.MulPacked(p, q, xh, m, r.packed.queries, false)
+	addRows(q, l.B, m)
+	return q
+}
+
+// score computes a head's scores of m tokens from their queries; folded products have them.
+func (r *Routing) score(q, s []float32, head, m int) {
+	if r.folded() {
+		return
+	}
+	l, n, d := r.layer, r.layer.SubKeys, r.layer.HalfDim
+	cols := l.Heads * 2 * n
+	for i := 2 * head; i < 2*head+2; i++ {
+		kernels.MulPackedStride(nil, s[i*n:], cols, q[i*d:], l.Heads*2*d, m, r.packed.keys[i], false)
+		b := l.bias(i/2, i%2)
+		for row := range m {
+			to := s[row*cols+i*n:][:n]
+			kernels.Add(to, to, b)
 		}
 	}
-	picks := l.TopK
-	for row := range m {
-		for h := range l.Heads {
-			at := ((lo+row)*l.Heads + h) * picks
-			cells, gates := r.Cells[at:at+picks], r.Gates[at:at+picks]
-			s := t.s[row*cols+h*2*n:][:2*n]
-			t.product(cells, gates, s[:n], s[n:], k)
-			if !r.scores {
-				softmax(gates, k.invTemp[h])
-			}
-		}
+}
+
+// choose selects a head's cells for a token, whose scores are row i of s, and their gates.
+func (r *Routing) choose(t *scratch, s []float32, head, i, token int) {
+	l, k := r.layer, r.packed
+	at, n := (token*l.Heads+head)*l.TopK, l.SubKeys
+	cells, gates := r.Cells[at:at+l.TopK], r.Gates[at:at+l.TopK]
+	both := s[(i*l.Heads+head)*2*n:][:2*n]
+	t.product(cells, gates, both[:n], both[n:], k)
+	if !r.scores {
+		softmax(gates, k.invTemp[head])
 	}
 }
 

@@ -244,7 +244,7 @@ func TestRouteSameBits(t *testing.T) {
 		l.Route(pool, &all, x, tokens)
 		per := c.Heads * c.TopK
 		for tok := range tokens {
-			l.Route(nil, &one, x[tok*l.Hidden:(tok+1)*l.Hidden], 1)
+			l.Route([]*kernels.Pool{nil, pool}[tok%2], &one, x[tok*l.Hidden:(tok+1)*l.Hidden], 1)
 			if !slices.Equal(one.Cells, all.Cells[tok*per:(tok+1)*per]) || !slices.Equal(one.Gates, all.Gates[tok*per:(tok+1)*per]) {
 				t.Fatalf("%+v: token %d is routed differently alone", c, tok)
 			}

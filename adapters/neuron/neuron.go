@@ -25,7 +25,7 @@ var (
 	GELU = &Kind{"neuron-gelu", kernels.GELU, kernels.GELUBackward}
 )
 
-var _ adapters.Kind = SiLU
+var _ adapters.Gatherer = SiLU
 
 // Name implements adapters.Kind.
 func (k *Kind) Name() string { return k.name }
@@ -61,6 +61,16 @@ func (k *Kind) Forward(g adapters.Group, row, y, x []float32, hidden int) {
 	k.act(w, h)
 	kernels.Mul(w, w, g.Gates)
 	kernels.ScatterAxpy(y, hidden, g.Tokens, w, row[hidden:])
+}
+
+// Gather implements adapters.Gatherer.
+func (k *Kind) Gather(y, x []float32, table []uint16, rows, next []uint32, gates, state []float32) {
+	n, width := len(rows), 2*len(x)
+	h, w := state[:n], state[n:2*n]
+	kernels.GatherDotBF16(h, table, width, rows, next, x)
+	k.act(w, h)
+	kernels.Mul(w, w, gates)
+	kernels.GatherAxpyBF16(y, table[len(x):], width, rows, next, w)
 }
 
 // Backward implements adapters.Kind.

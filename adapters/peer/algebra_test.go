@@ -218,9 +218,11 @@ func algebra(t *testing.T, pool *kernels.Pool) {
 		}
 		// a token alone gives the bits it gives among others
 		tok := rapid.IntRange(0, tokens-1).Draw(t, "token")
-		alone := output(t, nil, r, zero[:testHidden], x[tok*testHidden:(tok+1)*testHidden], 1, a)
-		if !slices.Equal(alone, yA[tok*testHidden:(tok+1)*testHidden]) {
-			t.Fatal("a token alone gives other bits")
+		for _, p := range []*kernels.Pool{nil, pool} {
+			alone := output(t, p, r, zero[:testHidden], x[tok*testHidden:(tok+1)*testHidden], 1, a)
+			if !slices.Equal(alone, yA[tok*testHidden:(tok+1)*testHidden]) {
+				t.Fatal("a token alone gives other bits")
+			}
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/gopeft/peft/adapters"
 	"github.com/gopeft/peft/kernels"
 	"github.com/gopeft/peft/retrieval"
 )
@@ -32,16 +33,22 @@ type stackLayer struct {
 // active is one set's table as a layer uses it.
 type active struct {
 	*Table
-	set   *Set
-	scale float32 // the set's times the layer's output scale
+	set    *Set
+	gather adapters.Gatherer // the set's kind, when it can take the table's rows; otherwise nil
+	scale  float32           // the set's times the layer's output scale
 }
 
 // forwardState is one Forward's memory.
-type forwardState struct{ routing retrieval.Routing }
+type forwardState struct {
+	routing retrieval.Routing
+	sums    []float32 // [tokens, heads, hidden] where the threads share a token's heads
+	hits    []bool
+}
 
 // tileState is one goroutine's memory.
 type tileState struct {
-	pairs  pairs
+	pairs pairs
+	gathered
 	acc    []float32 // [tile, hidden]
 	row    []float32
 	dGates []float32
@@ -67,7 +74,11 @@ func NewStack(r *retrieval.Router, p *kernels.Pool, sets ...*Set) (*Stack, error
 				l = &stackLayer{router: r.Layer(t.Block)}
 				s.layers[t.Block] = l
 			}
-			l.tables = append(l.tables, active{Table: t, set: set, scale: set.Scale * l.router.OutScale})
+			a := active{Table: t, set: set, scale: set.Scale * l.router.OutScale}
+			if k, ok := set.Kind.(adapters.Gatherer); ok && t.Rows.Format == BF16 {
+				a.gather = k
+			}
+			l.tables = append(l.tables, a)
 		}
 	}
 	return s, nil
@@ -91,19 +102,35 @@ func (s *Stack) Forward(block int, y, x []float32, tokens int) error {
 	defer s.spare.Put(f)
 	r := &f.routing
 	l.router.Route(s.pool, r, x, tokens)
-	perToken := l.router.Heads * l.router.TopK
-	grain := min(tile, max(8, (tokens+s.pool.Threads()-1)/s.pool.Threads()))
-	s.pool.Run(tokens, grain, func(lo, hi int) {
-		t := s.tiles.Get().(*tileState)
-		defer s.tiles.Put(t)
+	if tokens < s.pool.Threads() {
+		f.sums, f.hits = resize(f.sums, tokens*l.router.Heads*hid), resize(f.hits, tokens*l.router.Heads)
 		for i := range l.tables {
-			a := &l.tables[i]
-			if t.pairs.find(a.Occupancy, r, lo, hi, perToken, a.scale) {
-				t.forward(a, &t.pairs, y[lo*hid:hi*hid], r.XHat[lo*hid:hi*hid], hid)
+			if a := &l.tables[i]; a.gather != nil {
+				s.byHeads(a, r, f.sums, f.hits, y, l.router.Heads, l.router.TopK, hid)
+			} else {
+				s.byTokens(l, l.tables[i:i+1], r, y, 0, tokens)
 			}
 		}
-	})
+		return nil
+	}
+	grain := min(tile, max(8, (tokens+s.pool.Threads()-1)/s.pool.Threads()))
+	s.pool.Run(tokens, grain, func(lo, hi int) { s.byTokens(l, l.tables, r, y, lo, hi) })
 	return nil
+}
+
+// byTokens adds the tables' contributions to the tokens [lo, hi).
+func (s *Stack) byTokens(l *stackLayer, tables []active, r *retrieval.Routing, y []float32, lo, hi int) {
+	t, hid := s.tiles.Get().(*tileState), l.router.Hidden
+	defer s.tiles.Put(t)
+	for i := range tables {
+		a := &tables[i]
+		switch {
+		case a.gather != nil:
+			t.tokens(a, r, lo, hi, y, l.router.Heads, l.router.TopK, hid)
+		case t.pairs.find(a.Occupancy, r, lo, hi, l.router.Heads*l.router.TopK, a.scale):
+			t.forward(a, &t.pairs, y[lo*hid:hi*hid], r.XHat[lo*hid:hi*hid], hid)
+		}
+	}
 }
 
 // forward adds one table's contribution for the pairs found.

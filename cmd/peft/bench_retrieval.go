@@ -25,12 +25,18 @@ func benchRetrieval(c *cli.Context) (*report, error) {
 		}
 		return x
 	}
+	weights := func(n int, scale float32) []float32 { // such that bf16 holds them, as a calibrated router's
+		x, h := normal(n, scale), make([]uint16, n)
+		kernels.ToBF16(h, x)
+		kernels.FromBF16(x, h)
+		return x
+	}
 	first := map[int]float64{}
 	for _, n := range []int{64, 256, 1024} {
 		l := &retrieval.Layer{Config: retrieval.Config{Heads: heads, TopK: topK, SubKeys: n, HalfDim: half}, Hidden: hidden,
-			W: normal(heads*2*half*hidden, 0.04), B: make([]float32, heads*2*half), Temp: []float32{1, 1, 1, 1, 1, 1, 1, 1}, OutScale: 1}
+			W: weights(heads*2*half*hidden, 0.04), B: make([]float32, heads*2*half), Temp: []float32{1, 1, 1, 1, 1, 1, 1, 1}, OutScale: 1}
 		for i := range l.Keys {
-			l.Keys[i], l.Bias[i] = normal(heads*n*half, 1), make([]float32, heads*n)
+			l.Keys[i], l.Bias[i] = weights(heads*n*half, 1), make([]float32, heads*n)
 		}
 		router := &retrieval.Router{Base: "bench", Hidden: hidden, Layers: []*retrieval.Layer{l}}
 		set, err := peer.NewSet(pool, "bench", neuron.SiLU, router, []peer.Placement{{Occupancy: retrieval.FullGrid(n * n)}}, 1, peer.BF16)

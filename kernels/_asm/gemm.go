@@ -20,6 +20,7 @@ func products() {
 		gemmF32(avx2, rows, 6)
 	}
 	gemmF32(avx2, 4, 3)
+	gemmExact()
 	gemmTransposed(avx512, 8)
 	gemmTransposed(avx2, 4)
 	for rows := range 8 {
@@ -145,6 +146,40 @@ func gemmF32(v vector, mr, nv int) {
 		mul(b, u*panel*4, func(i int) Mem { return r.mem(i, u*4) })
 	})
 	storeTile(v, acc)
+}
+
+// gemmExact is gemmF32 of one row with a panel kept in bf16.
+func gemmExact() {
+	TEXT("gemm1x48ExactAVX512", NOSPLIT, "func(k int, a *float32, b *uint16, c *float32, acc bool)")
+	Pragma("noescape")
+	Doc("gemm1x48ExactAVX512 multiplies a row of a with a packed panel of bf16, widened; sums are those of gemm1x48AVX512.")
+	v := avx512
+	k := Load(Param("k"), GP64())
+	a, b := ptr("a"), ptr("b")
+	acc := accumulators(v, 1, 3)[0]
+	x, t := v.reg(), []VecVirtual{v.reg(), v.reg(), v.reg()}
+	Label("loop")
+	VBROADCASTSS(Mem{Base: a}, x)
+	for j := range acc {
+		v.widen(Mem{Base: b, Disp: j * v.bytes() / 2}, t[j])
+		VFMADD231PS(t[j], x, acc[j])
+	}
+	ADDQ(Imm(4), a)
+	ADDQ(Imm(panel*2), b)
+	DECQ(k)
+	JNZ(LabelRef("loop"))
+	c, add := ptr("c"), Load(Param("acc"), GP8())
+	TESTB(add, add)
+	JZ(LabelRef("store"))
+	for j, r := range acc {
+		VADDPS(Mem{Base: c, Disp: j * v.bytes()}, r, r)
+	}
+	Label("store")
+	for j, r := range acc {
+		VMOVUPS(r, Mem{Base: c, Disp: j * v.bytes()})
+	}
+	VZEROUPPER()
+	RET()
 }
 
 // multiplier returns the code of one step of k: acc[i] += a(i)·row of b. Where registers are few, b stays in memory.

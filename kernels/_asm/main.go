@@ -49,5 +49,7 @@ func vectors() {
 		v.gatherDot()
 		v.gatherAxpy()
 		v.scatterAxpy()
+		v.gatherDotBF16()
+		v.gatherAxpyBF16()
 	}
 }

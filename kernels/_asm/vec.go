@@ -26,12 +26,16 @@ func (v vector) bytes() int { return v.lanes * 4 }
 
 func (v vector) zero() VecVirtual {
 	r := v.reg()
+	v.clear(r)
+	return r
+}
+
+func (v vector) clear(r VecVirtual) {
 	if v.lanes == 16 {
 		VPXORD(r, r, r)
 	} else {
 		VXORPS(r, r, r)
 	}
-	return r
 }
 
 // half is the 16-bit companion of a vector: as many lanes in half the width.

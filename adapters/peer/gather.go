@@ -1,0 +1,101 @@
+package peer
+
+import (
+	"slices"
+
+	"github.com/gopeft/peft/kernels"
+	"github.com/gopeft/peft/retrieval"
+)
+
+// gathered are the experts of one table that a range of tokens selected, head by head: what a head selected is summed
+// first, then the heads, so that a token's sum is the same however the work is split.
+type gathered struct {
+	experts []uint32 // of all heads, then as many more as the largest of them has
+	gates   []float32
+	ends    []int // of each token's heads, in experts
+	state   []float32
+	total   []float32 // [hidden]
+}
+
+// find collects the experts for the picks of the heads [lo, hi), counted over all tokens.
+func (g *gathered) find(a *active, r *retrieval.Routing, lo, hi, topK int) {
+	g.experts, g.gates, g.ends = g.experts[:0], g.gates[:0], g.ends[:0]
+	most := 0
+	for h := lo; h < hi; h++ {
+		from := len(g.experts)
+		for i := h * topK; i < (h+1)*topK; i++ {
+			for _, e := range a.Occupancy.Lookup(r.Cells[i]) {
+				g.experts, g.gates = append(g.experts, e), append(g.gates, r.Gates[i]*a.scale)
+			}
+		}
+		most = max(most, len(g.experts)-from)
+		g.ends = append(g.ends, len(g.experts))
+	}
+	if n := len(g.experts); n > 0 {
+		g.experts = append(g.experts, slices.Repeat(g.experts[n-1:], most)...)
+	}
+	g.state = resize(g.state, most*a.gather.State())
+}
+
+// sum adds what the head with that place in ends selected to y: [hidden], and reports whether it selected anything.
+func (g *gathered) sum(a *active, head int, y, x []float32) bool {
+	from, to := 0, g.ends[head]
+	if head > 0 {
+		from = g.ends[head-1]
+	}
+	if from == to {
+		return false
+	}
+	a.gather.Gather(y, x, a.Rows.BF16, g.experts[from:to], g.experts[to:2*to-from], g.gates[from:to], g.state)
+	return true
+}
+
+// tokens adds a table's contribution to the tokens [lo, hi).
+func (g *gathered) tokens(a *active, r *retrieval.Routing, lo, hi int, y []float32, heads, topK, hid int) {
+	g.find(a, r, lo*heads, hi*heads, topK)
+	g.total = resize(g.total, hid)
+	for t := lo; t < hi; t++ {
+		clear(g.total)
+		hit := false
+		for h := range heads {
+			hit = g.sum(a, (t-lo)*heads+h, g.total, r.XHat[t*hid:(t+1)*hid]) || hit
+		}
+		if hit {
+			row := y[t*hid : (t+1)*hid]
+			kernels.Add(row, row, g.total)
+		}
+	}
+}
+
+// byHeads is tokens for so few of them that the threads share a token's heads. sums: [tokens·heads, hidden].
+func (s *Stack) byHeads(a *active, r *retrieval.Routing, sums []float32, hits []bool, y []float32, heads, topK, hid int) {
+	s.pool.Run(len(hits), 1, func(lo, hi int) {
+		t := s.tiles.Get().(*tileState)
+		defer s.tiles.Put(t)
+		g := &t.gathered
+		g.find(a, r, lo, hi, topK)
+		for h := lo; h < hi; h++ {
+			sum := sums[h*hid : (h+1)*hid]
+			clear(sum)
+			hits[h] = g.sum(a, h-lo, sum, r.XHat[h/heads*hid:(h/heads+1)*hid])
+		}
+	})
+	for t := range len(hits) / heads {
+		first := -1
+		for h := t * heads; h < (t+1)*heads; h++ {
+			if !hits[h] {
+				continue
+			}
+			if first < 0 {
+				first = h
+				continue
+			}
+			sum := sums[first*hid : (first+1)*hid]
+			kernels.Add(sum, sum, sums[h*hid:(h+1)*hid])
+		}
+		if first >= 0 {
+			row := y[t*hid : (t+1)*hid]
+			kernels.Add(row, row, sums[first*hid:(first+1)*hid])
+		}
+	}
+}
