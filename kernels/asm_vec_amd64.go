@@ -273,3 +273,9 @@ func gatherDotBF16AVX512(n int, width int, stride int, rows *uint32, next *uint3
 //
 //go:noescape
 func gatherAxpyBF16AVX512(n int, width int, stride int, rows *uint32, next *uint32, table *uint16, w *float32, y *float32)
+
+// topCandidatesAVX512 writes the positions of what may be the 16 largest of x, ascending, and returns how many they are; n is a
+// positive multiple of 32, idx has room for n + 16.
+//
+//go:noescape
+func topCandidatesAVX512(n int, x *float32, idx *int32) int

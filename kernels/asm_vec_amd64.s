@@ -3562,3 +3562,152 @@ columns1end:
 columns1done:
 	VZEROUPPER
 	RET
+
+// func topCandidatesAVX512(n int, x *float32, idx *int32) int
+// Requires: AVX, AVX512F, POPCNT
+TEXT ·topCandidatesAVX512(SB), NOSPLIT, $0-32
+	MOVQ    n+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    idx+16(FP), DX
+	VMOVUPS (CX), Z0
+	VMOVUPS 64(CX), Z1
+	MOVQ    CX, BX
+	MOVQ    AX, SI
+
+maxima:
+	SUBQ   $0x20, SI
+	JZ     sort
+	ADDQ   $0x00000080, BX
+	VMAXPS (BX), Z0, Z0
+	VMAXPS 64(BX), Z1, Z1
+	JMP    maxima
+
+sort:
+	MOVL         $0x00006666, BX
+	KMOVW        BX, K1
+	VPERMILPS    $0xb1, Z0, Z2
+	VPERMILPS    $0xb1, Z1, Z4
+	VMINPS       Z2, Z0, Z3
+	VMAXPS       Z2, Z0, K1, Z3
+	VMINPS       Z4, Z1, Z5
+	VMAXPS       Z4, Z1, K1, Z5
+	MOVL         $0x00003c3c, BX
+	KMOVW        BX, K1
+	VPERMILPS    $0x4e, Z3, Z2
+	VPERMILPS    $0x4e, Z5, Z4
+	VMINPS       Z2, Z3, Z0
+	VMAXPS       Z2, Z3, K1, Z0
+	VMINPS       Z4, Z5, Z1
+	VMAXPS       Z4, Z5, K1, Z1
+	MOVL         $0x00005a5a, BX
+	KMOVW        BX, K1
+	VPERMILPS    $0xb1, Z0, Z2
+	VPERMILPS    $0xb1, Z1, Z4
+	VMINPS       Z2, Z0, Z3
+	VMAXPS       Z2, Z0, K1, Z3
+	VMINPS       Z4, Z1, Z5
+	VMAXPS       Z4, Z1, K1, Z5
+	MOVL         $0x00000ff0, BX
+	KMOVW        BX, K1
+	VSHUFF32X4   $0xb1, Z3, Z3, Z2
+	VSHUFF32X4   $0xb1, Z5, Z5, Z4
+	VMINPS       Z2, Z3, Z0
+	VMAXPS       Z2, Z3, K1, Z0
+	VMINPS       Z4, Z5, Z1
+	VMAXPS       Z4, Z5, K1, Z1
+	MOVL         $0x000033cc, BX
+	KMOVW        BX, K1
+	VPERMILPS    $0x4e, Z0, Z2
+	VPERMILPS    $0x4e, Z1, Z4
+	VMINPS       Z2, Z0, Z3
+	VMAXPS       Z2, Z0, K1, Z3
+	VMINPS       Z4, Z1, Z5
+	VMAXPS       Z4, Z1, K1, Z5
+	MOVL         $0x000055aa, BX
+	KMOVW        BX, K1
+	VPERMILPS    $0xb1, Z3, Z2
+	VPERMILPS    $0xb1, Z5, Z4
+	VMINPS       Z2, Z3, Z0
+	VMAXPS       Z2, Z3, K1, Z0
+	VMINPS       Z4, Z5, Z1
+	VMAXPS       Z4, Z5, K1, Z1
+	MOVL         $0x0000ff00, BX
+	KMOVW        BX, K1
+	VSHUFF32X4   $0x4e, Z0, Z0, Z2
+	VSHUFF32X4   $0x4e, Z1, Z1, Z4
+	VMINPS       Z2, Z0, Z3
+	VMAXPS       Z2, Z0, K1, Z3
+	VMINPS       Z4, Z1, Z5
+	VMAXPS       Z4, Z1, K1, Z5
+	MOVL         $0x0000f0f0, BX
+	KMOVW        BX, K1
+	VSHUFF32X4   $0xb1, Z3, Z3, Z2
+	VSHUFF32X4   $0xb1, Z5, Z5, Z4
+	VMINPS       Z2, Z3, Z0
+	VMAXPS       Z2, Z3, K1, Z0
+	VMINPS       Z4, Z5, Z1
+	VMAXPS       Z4, Z5, K1, Z1
+	MOVL         $0x0000cccc, BX
+	KMOVW        BX, K1
+	VPERMILPS    $0x4e, Z0, Z2
+	VPERMILPS    $0x4e, Z1, Z4
+	VMINPS       Z2, Z0, Z3
+	VMAXPS       Z2, Z0, K1, Z3
+	VMINPS       Z4, Z1, Z5
+	VMAXPS       Z4, Z1, K1, Z5
+	MOVL         $0x0000aaaa, BX
+	KMOVW        BX, K1
+	VPERMILPS    $0xb1, Z3, Z2
+	VPERMILPS    $0xb1, Z5, Z4
+	VMINPS       Z2, Z3, Z0
+	VMAXPS       Z2, Z3, K1, Z0
+	VMINPS       Z4, Z5, Z1
+	VMAXPS       Z4, Z5, K1, Z1
+	VSHUFF32X4   $0x1b, Z1, Z1, Z1
+	VPERMILPS    $0x1b, Z1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VSHUFF32X4   $0x4e, Z1, Z1, Z0
+	VMINPS       Z0, Z1, Z1
+	VSHUFF32X4   $0xb1, Z1, Z1, Z0
+	VMINPS       Z0, Z1, Z1
+	VPERMILPS    $0x4e, Z1, Z0
+	VMINPS       Z0, Z1, Z1
+	VPERMILPS    $0xb1, Z1, Z0
+	VMINPS       Z0, Z1, Z1
+	VMOVDQU32    positions<>+0(SB), Z0
+	MOVL         $0x00000010, SI
+	VPBROADCASTD SI, Z2
+	XORQ         BX, BX
+
+candidates:
+	VCMPPS        $0x02, (CX), Z1, K1
+	VPCOMPRESSD.Z Z0, K1, Z3
+	VMOVDQU32     Z3, (DX)(BX*4)
+	KMOVW         K1, SI
+	POPCNTL       SI, SI
+	ADDQ          SI, BX
+	VPADDD        Z2, Z0, Z0
+	ADDQ          $0x40, CX
+	SUBQ          $0x10, AX
+	JNZ           candidates
+	MOVQ          BX, ret+24(FP)
+	VZEROUPPER
+	RET
+
+DATA positions<>+0(SB)/4, $0x00000000
+DATA positions<>+4(SB)/4, $0x00000001
+DATA positions<>+8(SB)/4, $0x00000002
+DATA positions<>+12(SB)/4, $0x00000003
+DATA positions<>+16(SB)/4, $0x00000004
+DATA positions<>+20(SB)/4, $0x00000005
+DATA positions<>+24(SB)/4, $0x00000006
+DATA positions<>+28(SB)/4, $0x00000007
+DATA positions<>+32(SB)/4, $0x00000008
+DATA positions<>+36(SB)/4, $0x00000009
+DATA positions<>+40(SB)/4, $0x0000000a
+DATA positions<>+44(SB)/4, $0x0000000b
+DATA positions<>+48(SB)/4, $0x0000000c
+DATA positions<>+52(SB)/4, $0x0000000d
+DATA positions<>+56(SB)/4, $0x0000000e
+DATA positions<>+60(SB)/4, $0x0000000f
+GLOBL positions<>(SB), RODATA|NOPTR, $64

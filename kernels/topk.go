@@ -8,6 +8,71 @@ func TopK(val []float32, idx []int32, x []float32) {
 	if k == 0 {
 		return
 	}
+	if len(x) <= 2*lanes16 {
+		if k > lanes16 && len(x) > lanes16 {
+			topInsert(val, idx, x)
+		} else {
+			topSorted(val, idx, x, nil)
+		}
+		return
+	}
+	if k <= lanes16 {
+		b := i32Scratch.get(len(x) + lanes16)
+		found := topCandidates(x, *b)
+		if found >= k && found <= 2*lanes16 {
+			topSorted(val, idx, x, (*b)[:found])
+		} else {
+			found = 0
+		}
+		i32Scratch.put(b)
+		if found > 0 {
+			return
+		}
+	}
+	topInsert(val, idx, x)
+}
+
+// lanes16 is how many elements the sorting network takes.
+const lanes16 = 16
+
+var i32Scratch scratch[int32]
+
+// topSorted finds the largest by sorting: of x, or of those at the positions of, which ascend. There are at most 32, and at
+// most 16 when more than 16 are wanted.
+func topSorted(val []float32, idx []int32, x []float32, of []int32) {
+	var keys [2][lanes16]uint64
+	n := len(x)
+	if of != nil {
+		n = len(of)
+	}
+	for i := range n {
+		at := i
+		if of != nil {
+			at = int(of[i])
+		}
+		keys[i/lanes16][i%lanes16] = sortKey(x[at], at)
+	}
+	sort16(&keys[0])
+	if n > lanes16 {
+		sort16(&keys[1])
+	}
+	a, b := 0, 0
+	for i := range val {
+		key := keys[0][a&(lanes16-1)] // a and b are at most 15: no more than 16 are taken of two
+		if other := keys[1][b&(lanes16-1)]; other > key {
+			key = other
+			b++
+		} else {
+			a++
+		}
+		at := int32(^uint32(key))
+		val[i], idx[i] = x[at], at
+	}
+}
+
+// topInsert finds the largest by insertion.
+func topInsert(val []float32, idx []int32, x []float32) {
+	k := len(val)
 	for i, v := range x[:k] { // insertion keeps equal elements in order
 		insert(val[:i+1], idx, v, int32(i))
 	}

@@ -311,3 +311,19 @@ func maxOf(x []float32) float32 {
 	}
 	return m
 }
+
+// topCandidates writes the positions of at least 16 elements of x, among them the 16 largest, ascending, to idx and returns
+// how many they are; 0 where there is no kernel for it. Elements that are left over at the end are all taken.
+func topCandidates(x []float32, idx []int32) int {
+	n := len(x) &^ 31
+	if active != AVX512 || n == 0 {
+		return 0
+	}
+	_ = idx[len(x)+15]
+	found := topCandidatesAVX512(n, &x[0], &idx[0])
+	for ; n < len(x); n++ {
+		idx[found] = int32(n)
+		found++
+	}
+	return found
+}

@@ -23,3 +23,5 @@ func subMul(dst, a, b []float32, s float32)         { subMulGeneric(dst, a, b, s
 func siluBackward(dx, dy, x []float32)              { siluBackwardGeneric(dx, dy, x) }
 func rotate(x, y, cos, sin []float32, sign float32) { rotateGeneric(x, y, cos, sin, sign) }
 func maxOf(x []float32) float32                     { return maxGeneric(x) }
+
+func topCandidates([]float32, []int32) int { return 0 }

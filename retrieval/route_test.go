@@ -103,36 +103,6 @@ func TestProductIsBruteForce(t *testing.T) {
 
 func packedFor(c Config) *packed { return &packed{order: candidates(c), blocks: blocks(c)} }
 
-// TestSort16 sorts all arrays of zeros and ones, and with that (0-1 principle) all arrays.
-func TestSort16(t *testing.T) {
-	for bits := range 1 << 16 {
-		var a [16]uint64
-		for i := range a {
-			a[i] = uint64(bits >> i & 1)
-		}
-		sort16(&a)
-		for i := 1; i < 16; i++ {
-			if a[i] > a[i-1] {
-				t.Fatalf("%016b: %v", bits, a)
-			}
-		}
-	}
-}
-
-func TestSortKey(t *testing.T) {
-	falling := []float32{float32(math.Inf(1)), 3e38, 1, 1e-45, 0, -1e-45, -1, -3e38, float32(math.Inf(-1))}
-	for i, a := range falling {
-		for j, b := range falling {
-			if (sortKey(a, 7) > sortKey(b, 7)) != (i < j) {
-				t.Errorf("%g, %g", a, b)
-			}
-		}
-	}
-	if negZero := float32(math.Copysign(0, -1)); sortKey(negZero, 3) != sortKey(0, 3) || sortKey(1, 3) <= sortKey(1, 4) {
-		t.Error("ties")
-	}
-}
-
 func BenchmarkProduct(b *testing.B) {
 	for _, n := range []int{16, 64, 1024} {
 		rnd := rand.New(rand.NewPCG(1, 1))

@@ -43,7 +43,7 @@ func (t *scratch) product(cells []uint32, scores, s1, s2 []float32, k *packed) {
 	for i, s := range [2][]float32{s1, s2} {
 		t.val[i] = resize(t.val[i], m)
 		t.idx[i] = resize(t.idx[i], m)
-		best(t.val[i], t.idx[i], s)
+		kernels.TopK(t.val[i], t.idx[i], s)
 	}
 	v1, v2 := t.val[0], t.val[1]
 	least := float32(math.Inf(-1))
@@ -72,22 +72,5 @@ func (t *scratch) product(cells []uint32, scores, s1, s2 []float32, k *packed) {
 	for i, c := range t.chosen {
 		o := k.order[t.of[c]]
 		cells[i] = uint32(int(t.idx[0][o.a])*n + int(t.idx[1][o.b]))
-	}
-}
-
-// best writes the len(val) best scores in falling order, equal ones in order of their positions, and their positions.
-func best(val []float32, idx []int32, scores []float32) {
-	if len(scores) > 16 {
-		kernels.TopK(val, idx, scores)
-		return
-	}
-	var keys [16]uint64
-	for i, s := range scores {
-		keys[i] = sortKey(s, i)
-	}
-	sort16(&keys)
-	for i := range val {
-		at := int32(^uint32(keys[i]))
-		val[i], idx[i] = scores[at], at
 	}
 }

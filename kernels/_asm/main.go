@@ -52,4 +52,5 @@ func vectors() {
 		v.gatherDotBF16()
 		v.gatherAxpyBF16()
 	}
+	topCandidates()
 }
