@@ -59,10 +59,15 @@ func gemm1x48AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, a
 //go:noescape
 func gemm4x24AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, acc bool)
 
-// gemm1x48ExactAVX512 multiplies a row of a with a packed panel of bf16, widened; sums are those of gemm1x48AVX512.
+// gemm1x48ExactAVX512 multiplies a row of a with packed panels of bf16, widened; sums are those of gemm1x48AVX512.
 //
 //go:noescape
 func gemm1x48ExactAVX512(k int, a *float32, b *uint16, c *float32, acc bool)
+
+// gemm1x96ExactAVX512 multiplies a row of a with packed panels of bf16, widened; sums are those of gemm1x48AVX512.
+//
+//go:noescape
+func gemm1x96ExactAVX512(k int, a *float32, b *uint16, c *float32, acc bool)
 
 // gemmT8x48AVX512 multiplies 8 columns of a, whose rows stand lda apart, with a packed panel; k is positive.
 //

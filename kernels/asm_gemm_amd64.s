@@ -1552,6 +1552,67 @@ store:
 	VZEROUPPER
 	RET
 
+// func gemm1x96ExactAVX512(k int, a *float32, b *uint16, c *float32, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·gemm1x96ExactAVX512(SB), NOSPLIT, $0-33
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   b+16(FP), DX
+	IMUL3Q $0x00000060, AX, BX
+	ADDQ   DX, BX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+
+loop:
+	VBROADCASTSS (CX), Z6
+	VPMOVZXWD    (DX), Z7
+	VPSLLD       $0x10, Z7, Z7
+	VFMADD231PS  Z7, Z6, Z0
+	VPMOVZXWD    32(DX), Z7
+	VPSLLD       $0x10, Z7, Z7
+	VFMADD231PS  Z7, Z6, Z1
+	VPMOVZXWD    64(DX), Z7
+	VPSLLD       $0x10, Z7, Z7
+	VFMADD231PS  Z7, Z6, Z2
+	VPMOVZXWD    (BX), Z7
+	VPSLLD       $0x10, Z7, Z7
+	VFMADD231PS  Z7, Z6, Z3
+	VPMOVZXWD    32(BX), Z7
+	VPSLLD       $0x10, Z7, Z7
+	VFMADD231PS  Z7, Z6, Z4
+	VPMOVZXWD    64(BX), Z7
+	VPSLLD       $0x10, Z7, Z7
+	VFMADD231PS  Z7, Z6, Z5
+	ADDQ         $0x04, CX
+	ADDQ         $0x60, DX
+	ADDQ         $0x60, BX
+	DECQ         AX
+	JNZ          loop
+	MOVQ         c+24(FP), AX
+	MOVB         acc+32(FP), CL
+	TESTB        CL, CL
+	JZ           store
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	VADDPS       128(AX), Z2, Z2
+	VADDPS       192(AX), Z3, Z3
+	VADDPS       256(AX), Z4, Z4
+	VADDPS       320(AX), Z5, Z5
+
+store:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	VMOVUPS Z4, 256(AX)
+	VMOVUPS Z5, 320(AX)
+	VZEROUPPER
+	RET
+
 // func gemmT8x48AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, acc bool)
 // Requires: AVX, AVX512F
 TEXT ·gemmT8x48AVX512(SB), NOSPLIT, $0-49

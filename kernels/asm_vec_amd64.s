@@ -1351,8 +1351,8 @@ rows2:
 rows2pair:
 	CMPQ        R14, R15
 	JG          rows2last
-	PREFETCHT0  (R12)(R14*1)
-	PREFETCHT0  (R13)(R14*1)
+	PREFETCHT1  (R12)(R14*1)
+	PREFETCHT1  (R13)(R14*1)
 	VMOVUPS     (R8)(R14*2), Y5
 	VPMOVZXWD   (R10)(R14*1), Y0
 	VPSLLD      $0x10, Y0, Y0
@@ -1419,7 +1419,7 @@ rows1:
 rows1pair:
 	CMPQ        R14, R15
 	JG          rows1last
-	PREFETCHT0  (R12)(R14*1)
+	PREFETCHT1  (R12)(R14*1)
 	VMOVUPS     (R8)(R14*2), Y5
 	VPMOVZXWD   (R10)(R14*1), Y0
 	VPSLLD      $0x10, Y0, Y0
@@ -1489,8 +1489,8 @@ columns8row:
 	MOVL         (SI)(R10*4), R11
 	IMULQ        DX, R11
 	ADDQ         DI, R11
-	PREFETCHT0   (R11)
-	PREFETCHT0   64(R11)
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
 	MOVL         (BX)(R10*4), R11
 	IMULQ        DX, R11
 	ADDQ         DI, R11
@@ -1558,7 +1558,7 @@ columns2row:
 	MOVL         (SI)(R10*4), R11
 	IMULQ        DX, R11
 	ADDQ         DI, R11
-	PREFETCHT0   (R11)
+	PREFETCHT1   (R11)
 	MOVL         (BX)(R10*4), R11
 	IMULQ        DX, R11
 	ADDQ         DI, R11
@@ -1595,7 +1595,7 @@ columns1row:
 	MOVL         (SI)(R10*4), R11
 	IMULQ        DX, R11
 	ADDQ         DI, R11
-	PREFETCHT0   (R11)
+	PREFETCHT1   (R11)
 	MOVL         (BX)(R10*4), R11
 	IMULQ        DX, R11
 	ADDQ         DI, R11
@@ -3223,8 +3223,8 @@ rows2:
 rows2pair:
 	CMPQ        R14, R15
 	JG          rows2last
-	PREFETCHT0  (R12)(R14*1)
-	PREFETCHT0  (R13)(R14*1)
+	PREFETCHT1  (R12)(R14*1)
+	PREFETCHT1  (R13)(R14*1)
 	VMOVUPS     (R8)(R14*2), Z5
 	VPMOVZXWD   (R10)(R14*1), Z0
 	VPSLLD      $0x10, Z0, Z0
@@ -3295,7 +3295,7 @@ rows1:
 rows1pair:
 	CMPQ        R14, R15
 	JG          rows1last
-	PREFETCHT0  (R12)(R14*1)
+	PREFETCHT1  (R12)(R14*1)
 	VMOVUPS     (R8)(R14*2), Z5
 	VPMOVZXWD   (R10)(R14*1), Z0
 	VPSLLD      $0x10, Z0, Z0
@@ -3375,14 +3375,14 @@ columns16row:
 	MOVL         (SI)(R10*4), R11
 	IMULQ        DX, R11
 	ADDQ         DI, R11
-	PREFETCHT0   (R11)
-	PREFETCHT0   64(R11)
-	PREFETCHT0   128(R11)
-	PREFETCHT0   192(R11)
-	PREFETCHT0   256(R11)
-	PREFETCHT0   320(R11)
-	PREFETCHT0   384(R11)
-	PREFETCHT0   448(R11)
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
 	MOVL         (BX)(R10*4), R11
 	IMULQ        DX, R11
 	ADDQ         DI, R11
@@ -3492,8 +3492,8 @@ columns4row:
 	MOVL         (SI)(R10*4), R11
 	IMULQ        DX, R11
 	ADDQ         DI, R11
-	PREFETCHT0   (R11)
-	PREFETCHT0   64(R11)
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
 	MOVL         (BX)(R10*4), R11
 	IMULQ        DX, R11
 	ADDQ         DI, R11
@@ -3540,7 +3540,7 @@ columns1row:
 	MOVL         (SI)(R10*4), R11
 	IMULQ        DX, R11
 	ADDQ         DI, R11
-	PREFETCHT0   (R11)
+	PREFETCHT1   (R11)
 	MOVL         (BX)(R10*4), R11
 	IMULQ        DX, R11
 	ADDQ         DI, R11

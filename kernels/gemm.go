@@ -114,7 +114,7 @@ func (g *product) multiply(p *Pool) {
 	case t == 1 || g.m*g.w.N*g.w.K < fewWork:
 		g.run(0, panels, 0, g.m)
 	case panels >= 4*t || g.m <= 8:
-		p.Run(panels, max(1, panels/(t*8)), g.byPanels)
+		p.Run(panels, max(1, (panels/(t*8)+1)&^1), g.byPanels) // an even number, for the kernels that take two panels
 	default:
 		p.Run(g.m, max(8, (g.m/(t*4)+7)&^7), g.byRows)
 	}
@@ -133,12 +133,18 @@ func (g *product) run(p0, p1, r0, r1 int) {
 		kn := min(blockK, k-k0)
 		step := max(64, blockRows/kn&^7)
 		var wide *[]float32
-		if g.w.e != nil && !(r1-r0 == 1 && active == AVX512) {
+		exact := g.w.e != nil && r1-r0 == 1 && exactRow()
+		if g.w.e != nil && !exact {
 			wide = getF32(kn * panel)
 		}
 		for m0 := r0; m0 < r1; m0 += step {
 			m1 := min(m0+step, r1)
 			for i := p0; i < p1; i++ {
+				if exact && i+1 < p1 && (i+2)*panel <= g.w.N && kn == k { // the next panel's part lies beside this one's
+					microExact(2, k, g.x[r0*g.ldx:], g.w.e[i*k*panel:], g.y[r0*g.ldy+i*panel:], g.acc)
+					i++
+					continue
+				}
 				b := g.panel(i, k0, kn, wide)
 				for r := m0; r < m1; r += 8 {
 					g.tile(i, k0, kn, r, min(8, m1-r), b, g.acc || k0 > 0)
@@ -196,7 +202,7 @@ func (g *product) inner(i, k0, kn, r, n int, b, c []float32, ldc int, acc bool) 
 	case g.w.h != nil:
 		microBF16(n, (kn+1)/2, g.h[r*g.ldh+k0:], g.ldh, g.w.h[(i*((k+1)/2)+k0/2)*panel*2:], c, ldc, acc)
 	case b == nil:
-		microExact(kn, g.x[r*g.ldx+k0:], g.w.e[(i*k+k0)*panel:], c, acc)
+		microExact(1, kn, g.x[r*g.ldx+k0:], g.w.e[(i*k+k0)*panel:], c, acc)
 	default:
 		micro(n, kn, g.x[r*g.ldx+k0:], g.ldx, b, c, ldc, acc)
 	}

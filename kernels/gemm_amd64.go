@@ -33,14 +33,17 @@ func micro(n, k int, a []float32, lda int, b, c []float32, ldc int, acc bool) {
 	}
 }
 
-// microExact multiplies a row with k rows of a packed panel of bf16, where there is a kernel for it.
-func microExact(k int, a []float32, b []uint16, c []float32, acc bool) bool {
-	if active != AVX512 || k == 0 {
-		return false
+// exactRow reports whether there is a kernel for one row and panels of bf16.
+func exactRow() bool { return active == AVX512 }
+
+// microExact multiplies a row with k rows of one or two packed panels of bf16 that lie side by side.
+func microExact(panels, k int, a []float32, b []uint16, c []float32, acc bool) {
+	_, _, _ = a[k-1], b[panels*k*panel-1], c[panels*panel-1]
+	if panels == 2 {
+		gemm1x96ExactAVX512(k, &a[0], &b[0], &c[0], acc)
+	} else {
+		gemm1x48ExactAVX512(k, &a[0], &b[0], &c[0], acc)
 	}
-	_, _, _ = a[k-1], b[k*panel-1], c[panel-1]
-	gemm1x48ExactAVX512(k, &a[0], &b[0], &c[0], acc)
-	return true
 }
 
 // microAVX2 has registers for four rows of half a panel or two rows of a whole one.

@@ -14,4 +14,6 @@ func microBF16(n, pairs int, a []uint16, lda int, b []uint16, c []float32, ldc i
 	microBF16Generic(n, pairs, a, lda, b, c, ldc, acc)
 }
 
-func microExact(int, []float32, []uint16, []float32, bool) bool { return false }
+func exactRow() bool { return false }
+
+func microExact(int, int, []float32, []uint16, []float32, bool) {}

@@ -42,8 +42,9 @@ func DefaultBlocks(layers int) []int {
 	return blocks
 }
 
-// folds reports whether multiplying sub-keys and query networks beforehand makes routing cheaper.
-func (c Config) folds() bool { return c.SubKeys <= c.HalfDim }
+// folds reports whether multiplying sub-keys and query networks beforehand makes routing cheaper. The products need f32,
+// the factors only bf16.
+func (c Config) folds() bool { return 2*c.SubKeys <= c.HalfDim }
 
 // Cells returns n².
 func (c Config) Cells() int { return c.SubKeys * c.SubKeys }

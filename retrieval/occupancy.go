@@ -86,6 +86,9 @@ func (o *Occupancy) Occupied() int {
 	return n
 }
 
+// Full reports whether expert e lives in cell e, for all cells, as in [FullGrid].
+func (o *Occupancy) Full() bool { return o.start == nil }
+
 // Lookup returns the experts of a cell, ascending. The slice is the index's own.
 func (o *Occupancy) Lookup(cell uint32) []uint32 {
 	if o.start == nil {

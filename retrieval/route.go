@@ -69,9 +69,14 @@ func resize[T any](s []T, n int) []T {
 	return s[:n]
 }
 
-// tile returns how many tokens are routed at once: their scores should stay in the second-level cache.
+// tile returns how many tokens are routed at once: the scores that are there at a time should stay in the second-level
+// cache.
 func (l *Layer) tile(tokens, threads int) int {
-	t := max(8, min(64, 1<<17/(l.Heads*2*l.SubKeys)))
+	heads := 1
+	if l.folds() {
+		heads = l.Heads
+	}
+	t := max(8, min(64, 1<<17/(heads*2*l.SubKeys)))
 	return min(t, max(8, (tokens+threads-1)/threads))
 }
 
@@ -89,20 +94,26 @@ var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
 // routeTokens routes the tokens [lo, hi).
 func (r *Routing) routeTokens(lo, hi int) {
-	l := r.layer
+	l, m := r.layer, hi-lo
 	t := scratches.Get().(*scratch)
 	defer scratches.Put(t)
-	t.s = resize(t.s, (hi-lo)*l.Heads*2*l.SubKeys)
-	if !r.folded() {
-		t.q = resize(t.q, (hi-lo)*l.Heads*2*l.HalfDim)
+	width := 2 * l.SubKeys // of a row of scores: of one head after the other, or of all at once
+	if r.folded() {
+		width *= l.Heads
+	} else {
+		t.q = resize(t.q, m*l.Heads*2*l.HalfDim)
 	}
+	t.s = resize(t.s, m*width)
 	q := r.project(nil, t.q, t.s, lo, hi)
 	for h := range l.Heads {
-		r.score(q, t.s, h, hi-lo)
-	}
-	for i := range hi - lo {
-		for h := range l.Heads {
-			r.choose(t, t.s, h, i, lo+i)
+		s := t.s
+		if r.folded() {
+			s = s[h*2*l.SubKeys:]
+		} else {
+			r.score(q, s, width, h, m)
+		}
+		for i := range m {
+			r.choose(t, s[i*width:], h, lo+i)
 		}
 	}
 }
@@ -121,10 +132,15 @@ func (r *Routing) few() {
 func (r *Routing) routeHeads(lo, hi int) {
 	t := scratches.Get().(*scratch)
 	defer scratches.Put(t)
+	head := 2 * r.layer.SubKeys
+	width := r.layer.Heads * head
 	for h := lo; h < hi; h++ {
-		r.score(r.of, r.s, h, r.Tokens)
+		s := r.s[h*head:]
+		if !r.folded() {
+			r.score(r.of, s, width, h, r.Tokens)
+		}
 		for i := range r.Tokens {
-			r.choose(t, r.s, h, i, i)
+			r.choose(t, s[i*width:], h, i)
 		}
 	}
 }
@@ -156,30 +172,26 @@ func (r *Routing) project(p *kernels.Pool, q, s []float32, lo, hi int) []float32
 	return q
 }
 
-// score computes a head's scores of m tokens from their queries; folded products have them.
-func (r *Routing) score(q, s []float32, head, m int) {
-	if r.folded() {
-		return
-	}
+// score computes a head's scores of m tokens from their queries: s: [m, 2, n], its rows width apart.
+func (r *Routing) score(q, s []float32, width, head, m int) {
 	l, n, d := r.layer, r.layer.SubKeys, r.layer.HalfDim
-	cols := l.Heads * 2 * n
-	for i := 2 * head; i < 2*head+2; i++ {
-		kernels.MulPackedStride(nil, s[i*n:], cols, q[i*d:], l.Heads*2*d, m, r.packed.keys[i], false)
-		b := l.bias(i/2, i%2)
+	for half := range 2 {
+		i := 2*head + half
+		kernels.MulPackedStride(nil, s[half*n:], width, q[i*d:], l.Heads*2*d, m, r.packed.keys[i], false)
+		b := l.bias(head, half)
 		for row := range m {
-			to := s[row*cols+i*n:][:n]
+			to := s[row*width+half*n:][:n]
 			kernels.Add(to, to, b)
 		}
 	}
 }
 
-// choose selects a head's cells for a token, whose scores are row i of s, and their gates.
-func (r *Routing) choose(t *scratch, s []float32, head, i, token int) {
-	l, k := r.layer, r.packed
-	at, n := (token*l.Heads+head)*l.TopK, l.SubKeys
+// choose selects a head's cells for a token with the scores s: [2, n], and their gates.
+func (r *Routing) choose(t *scratch, s []float32, head, token int) {
+	l, k, n := r.layer, r.packed, r.layer.SubKeys
+	at := (token*l.Heads + head) * l.TopK
 	cells, gates := r.Cells[at:at+l.TopK], r.Gates[at:at+l.TopK]
-	both := s[(i*l.Heads+head)*2*n:][:2*n]
-	t.product(cells, gates, both[:n], both[n:], k)
+	t.product(cells, gates, s[:n], s[n:2*n], k)
 	if !r.scores {
 		softmax(gates, k.invTemp[head])
 	}

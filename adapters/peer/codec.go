@@ -321,7 +321,9 @@ func (r *Rows) reserve(experts int) {
 	if r.Format == F32 {
 		r.F32 = append(make([]float32, 0, experts*r.Width), r.F32...)
 	} else {
-		r.BF16 = append(make([]uint16, 0, experts*r.Width), r.BF16...)
+		rows := make([]uint16, 0, experts*r.Width)
+		hugePages(rows)
+		r.BF16 = append(rows, r.BF16...)
 	}
 }
 

@@ -20,9 +20,18 @@ type gathered struct {
 // find collects the experts for the picks of the heads [lo, hi), counted over all tokens.
 func (g *gathered) find(a *active, r *retrieval.Routing, lo, hi, topK int) {
 	g.experts, g.gates, g.ends = g.experts[:0], g.gates[:0], g.ends[:0]
-	most := 0
+	most, full := 0, a.Occupancy.Full()
 	for h := lo; h < hi; h++ {
 		from := len(g.experts)
+		if full {
+			g.experts = append(g.experts, r.Cells[h*topK:(h+1)*topK]...)
+			for _, gate := range r.Gates[h*topK : (h+1)*topK] {
+				g.gates = append(g.gates, gate*a.scale)
+			}
+			most = topK
+			g.ends = append(g.ends, len(g.experts))
+			continue
+		}
 		for i := h * topK; i < (h+1)*topK; i++ {
 			for _, e := range a.Occupancy.Lookup(r.Cells[i]) {
 				g.experts, g.gates = append(g.experts, e), append(g.gates, r.Gates[i]*a.scale)
@@ -67,35 +76,41 @@ func (g *gathered) tokens(a *active, r *retrieval.Routing, lo, hi int, y []float
 	}
 }
 
-// byHeads is tokens for so few of them that the threads share a token's heads. sums: [tokens·heads, hidden].
-func (s *Stack) byHeads(a *active, r *retrieval.Routing, sums []float32, hits []bool, y []float32, heads, topK, hid int) {
-	s.pool.Run(len(hits), 1, func(lo, hi int) {
-		t := s.tiles.Get().(*tileState)
-		defer s.tiles.Put(t)
-		g := &t.gathered
-		g.find(a, r, lo, hi, topK)
-		for h := lo; h < hi; h++ {
-			sum := sums[h*hid : (h+1)*hid]
-			clear(sum)
-			hits[h] = g.sum(a, h-lo, sum, r.XHat[h/heads*hid:(h/heads+1)*hid])
-		}
-	})
-	for t := range len(hits) / heads {
+// byHeads is byTokens for so few tokens that the threads share a token's heads.
+func (f *forwardState) byHeads(a *active) {
+	heads, hid := f.layer.router.Heads, f.layer.router.Hidden
+	n := f.routing.Tokens * heads
+	f.sums, f.hits, f.table = resize(f.sums, n*hid), resize(f.hits, n), a
+	f.stack.pool.Run(n, (n+f.stack.pool.Threads()-1)/f.stack.pool.Threads(), f.headSums)
+	for t := range f.routing.Tokens {
 		first := -1
 		for h := t * heads; h < (t+1)*heads; h++ {
-			if !hits[h] {
+			if !f.hits[h] {
 				continue
 			}
 			if first < 0 {
 				first = h
 				continue
 			}
-			sum := sums[first*hid : (first+1)*hid]
-			kernels.Add(sum, sum, sums[h*hid:(h+1)*hid])
+			sum := f.sums[first*hid : (first+1)*hid]
+			kernels.Add(sum, sum, f.sums[h*hid:(h+1)*hid])
 		}
 		if first >= 0 {
-			row := y[t*hid : (t+1)*hid]
-			kernels.Add(row, row, sums[first*hid:(first+1)*hid])
+			row := f.y[t*hid : (t+1)*hid]
+			kernels.Add(row, row, f.sums[first*hid:(first+1)*hid])
 		}
+	}
+}
+
+// sumHeads forms the sums of the heads [lo, hi), counted over all tokens.
+func (f *forwardState) sumHeads(lo, hi int) {
+	t := f.stack.tiles.Get().(*tileState)
+	defer f.stack.tiles.Put(t)
+	g, r, heads, hid := &t.gathered, &f.routing, f.layer.router.Heads, f.layer.router.Hidden
+	g.find(f.table, r, lo, hi, f.layer.router.TopK)
+	for h := lo; h < hi; h++ {
+		sum := f.sums[h*hid : (h+1)*hid]
+		clear(sum)
+		f.hits[h] = g.sum(f.table, h-lo, sum, r.XHat[h/heads*hid:(h/heads+1)*hid])
 	}
 }

@@ -38,11 +38,19 @@ type active struct {
 	scale  float32           // the set's times the layer's output scale
 }
 
-// forwardState is one Forward's memory.
+// forwardState is one Forward's operands and memory, with its parts bound once so that a call allocates nothing.
 type forwardState struct {
+	stack   *Stack
+	layer   *stackLayer
+	tables  []active
+	y       []float32
 	routing retrieval.Routing
-	sums    []float32 // [tokens, heads, hidden] where the threads share a token's heads
-	hits    []bool
+
+	table *active   // where the threads share a token's heads
+	sums  []float32 // [tokens, heads, hidden]
+	hits  []bool
+
+	sumTokens, headSums func(lo, hi int)
 }
 
 // tileState is one goroutine's memory.
@@ -59,7 +67,11 @@ func NewStack(r *retrieval.Router, p *kernels.Pool, sets ...*Set) (*Stack, error
 	sets = slices.Clone(sets)
 	slices.SortFunc(sets, byName)
 	s := &Stack{router: r, sets: sets, pool: p, layers: map[int]*stackLayer{}}
-	s.spare.New = func() any { return new(forwardState) }
+	s.spare.New = func() any {
+		f := &forwardState{stack: s}
+		f.sumTokens, f.headSums = f.byTokens, f.sumHeads
+		return f
+	}
 	s.tiles.New = func() any { return new(tileState) }
 	for i, set := range sets {
 		if i > 0 && sets[i-1].Name == set.Name {
@@ -99,36 +111,37 @@ func (s *Stack) Forward(block int, y, x []float32, tokens int) error {
 		return fmt.Errorf("peer: block %d: %d and %d values for %d tokens of width %d", block, len(x), len(y), tokens, hid)
 	}
 	f := s.spare.Get().(*forwardState)
-	defer s.spare.Put(f)
-	r := &f.routing
-	l.router.Route(s.pool, r, x, tokens)
+	f.layer, f.tables, f.y = l, l.tables, y
+	l.router.Route(s.pool, &f.routing, x, tokens)
 	if tokens < s.pool.Threads() {
-		f.sums, f.hits = resize(f.sums, tokens*l.router.Heads*hid), resize(f.hits, tokens*l.router.Heads)
 		for i := range l.tables {
 			if a := &l.tables[i]; a.gather != nil {
-				s.byHeads(a, r, f.sums, f.hits, y, l.router.Heads, l.router.TopK, hid)
+				f.byHeads(a)
 			} else {
-				s.byTokens(l, l.tables[i:i+1], r, y, 0, tokens)
+				f.tables = l.tables[i : i+1]
+				f.byTokens(0, tokens)
 			}
 		}
-		return nil
+	} else {
+		grain := min(tile, max(8, (tokens+s.pool.Threads()-1)/s.pool.Threads()))
+		s.pool.Run(tokens, grain, f.sumTokens)
 	}
-	grain := min(tile, max(8, (tokens+s.pool.Threads()-1)/s.pool.Threads()))
-	s.pool.Run(tokens, grain, func(lo, hi int) { s.byTokens(l, l.tables, r, y, lo, hi) })
+	f.y, f.table = nil, nil
+	s.spare.Put(f)
 	return nil
 }
 
 // byTokens adds the tables' contributions to the tokens [lo, hi).
-func (s *Stack) byTokens(l *stackLayer, tables []active, r *retrieval.Routing, y []float32, lo, hi int) {
-	t, hid := s.tiles.Get().(*tileState), l.router.Hidden
-	defer s.tiles.Put(t)
-	for i := range tables {
-		a := &tables[i]
+func (f *forwardState) byTokens(lo, hi int) {
+	t, l, r := f.stack.tiles.Get().(*tileState), f.layer.router, &f.routing
+	defer f.stack.tiles.Put(t)
+	for i := range f.tables {
+		a := &f.tables[i]
 		switch {
 		case a.gather != nil:
-			t.tokens(a, r, lo, hi, y, l.router.Heads, l.router.TopK, hid)
-		case t.pairs.find(a.Occupancy, r, lo, hi, l.router.Heads*l.router.TopK, a.scale):
-			t.forward(a, &t.pairs, y[lo*hid:hi*hid], r.XHat[lo*hid:hi*hid], hid)
+			t.tokens(a, r, lo, hi, f.y, l.Heads, l.TopK, l.Hidden)
+		case t.pairs.find(a.Occupancy, r, lo, hi, l.Heads*l.TopK, a.scale):
+			t.forward(a, &t.pairs, f.y[lo*l.Hidden:hi*l.Hidden], r.XHat[lo*l.Hidden:hi*l.Hidden], l.Hidden)
 		}
 	}
 }

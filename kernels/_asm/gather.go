@@ -229,7 +229,7 @@ func (v vector) gatherDotBF16() {
 		CMPQ(at, pairs)
 		JG(LabelRef(name + "last"))
 		for i := range m {
-			PREFETCHT0(Mem{Base: ahead[i], Index: at, Scale: 1})
+			PREFETCHT1(Mem{Base: ahead[i], Index: at, Scale: 1})
 		}
 		step(0)
 		step(1)
@@ -284,7 +284,7 @@ func (v vector) gatherAxpyBF16() {
 		JGE(LabelRef(name + "end"))
 		h.row(Mem{Base: h.next, Index: i, Scale: 4}, row)
 		for d := 0; d < bytes; d += 64 {
-			PREFETCHT0(Mem{Base: row, Disp: d})
+			PREFETCHT1(Mem{Base: row, Disp: d})
 		}
 		h.row(Mem{Base: h.rows, Index: i, Scale: 4}, row)
 		VBROADCASTSS(Mem{Base: w, Index: i, Scale: 4}, weight)

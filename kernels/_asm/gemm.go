@@ -20,7 +20,8 @@ func products() {
 		gemmF32(avx2, rows, 6)
 	}
 	gemmF32(avx2, 4, 3)
-	gemmExact()
+	gemmExact(1)
+	gemmExact(2)
 	gemmTransposed(avx512, 8)
 	gemmTransposed(avx2, 4)
 	for rows := range 8 {
@@ -148,36 +149,51 @@ func gemmF32(v vector, mr, nv int) {
 	storeTile(v, acc)
 }
 
-// gemmExact is gemmF32 of one row with a panel kept in bf16.
-func gemmExact() {
-	TEXT("gemm1x48ExactAVX512", NOSPLIT, "func(k int, a *float32, b *uint16, c *float32, acc bool)")
+// gemmExact is gemmF32 of one row with panels kept in bf16, one or two side by side.
+func gemmExact(panels int) {
+	name := fmt.Sprintf("gemm1x%dExactAVX512", panels*panel)
+	TEXT(name, NOSPLIT, "func(k int, a *float32, b *uint16, c *float32, acc bool)")
 	Pragma("noescape")
-	Doc("gemm1x48ExactAVX512 multiplies a row of a with a packed panel of bf16, widened; sums are those of gemm1x48AVX512.")
+	Doc(name + " multiplies a row of a with packed panels of bf16, widened; sums are those of gemm1x48AVX512.")
 	v := avx512
 	k := Load(Param("k"), GP64())
 	a, b := ptr("a"), ptr("b")
-	acc := accumulators(v, 1, 3)[0]
+	bs := []Register{b}
+	if panels == 2 {
+		next := GP64()
+		IMUL3Q(U32(panel*2), k, next)
+		ADDQ(b, next)
+		bs = append(bs, next)
+	}
+	acc := accumulators(v, panels, 3)
 	x, t := v.reg(), []VecVirtual{v.reg(), v.reg(), v.reg()}
 	Label("loop")
 	VBROADCASTSS(Mem{Base: a}, x)
-	for j := range acc {
-		v.widen(Mem{Base: b, Disp: j * v.bytes() / 2}, t[j])
-		VFMADD231PS(t[j], x, acc[j])
+	for i := range acc {
+		for j := range t {
+			v.widen(Mem{Base: bs[i], Disp: j * v.bytes() / 2}, t[j])
+			VFMADD231PS(t[j], x, acc[i][j])
+		}
 	}
 	ADDQ(Imm(4), a)
-	ADDQ(Imm(panel*2), b)
+	for _, b := range bs {
+		ADDQ(Imm(panel*2), b)
+	}
 	DECQ(k)
 	JNZ(LabelRef("loop"))
 	c, add := ptr("c"), Load(Param("acc"), GP8())
 	TESTB(add, add)
 	JZ(LabelRef("store"))
-	for j, r := range acc {
-		VADDPS(Mem{Base: c, Disp: j * v.bytes()}, r, r)
+	each := func(f func(r VecVirtual, m Mem)) {
+		for i := range acc {
+			for j, r := range acc[i] {
+				f(r, Mem{Base: c, Disp: i*panel*4 + j*v.bytes()})
+			}
+		}
 	}
+	each(func(r VecVirtual, m Mem) { VADDPS(m, r, r) })
 	Label("store")
-	for j, r := range acc {
-		VMOVUPS(r, Mem{Base: c, Disp: j * v.bytes()})
-	}
+	each(func(r VecVirtual, m Mem) { VMOVUPS(r, m) })
 	VZEROUPPER()
 	RET()
 }

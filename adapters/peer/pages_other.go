@@ -1,0 +1,5 @@
+//go:build !linux
+
+package peer
+
+func hugePages([]uint16) {}
