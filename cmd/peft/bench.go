@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -28,12 +30,20 @@ func benchmarks() []benchmark {
 		{"finetune", "tokens a second of training the default set", benchFinetune},
 		{"registry", "a million experts added and read, against writing the same bytes to a file", benchRegistry},
 		{"retrieval", "one PEER layer at 4,096, 65,536 and 1,048,576 experts", benchRetrieval},
+		{"topk", "the 16 best of 1,048,576 product keys, against looking at all", benchTopK},
 	}
 }
 
 func benchCommand() *cli.Command {
 	cmd := &cli.Command{Name: "bench", Usage: "measure this machine and this program on it", ArgsUsage: "WHAT",
-		Flags: []cli.Flag{&cli.IntFlag{Name: "rounds", Value: 7, Usage: "rounds that a median is taken of"}}}
+		Flags: []cli.Flag{
+			&cli.IntFlag{Name: "rounds", Value: 7, Usage: "rounds that a median is taken of"},
+			&cli.BoolFlag{Name: "paced", Usage: "wait for a line on standard input before each round and print {\"value\"} after it, so that another program can be measured in between"},
+			&cli.IntFlag{Name: "sub-keys", Usage: "n of the n × n cells: of decode's and prefill's router, or the only one that retrieval measures"},
+			&cli.IntFlag{Name: "tokens", Usage: "the only number of tokens that retrieval measures"},
+			&cli.StringFlag{Name: "only", Usage: "base or set: the only one that decode and prefill measure"},
+			&cli.StringFlag{Name: "precision", Usage: "of finetune: f32 or bf16"},
+		}}
 	for _, b := range benchmarks() {
 		cmd.Description += fmt.Sprintf("%-10s %s\n", b.name, b.usage)
 	}
@@ -57,6 +67,29 @@ func benchCommand() *cli.Command {
 		return usagef("bench: no measurement %q; there are:\n%s", c.Args().First(), cmd.Description)
 	}
 	return cmd
+}
+
+// rounds measures as often as --rounds says and returns what f returned, with --paced one round for each line of input.
+func rounds(c *cli.Context, f func() (float64, error)) ([]float64, error) {
+	var v []float64
+	lines := bufio.NewScanner(c.App.Reader)
+	for range c.Int("rounds") {
+		if c.Bool("paced") && !lines.Scan() {
+			break
+		}
+		x, err := f()
+		if err != nil {
+			return nil, err
+		}
+		if c.Bool("paced") {
+			fmt.Fprintf(c.App.Writer, "{\"value\":%g}\n", x)
+		}
+		v = append(v, x)
+	}
+	if len(v) == 0 {
+		return nil, errors.New("bench: not one round")
+	}
+	return v, nil
 }
 
 // report is what a benchmark found, as a table.

@@ -20,15 +20,15 @@ const benchText = "A new tenant asked the library for every book on clocks, and 
 const benchSet = "bench"
 
 // benchEngine opens the base with an empty registry that is removed afterwards, adds a set with an expert in every cell
-// and hands the engine and the base's name to f.
-func benchEngine(c *cli.Context, f func(e *peft.Engine, name string) error) error {
+// and hands the engine, the base's name and the number of experts to f.
+func benchEngine(c *cli.Context, f func(e *peft.Engine, name string, experts int) error) error {
 	dir, err := os.MkdirTemp("", "peft-bench-*")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	data := filepath.Join(dir, "data.txt")
-	if err := os.WriteFile(data, []byte(strings.Repeat(benchText, 200)), 0o600); err != nil {
+	if err := os.WriteFile(data, []byte(strings.Repeat(benchText, 400)), 0o600); err != nil {
 		return err
 	}
 	e, err := peft.Open(peft.Options{Registry: filepath.Join(dir, "registry"), Base: c.String("base"), Threads: c.Int("threads")})
@@ -37,13 +37,14 @@ func benchEngine(c *cli.Context, f func(e *peft.Engine, name string) error) erro
 	}
 	b, err := e.Base()
 	if err == nil {
-		_, err = e.Init(c.Context, peft.InitOptions{Background: data})
+		_, err = e.Init(c.Context, peft.InitOptions{Background: data, SubKeys: c.Int("sub-keys")})
+	}
+	var set *peft.AddResult
+	if err == nil {
+		set, err = e.AddExperts(c.Context, benchSet, peft.AddOptions{Data: []string{data}})
 	}
 	if err == nil {
-		_, err = e.AddExperts(c.Context, benchSet, peft.AddOptions{Data: []string{data}})
-	}
-	if err == nil {
-		err = f(e, b.Name)
+		err = f(e, b.Name, set.Experts)
 	}
 	return errors.Join(err, e.Close())
 }
@@ -51,33 +52,58 @@ func benchEngine(c *cli.Context, f func(e *peft.Engine, name string) error) erro
 // benchGenerate measures rate, from what generating so many tokens after so many took, in alternating rounds without and
 // with the set.
 func benchGenerate(c *cli.Context, prompt, tokens int, rate func(r *peft.GenerateResult) float64) (*report, error) {
-	r := &report{Columns: []string{"base", "sets", "prompt tokens", "new tokens", "tokens a second", "against the base alone"}}
-	return r, benchEngine(c, func(e *peft.Engine, name string) error {
+	only := c.String("only")
+	if only != "" && only != "base" && only != "set" {
+		return nil, usagef("bench: --only %q, want base or set", only)
+	}
+	r := &report{Columns: []string{"base", "experts", "prompt tokens", "new tokens", "tokens a second", "against the base alone"}}
+	return r, benchEngine(c, func(e *peft.Engine, name string, experts int) error {
 		b, err := e.Base()
 		if err != nil {
 			return err
 		}
 		o := peft.GenerateOptions{Prompt: promptOf(b.Tokenizer, prompt), MaxTokens: tokens, Temperature: 1}
-		var rates [2][]float64
-		for round := range c.Int("rounds") + 1 {
-			for i, sets := range [][]string{nil, {benchSet}} {
-				o.Sets, o.Seed = sets, uint64(round)
+		measure := func(sets ...string) (float64, error) {
+			o.Sets = sets
+			for {
+				o.Seed++
 				res, err := e.Generate(c.Context, o, nil)
-				for err == nil && len(res.TokenIDs) < tokens { // the model ended its text
-					o.Seed += 1000
-					res, err = e.Generate(c.Context, o, nil)
-				}
 				if err != nil {
-					return err
+					return 0, err
 				}
-				if round > 0 { // the first warms caches
-					rates[i] = append(rates[i], rate(res))
+				if len(res.TokenIDs) == tokens { // otherwise the model ended its text
+					return rate(res), nil
 				}
 			}
 		}
-		bare, with := middle(rates[0]), middle(rates[1])
-		r.add(name, "none", prompt, tokens, bare, 1.0)
-		r.add(name, "an expert in every cell", prompt, tokens, with, with/bare)
+		var rates [2][]float64
+		round := func() (x float64, err error) {
+			for i, sets := range [][]string{nil, {benchSet}} {
+				if err == nil && only != []string{"set", "base"}[i] {
+					x, err = measure(sets...)
+					rates[i] = append(rates[i], x)
+				}
+			}
+			return x, err
+		}
+		if _, err := round(); err != nil { // the first warms caches
+			return err
+		}
+		rates = [2][]float64{}
+		if _, err := rounds(c, round); err != nil {
+			return err
+		}
+		var bare float64
+		for i, n := range []int{0, experts} {
+			if len(rates[i]) == 0 {
+				continue
+			}
+			x := middle(rates[i])
+			if i == 0 {
+				bare = x
+			}
+			r.add(name, n, prompt, tokens, x, x/bare)
+		}
 		return nil
 	})
 }
@@ -107,7 +133,7 @@ func promptOf(t *tokenizer.Tokenizer, tokens int) string {
 func benchFinetune(c *cli.Context) (*report, error) {
 	r := &report{Columns: []string{"base", "tokens a step", "sequence", "tokens a second"},
 		Notes: []string{"Steps of the default set, measurements and checkpoints not counted; medians of runs of 8 steps."}}
-	return r, benchEngine(c, func(e *peft.Engine, name string) error {
+	return r, benchEngine(c, func(e *peft.Engine, name string, _ int) error {
 		data, err := os.CreateTemp("", "peft-bench-*.txt")
 		if err != nil {
 			return err
@@ -117,13 +143,19 @@ func benchFinetune(c *cli.Context) (*report, error) {
 		if err = errors.Join(err, data.Close()); err != nil {
 			return err
 		}
-		var rates []float64
-		for range c.Int("rounds") {
-			res, err := e.Finetune(c.Context, benchSet, peft.FinetuneOptions{Data: []string{data.Name()}, Steps: 8})
+		run := func() (float64, error) {
+			res, err := e.Finetune(c.Context, benchSet, peft.FinetuneOptions{Data: []string{data.Name()}, Steps: 8, Precision: c.String("precision")})
 			if err != nil {
-				return err
+				return 0, err
 			}
-			rates = append(rates, res.TokensPerSecond)
+			return res.TokensPerSecond, nil
+		}
+		if _, err := run(); err != nil { // the first packs the base for the backward
+			return err
+		}
+		rates, err := rounds(c, run)
+		if err != nil {
+			return err
 		}
 		r.add(name, 1024, 256, middle(rates))
 		return nil

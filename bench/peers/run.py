@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Measures peft beside what its users would use instead, in alternating rounds, and writes docs/performance.md.
+
+    bench/peers/setup.sh && .venv-peers/bin/python bench/peers/run.py MODEL.gguf TEXT.txt [--only WORK ...] [--rounds 7]
+
+Peer and peft have the same file, threads and sizes. Each runs in a process of its own that waits while the other is
+measured; a round is one measurement of each, and what counts is the median of the rounds' ratios. With --only the other
+rows of docs/performance.json stay as they were.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+RESULTS, PAGE, PLOT = ROOT / "docs/performance.json", ROOT / "docs/performance.md", ROOT / "docs/performance.svg"
+
+# name: (what it is, unit, larger is better, the peer's work, peft's arguments, what was aimed at)
+WORKS = {
+    "decode": ("decode, batch 1, bare", "tokens/s", True, "decode", ["decode", "--only", "base"], 2.0),
+    "decode-million": (
+        "decode with the default layers and a set of 1,053,375 experts on, against bare", "tokens/s", True, "decode",
+        ["decode", "--only", "set", "--sub-keys", "265"], 1.6),
+    "prefill": ("prefill of 512 tokens", "tokens/s", True, "prefill", ["prefill", "--only", "base"], 3.5),
+    "finetune-bf16": ("fine-tuning, steps of 4 × 256 tokens, bf16", "tokens/s", True, "finetune-bf16", ["finetune"], 1.8),
+    "finetune-f32": ("the same in f32", "tokens/s", True, "finetune-f32", ["finetune", "--precision", "f32"], 4.5),
+    "layer-256": (
+        "PEER layer of 1,048,576 experts, 256 tokens", "µs a token", False, "layer-256",
+        ["retrieval", "--sub-keys", "1024", "--tokens", "256"], 5.0),
+    "layer-1": (
+        "the same layer, 1 token", "µs a token", False, "layer-1", ["retrieval", "--sub-keys", "1024", "--tokens", "1"], 12.0),
+    "topk-flat": ("exact top 16 of 1,048,576 product keys", "µs a query", False, "topk-flat", ["topk"], 1.0),
+    "topk-ivf": ("the same, against an inexact index", "µs a query", False, "topk-ivf", ["topk"], 1.0),
+}
+
+
+class Process:
+    """A program that measures once for every line it is told, and its peak memory."""
+
+    def __init__(self, command):
+        self.p = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.peak = 0
+
+    def read(self):
+        line = self.p.stdout.readline()
+        if not line:
+            sys.exit(f"{self.p.args}: ended with {self.p.wait()}")
+        return json.loads(line)
+
+    def measure(self):
+        self.p.stdin.write("\n")
+        self.p.stdin.flush()
+        answer = self.read()
+        with open(f"/proc/{self.p.pid}/status", encoding="ascii") as f:
+            self.peak = next(int(line.split()[1]) for line in f if line.startswith("VmHWM")) // 1024
+        return answer
+
+    def end(self):
+        self.p.stdin.close()
+        self.p.kill()
+        self.p.wait()
+
+
+def run(name, binary, args):
+    what, unit, larger, peer_kind, peft_args, aim = WORKS[name]
+    peer = Process([sys.executable, str(HERE / "worker.py"), peer_kind, args.model, args.text, str(args.threads)])
+    with tempfile.TemporaryDirectory() as registry:
+        ours = Process([
+            binary, "--registry", registry, "--base", args.model, "--threads", str(args.threads), "--json",
+            "bench", "--paced", "--rounds", str(args.rounds + 1), *peft_args])
+        try:
+            peer_name = peer.read()["name"]
+            pairs, more = [], {}
+            for i in range(args.rounds + 1):
+                a, b = peer.measure(), ours.measure()
+                if i > 0:  # the first warms both up
+                    pairs.append((a["value"], b["value"]))
+                more = {k: v for k, v in a.items() if k != "value"} or more
+        finally:
+            peer.end()
+            ours.end()
+    ratios = sorted(b / a if larger else a / b for a, b in pairs)
+    row = {
+        "work": what, "unit": unit, "peer": peer_name, "rounds": len(pairs), "aim": aim,
+        "peer_median": statistics.median(a for a, _ in pairs), "peft_median": statistics.median(b for _, b in pairs),
+        "ratio": statistics.median(ratios), "least": ratios[0], "most": ratios[-1],
+        "peer_mib": peer.peak, "peft_mib": ours.peak, **more}
+    print(json.dumps(row, ensure_ascii=False), flush=True)
+    return row
+
+
+def machine(binary, args):
+    def bench(what):
+        out = subprocess.run(
+            [binary, "--json", "--threads", str(args.threads), "bench", what], capture_output=True, text=True, check=True)
+        return json.loads(out.stdout.splitlines()[-1])
+
+    m = bench("machine")
+    with open("/proc/cpuinfo", encoding="ascii") as f:
+        cpu = next((line.split(":")[1].strip() for line in f if line.startswith("model name")), platform.processor())
+    return {"cpu": cpu, "threads": args.threads, "peft": m["machine"], "limits": m["rows"]}
+
+
+def number(x):
+    return f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
+
+
+def page(results):
+    m = results["machine"]
+    lines = [
+        "# Performance", "",
+        "Written by `bench/peers/run.py`, which measures peft and each peer in alternating rounds on the same machine, file and",
+        "number of threads. Ratios are medians of the rounds' ratios, with the least and the most; above 1 peft is faster.",
+        "Memory is the process's peak.", "",
+        f"{m['cpu']}, {m['threads']} threads; {m['peft']}.", "",
+        "| limit of one thread | measured |", "|---|---|",
+        *[f"| {name} | {value:.0f} {unit} |" for name, value, unit in m["limits"]], "",
+        "![ratios](performance.svg)", "",
+        "| work | peer | peer's | peft's | ratio | aimed at | memory, peer and peft |", "|---|---|---|---|---|---|---|"]
+    for name in WORKS:
+        r = results["rows"].get(name)
+        if not r:
+            continue
+        recall = f" (recall {r['recall']:.3f})" if "recall" in r else ""
+        lines.append(
+            f"| {r['work']} | {r['peer']} | {number(r['peer_median'])} {r['unit']}{recall} | {number(r['peft_median'])} {r['unit']} "
+            f"| **{r['ratio']:.2f}** ({r['least']:.2f} to {r['most']:.2f}) | {r['aim']:.1f} | {r['peer_mib']:,} and {r['peft_mib']:,} MiB |")
+    notes = ROOT / "bench/peers/notes.md"
+    if notes.exists():
+        lines += ["", notes.read_text(encoding="utf-8").rstrip()]
+    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def plot(results):
+    rows = [results["rows"][n] for n in WORKS if n in results["rows"]]
+    left, width, height, top = 520, 420, 30, 40
+    most = max(max(r["ratio"], r["aim"]) for r in rows) * 1.05
+    x = lambda v: left + v / most * width
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 60}" height="{top + height * len(rows) + 20}" '
+        'font-family="sans-serif" font-size="13">', '<rect width="100%" height="100%" fill="white"/>',
+        f'<text x="{left}" y="20">times as fast as the peer; the line is what was aimed at</text>']
+    for i, r in enumerate(rows):
+        y = top + i * height
+        out += [
+            f'<text x="{left - 8}" y="{y + 15}" text-anchor="end">{r["work"].replace("&", "&amp;")}</text>',
+            f'<rect x="{left}" y="{y}" width="{x(r["ratio"]) - left:.1f}" height="20" fill="#4878a8"/>',
+            f'<line x1="{x(r["aim"]):.1f}" x2="{x(r["aim"]):.1f}" y1="{y - 3}" y2="{y + 23}" stroke="#c03030" stroke-width="2"/>',
+            f'<text x="{x(max(r["ratio"], r["aim"])) + 6:.1f}" y="{y + 15}">{r["ratio"]:.2f}</text>']
+    PLOT.write_text("\n".join(out + ["</svg>"]) + "\n", encoding="utf-8")
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("model")
+    p.add_argument("text")
+    p.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS))
+    p.add_argument("--rounds", type=int, default=7)
+    p.add_argument("--threads", type=int, default=os.cpu_count())
+    args = p.parse_args()
+    args.model, args.text = os.path.abspath(args.model), os.path.abspath(args.text)
+    results = {"rows": {}}
+    if RESULTS.exists() and set(args.only) != set(WORKS):
+        results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as tmp:
+        binary = os.path.join(tmp, "peft")
+        subprocess.run(["go", "build", "-C", str(ROOT), "-o", binary, "./cmd/peft"], check=True)
+        results["machine"] = machine(binary, args)
+        for name in args.only:
+            results["rows"][name] = run(name, binary, args)
+            RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    page(results)
+    plot(results)
+
+
+main()
