@@ -1,6 +1,10 @@
 package llama
 
-import "github.com/gopeft/peft/kernels"
+import (
+	"sync"
+
+	"github.com/gopeft/peft/kernels"
+)
 
 // The operations of a block. Every forward writes a slice that the caller owns and keeps nothing; every backward takes
 // the gradient of the forward's result and writes that of its input, given what the forward read or wrote. Rows are
@@ -149,24 +153,39 @@ func (m *Model) Logits(logits, hidden []float32, rows int) {
 // headRows is how many rows of logits exist at a time in HeadLoss.
 const headRows = 256
 
+// lossScratch is one HeadLoss's memory.
+type lossScratch struct {
+	rows          []int
+	logits, x     []float32 // [headRows, vocab] and [headRows, hidden]
+	targets       [headRows]int32
+	weights, loss [headRows]float32
+}
+
+var lossScratches = sync.Pool{New: func() any { return new(lossScratch) }}
+
 // HeadLoss writes each row's weighted negative log-likelihood (nats): hidden: [tokens, hidden] final-normed, targets and
 // weights: [tokens]. dhidden: [tokens, hidden], unless nil, gets the gradient of the losses' sum. Rows of weight 0 cost
 // nothing. Logits exist for 256 rows at a time.
 func (m *Model) HeadLoss(loss, dhidden, hidden []float32, targets []int32, weights []float32) {
 	h, v := m.Config.Hidden, m.Config.Vocab
-	rows := make([]int, 0, len(targets))
+	s := lossScratches.Get().(*lossScratch)
+	defer lossScratches.Put(s)
+	s.rows = s.rows[:0]
 	for i, w := range weights {
 		loss[i] = 0
 		if w != 0 {
-			rows = append(rows, i)
+			s.rows = append(s.rows, i)
 		}
 	}
 	if dhidden != nil {
 		clear(dhidden)
 	}
+	rows := s.rows
 	n := min(headRows, len(rows))
-	logits, x := make([]float32, n*v), make([]float32, n*h)
-	tg, wt, ls := make([]int32, n), make([]float32, n), make([]float32, n)
+	if len(s.logits) < n*v || len(s.x) < n*h {
+		s.logits, s.x = make([]float32, n*v), make([]float32, n*h)
+	}
+	logits, x, tg, wt, ls := s.logits, s.x, s.targets[:], s.weights[:], s.loss[:]
 	for ; len(rows) > 0; rows = rows[n:] {
 		n = min(headRows, len(rows))
 		for j, r := range rows[:n] {
@@ -174,7 +193,7 @@ func (m *Model) HeadLoss(loss, dhidden, hidden []float32, targets []int32, weigh
 			tg[j], wt[j] = targets[r], weights[r]
 		}
 		m.head.mul(m.pool, logits, x, n, false)
-		kernels.CrossEntropy(m.pool, ls[:n], logits, tg, wt, n, v, dhidden != nil)
+		kernels.CrossEntropy(m.pool, ls[:n], logits, tg[:n], wt[:n], n, v, dhidden != nil)
 		if dhidden != nil {
 			m.head.mulBack(m.pool, x, logits, n, false)
 		}
