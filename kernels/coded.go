@@ -108,7 +108,11 @@ func MulCoded(p *Pool, y, x []float32, m int, w *Coded, accumulate bool) {
 	if groups := w.groups(); t == 1 || m*w.N*w.K < fewWork {
 		g.run(0, groups)
 	} else {
-		p.Run(groups, max(1, groups/(t*8)), g.run)
+		parts := t * 8
+		if m == 1 {
+			parts = t * 4 // long streams: the time goes into reading the weight
+		}
+		p.Run(groups, (groups+parts-1)/parts, g.run)
 	}
 	byteScratch.put(g.scratch)
 	*g = codedProduct{quantise: g.quantise, run: g.run}

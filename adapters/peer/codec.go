@@ -12,6 +12,7 @@ import (
 
 	"github.com/gopeft/peft/adapters"
 	"github.com/gopeft/peft/adapters/neuron"
+	"github.com/gopeft/peft/kernels"
 	"github.com/gopeft/peft/retrieval"
 )
 
@@ -322,7 +323,7 @@ func (r *Rows) reserve(experts int) {
 		r.F32 = append(make([]float32, 0, experts*r.Width), r.F32...)
 	} else {
 		rows := make([]uint16, 0, experts*r.Width)
-		hugePages(rows)
+		kernels.LargePages(rows)
 		r.BF16 = append(rows, r.BF16...)
 	}
 }

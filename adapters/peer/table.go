@@ -48,7 +48,7 @@ func NewRows(experts, width int, f Format) Rows {
 		r.F32 = make([]float32, experts*width)
 	} else {
 		r.BF16 = make([]uint16, experts*width)
-		hugePages(r.BF16)
+		kernels.LargePages(r.BF16)
 	}
 	return r
 }

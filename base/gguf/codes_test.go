@@ -16,9 +16,9 @@ func TestCodes(t *testing.T) {
 		for i := range raw {
 			raw[i] = byte(rnd.IntN(256))
 		}
-		for at := 0; at < len(raw); at += l.bytes { // halves between 2^-15 and 2^9
+		for at := 0; at < len(raw); at += l.bytes { // halves between 2^-14 and 2^9: Q8_0 keeps 128 times as much
 			for i := 1; i < 4 && i < l.bytes; i += 2 {
-				raw[at+i] = raw[at+i]&0x80 | byte(rnd.IntN(24)+1)<<2
+				raw[at+i] = raw[at+i]&0x80 | byte(rnd.IntN(23)+1)<<2
 			}
 		}
 		cols := len(raw) / l.bytes * l.block / 3

@@ -1,5 +1,0 @@
-//go:build !linux
-
-package peer
-
-func hugePages([]uint16) {}
