@@ -204,6 +204,26 @@ func codes8x1VNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, ac
 //go:noescape
 func quantiseAVX512(blocks int, x *float32, dst *byte)
 
+// unpackCodes4AVX512 writes blocks of 16 rows of 4-bit codes as bf16, pairs along the rows side by side.
+//
+//go:noescape
+func unpackCodes4AVX512(blocks int, w *byte, dst *uint16)
+
+// unpackColumns4AVX512 writes 16 columns of groups of 4-bit codes as bf16, pairs of rows side by side.
+//
+//go:noescape
+func unpackColumns4AVX512(groups int, scales *byte, codes *byte, stride int, shift int, dst *uint16)
+
+// unpackCodes8AVX512 writes blocks of 16 rows of 8-bit codes as bf16, pairs along the rows side by side.
+//
+//go:noescape
+func unpackCodes8AVX512(blocks int, w *byte, dst *uint16)
+
+// unpackColumns8AVX512 writes 16 columns of groups of 8-bit codes as bf16, pairs of rows side by side.
+//
+//go:noescape
+func unpackColumns8AVX512(groups int, scales *byte, codes *byte, stride int, shift int, dst *uint16)
+
 // transpose8AVX2 writes dst[i·48 + r] = src[r·ld + i] for r < 8 and i < n, a multiple of 8.
 //
 //go:noescape

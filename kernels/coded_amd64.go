@@ -40,3 +40,30 @@ func mulCodes(rows, bits int, group, q []byte, ldq int, y []float32, ldy int, ac
 		codes8x1VNNI(blocks, &group[0], &q[0], ldq, &y[0], ldy, acc)
 	}
 }
+
+func unpackCodes(dst []uint16, group []byte, bits, blocks int) {
+	size := 4*codeRows + codeRows*codeBlock*bits/8
+	if active != AVX512 || blocks == 0 {
+		unpackCodesGeneric(dst, group, bits, blocks)
+		return
+	}
+	_, _ = group[blocks*size-1], dst[(blocks*codeBlock/2-1)*2*panel+2*codeRows-1]
+	if bits == 4 {
+		unpackCodes4AVX512(blocks, &group[0], &dst[0])
+	} else {
+		unpackCodes8AVX512(blocks, &group[0], &dst[0])
+	}
+}
+
+func unpackColumns(dst []uint16, from []byte, bits, half, groups, stride int) {
+	if active != AVX512 || groups == 0 {
+		unpackColumnsGeneric(dst, from, bits, half, groups, stride)
+		return
+	}
+	_, _ = from[(groups-1)*stride+4*codeRows+codeRows*codeBlock*bits/8-1], dst[(groups*codeRows/2-1)*2*panel+2*codeRows-1]
+	if bits == 4 {
+		unpackColumns4AVX512(groups, &from[0], &from[4*codeRows], stride, 4*half, &dst[0])
+	} else {
+		unpackColumns8AVX512(groups, &from[0], &from[4*codeRows+half*codeRows*codeBlock/2], stride, 0, &dst[0])
+	}
+}

@@ -10,3 +10,11 @@ func quantiseRow(dst []byte, x []float32) { quantiseRowGeneric(dst, x) }
 func mulCodes(rows, bits int, group, q []byte, ldq int, y []float32, ldy int, acc bool) {
 	mulCodesGeneric(rows, bits, group, q, ldq, y, ldy, acc)
 }
+
+func unpackCodes(dst []uint16, group []byte, bits, blocks int) {
+	unpackCodesGeneric(dst, group, bits, blocks)
+}
+
+func unpackColumns(dst []uint16, from []byte, bits, half, groups, stride int) {
+	unpackColumnsGeneric(dst, from, bits, half, groups, stride)
+}

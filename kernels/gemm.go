@@ -78,7 +78,7 @@ func (g *product) release() {
 // round replaces x by its values rounded to bf16: as bf16 where the panels are, otherwise as f32.
 func (g *product) round(p *Pool) {
 	k := g.w.K
-	if g.w.h != nil {
+	if g.w.h != nil || g.w.codes != nil {
 		g.ldh = (k + 1) &^ 1
 		g.scratchH = getU16(g.m * g.ldh)
 		g.h = *g.scratchH
@@ -129,6 +129,10 @@ func (g *product) run(p0, p1, r0, r1 int) {
 		}
 		return
 	}
+	if g.w.codes != nil {
+		g.runCodes(p0, p1, r0, r1)
+		return
+	}
 	for k0 := 0; k0 < k; k0 += blockK {
 		kn := min(blockK, k-k0)
 		step := max(64, blockRows/kn&^7)
@@ -145,9 +149,9 @@ func (g *product) run(p0, p1, r0, r1 int) {
 					i++
 					continue
 				}
-				b := g.panel(i, k0, kn, wide)
+				b, h := g.panel(i, k0, kn, wide), g.pairs(i, k0)
 				for r := m0; r < m1; r += 8 {
-					g.tile(i, k0, kn, r, min(8, m1-r), b, g.acc || k0 > 0)
+					g.tile(i, k0, kn, r, min(8, m1-r), b, h, g.acc || k0 > 0)
 				}
 			}
 		}
@@ -170,20 +174,28 @@ func (g *product) panel(i, k0, kn int, wide *[]float32) []float32 {
 	return nil
 }
 
-// tile computes n rows of one panel, at most 8, over kn values of k.
-func (g *product) tile(i, k0, kn, r, n int, b []float32, acc bool) {
+// pairs returns the values of a panel of pairs from k0 on; nil for other panels.
+func (g *product) pairs(i, k0 int) []uint16 {
+	if g.w.h == nil {
+		return nil
+	}
+	return g.w.h[(i*((g.w.K+1)/2)+k0/2)*panel*2:]
+}
+
+// tile computes n rows of one panel, at most 8, over kn values of k, which b has or, in pairs, h.
+func (g *product) tile(i, k0, kn, r, n int, b []float32, h []uint16, acc bool) {
 	cols := min(panel, g.w.N-i*panel)
 	if cols < panel || n < 8 && g.t != nil {
-		g.edge(i, k0, kn, r, n, cols, b, acc)
+		g.edge(i, k0, kn, r, n, cols, b, h, acc)
 		return
 	}
-	g.inner(i, k0, kn, r, n, b, g.y[r*g.ldy+i*panel:], g.ldy, acc)
+	g.inner(i, k0, kn, r, n, b, h, g.y[r*g.ldy+i*panel:], g.ldy, acc)
 }
 
 // edge is tile where less than the micro-kernel writes belongs to y.
-func (g *product) edge(i, k0, kn, r, n, cols int, b []float32, acc bool) {
+func (g *product) edge(i, k0, kn, r, n, cols int, b []float32, h []uint16, acc bool) {
 	var whole [8 * panel]float32
-	g.inner(i, k0, kn, r, n, b, whole[:], panel, false)
+	g.inner(i, k0, kn, r, n, b, h, whole[:], panel, false)
 	for q := range n {
 		d, s := g.y[(r+q)*g.ldy+i*panel:][:cols], whole[q*panel:][:cols]
 		if acc {
@@ -194,13 +206,13 @@ func (g *product) edge(i, k0, kn, r, n, cols int, b []float32, acc bool) {
 	}
 }
 
-func (g *product) inner(i, k0, kn, r, n int, b, c []float32, ldc int, acc bool) {
+func (g *product) inner(i, k0, kn, r, n int, b []float32, h []uint16, c []float32, ldc int, acc bool) {
 	k := g.w.K
 	switch {
 	case g.t != nil:
 		microTransposed(kn, g.t[(r/8*k+k0)*8:], 8, b, c, ldc, acc)
-	case g.w.h != nil:
-		microBF16(n, (kn+1)/2, g.h[r*g.ldh+k0:], g.ldh, g.w.h[(i*((k+1)/2)+k0/2)*panel*2:], c, ldc, acc)
+	case h != nil:
+		microBF16(n, (kn+1)/2, g.h[r*g.ldh+k0:], g.ldh, h, c, ldc, acc)
 	case b == nil:
 		microExact(1, kn, g.x[r*g.ldx+k0:], g.w.e[(i*k+k0)*panel:], c, acc)
 	default:

@@ -33,16 +33,20 @@ const panel = 48
 // Packed is a weight laid out once for many products: panels of 48 columns, in each for every k the 48 values, the last
 // panel filled up with zeros. In bf16 every pair of k has its 48 pairs; where the implementation in use has no bf16
 // products, the rounded values are kept and multiplied as f32, which takes the room of f32 and about its time. A weight
-// whose values are all such that bf16 holds them takes half the room in F32 too, with the same bits for a result.
+// whose values are all such that bf16 holds them takes half the room in F32 too, with the same bits for a result. A weight
+// in its codes (FromCodes) has no panels: each is unpacked when it is needed.
 type Packed struct {
 	N, K int
 	prec Precision
 	f    []float32 // [panels, K, 48]
 	h    []uint16  // [panels, ⌈K/2⌉, 48, 2]
 	e    []uint16  // [panels, K, 48] what f would hold, in bf16
+
+	codes  *Coded // instead of h; see FromCodes
+	turned bool   // the weight is the codes' transpose
 }
 
-// Bytes returns the size of the packed weight.
+// Bytes returns the size of the packed weight, without that of codes.
 func (w *Packed) Bytes() int { return 4*len(w.f) + 2*len(w.h) + 2*len(w.e) }
 
 // Precision returns the arithmetic of products with w.

@@ -120,29 +120,47 @@ func (g *RowGrad) SquaredNorm() float64 {
 	return sum
 }
 
+// Set makes g a copy of o.
+func (g *RowGrad) Set(o *RowGrad) {
+	g.Width, g.Rows, g.Values = o.Width, append(g.Rows[:0], o.Rows...), append(g.Values[:0], o.Values...)
+}
+
 // Add adds the gradient of the same table's rows from other tokens.
 func (g *RowGrad) Add(o *RowGrad) {
 	if slices.Equal(g.Rows, o.Rows) {
 		kernels.Add(g.Values, g.Values, o.Values)
 		return
 	}
-	sum := RowGrad{Width: g.Width}
-	for i, j := 0, 0; i < len(g.Rows) || j < len(o.Rows); {
-		switch {
-		case j == len(o.Rows) || (i < len(g.Rows) && g.Rows[i] < o.Rows[j]):
-			sum.Rows, sum.Values = append(sum.Rows, g.Rows[i]), append(sum.Values, g.Row(i)...)
+	// From the back, because there is room behind: each of g's rows moves up by as many as o has below it alone.
+	both := 0
+	for i, j := 0, 0; i < len(g.Rows) && j < len(o.Rows); {
+		switch a, b := g.Rows[i], o.Rows[j]; {
+		case a < b:
 			i++
-		case i == len(g.Rows) || o.Rows[j] < g.Rows[i]:
-			sum.Rows, sum.Values = append(sum.Rows, o.Rows[j]), append(sum.Values, o.Row(j)...)
+		case b < a:
 			j++
 		default:
-			sum.Rows, sum.Values = append(sum.Rows, g.Rows[i]), append(sum.Values, g.Row(i)...)
-			row := sum.Row(len(sum.Rows) - 1)
-			kernels.Add(row, row, o.Row(j))
-			i, j = i+1, j+1
+			both, i, j = both+1, i+1, j+1
 		}
 	}
-	*g = sum
+	i, j, n, w := len(g.Rows)-1, len(o.Rows)-1, len(g.Rows)+len(o.Rows)-both, o.Width
+	g.Width, g.Rows, g.Values = w, slices.Grow(g.Rows, n-len(g.Rows))[:n], slices.Grow(g.Values, n*w-len(g.Values))[:n*w]
+	for n--; j >= 0; n-- {
+		switch {
+		case i < 0 || g.Rows[i] < o.Rows[j]:
+			g.Rows[n] = o.Rows[j]
+			copy(g.Row(n), o.Row(j))
+			j--
+		case o.Rows[j] < g.Rows[i]:
+			g.Rows[n] = g.Rows[i]
+			copy(g.Row(n), g.Row(i))
+			i--
+		default:
+			g.Rows[n] = g.Rows[i]
+			kernels.Add(g.Row(n), g.Row(i), o.Row(j))
+			i, j = i-1, j-1
+		}
+	}
 }
 
 // Trained reports whether the trained set has experts in this layer.

@@ -119,6 +119,25 @@ func newBatch(seqs []Sequence) *Batch {
 	return b
 }
 
+// parts cuts a batch between its sequences into batches of at most size rows, or one sequence where that is longer. The
+// weights stay, so that losses and gradients of the parts add up to those of the whole.
+func (b *Batch) parts(size int) []Batch {
+	var parts []Batch
+	lo, hi, first := 0, 0, 0
+	for i, n := range b.Lens {
+		if hi > lo && hi+n-lo > size {
+			parts = append(parts, b.part(lo, hi, first, i))
+			lo, first = hi, i
+		}
+		hi += n
+	}
+	return append(parts, b.part(lo, hi, first, len(b.Lens)))
+}
+
+func (b *Batch) part(lo, hi, first, last int) Batch {
+	return Batch{Tokens: b.Tokens[lo:hi], Lens: b.Lens[first:last], Targets: b.Targets[lo:hi], Weights: b.Weights[lo:hi]}
+}
+
 // pack joins sequences in order into groups of at most size rows.
 func pack(seqs []Sequence, size int) [][]Sequence {
 	var groups [][]Sequence

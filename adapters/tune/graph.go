@@ -171,36 +171,52 @@ func (b *builder) peer(blk *llama.Block, x, h *G.Node, below bool) *G.Node {
 // lowBuffers are those of block from, which runs outside the graph.
 type lowBuffers struct{ qkv, o, gu, act []float32 }
 
-// run computes the loss and the rows' gradients of one batch; the gradients belong to the layers until the next run.
-func (g *graph) run(b *Batch) (float32, []*peer.RowGrad, error) {
+// run computes the loss and the rows' gradients of one batch, part by part; the gradients last until the next run.
+func (g *graph) run(b *Batch) (loss float32, grads []*peer.RowGrad, err error) {
+	for i, part := range b.parts(g.batch) {
+		l, err := g.runPart(&part)
+		if err != nil {
+			return 0, nil, err
+		}
+		loss += l
+		for j, p := range g.peers {
+			if i == 0 {
+				p.sum.Set(p.rows)
+			} else {
+				p.sum.Add(p.rows)
+			}
+			grads = append(grads[:j], &p.sum)
+		}
+	}
+	return loss, grads, nil
+}
+
+// runPart computes the loss of a batch that there is room for, and leaves the rows' gradients in the layers.
+func (g *graph) runPart(b *Batch) (float32, error) {
 	batch := llama.Batch{Tokens: b.Tokens}
 	for _, n := range b.Lens {
 		batch.Seqs = append(batch.Seqs, llama.Seq{Len: n})
 	}
 	if len(b.Tokens) > g.batch {
-		return 0, nil, fmt.Errorf("tune: a batch of %d tokens, the graph has room for %d", len(b.Tokens), g.batch)
+		return 0, fmt.Errorf("tune: a batch of %d tokens, the graph has room for %d", len(b.Tokens), g.batch)
 	}
 	var err error
 	if g.layout, err = g.m.Layout(batch); err != nil {
-		return 0, nil, err
+		return 0, err
 	}
 	g.targets, g.weights = b.Targets, b.Weights
 	if err := g.below(batch); err != nil {
-		return 0, nil, err
+		return 0, err
 	}
 	if err := g.vm.RunAll(); err != nil {
-		return 0, nil, fmt.Errorf("tune: %w", err)
+		return 0, fmt.Errorf("tune: %w", err)
 	}
 	g.vm.Reset()
-	grads := make([]*peer.RowGrad, len(g.peers))
-	for i, p := range g.peers {
-		grads[i] = p.rows
-	}
 	loss, err := data(g.loss)
 	if err != nil {
-		return 0, nil, err
+		return 0, err
 	}
-	return loss[0], grads, nil
+	return loss[0], nil
 }
 
 // below runs the blocks under the lowest PEER layer, and that layer's block up to it, by inference; sets that are on

@@ -139,7 +139,8 @@ func (n *down) backward(_ [][]float32, _, dout []float32, din [][]float32) error
 type peerAdd struct {
 	node
 	layer *peer.TrainLayer
-	rows  *peer.RowGrad
+	rows  *peer.RowGrad // of the last backward
+	sum   peer.RowGrad  // of a batch's parts
 }
 
 func (n *peerAdd) forward(in [][]float32, out []float32) error {

@@ -62,7 +62,7 @@ func (o *Options) Defaults() {
 
 // decisive returns the options that decide what a run computes.
 func (o Options) decisive() any {
-	return []any{o.Steps, o.BatchTokens, o.LearningRate, o.Beta1, o.Beta2, o.WarmUp, o.Decay, o.Floor, o.Clip, o.Seed, o.EvalEvery, o.Patience, o.EvalTokens, o.Quiet}
+	return []any{o.Steps, o.BatchTokens, o.LearningRate, o.Beta1, o.Beta2, o.WarmUp, o.Decay, o.Floor, o.Clip, o.Seed, o.EvalEvery, o.Patience, o.EvalTokens, o.Quiet, graphTokens}
 }
 
 // Check reports the first option that cannot be.
@@ -140,6 +140,10 @@ type run struct {
 
 func (r *run) seconds() float64 { return r.before + time.Since(r.began).Seconds() }
 
+// graphTokens is how many tokens of a step go through the graph at a time, unless one sequence has more: what the backward
+// needs of them is nearly all the memory that training takes beside the weights.
+const graphTokens = 512
+
 // Run trains t's set on train and leaves the rows of the best evaluation in it (the last rows when there was none). A
 // cancelled context ends it with the context's error after a checkpoint. Runs of different sets may go on side by side on
 // one model.
@@ -167,7 +171,11 @@ func Run(ctx context.Context, m *llama.Model, t *peer.Training, train, heldOut [
 	if r.quiet, err = newQuiet(ctx, m, t, o.Background, o.Quiet, o.Seed); err != nil {
 		return nil, fmt.Errorf("tune: %w", err)
 	}
-	g, err := newGraph(m, t, o.BatchTokens)
+	room := min(o.BatchTokens, graphTokens)
+	for _, s := range train {
+		room = max(room, len(s.Tokens))
+	}
+	g, err := newGraph(m, t, room)
 	if err != nil {
 		return nil, err
 	}

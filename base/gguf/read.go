@@ -200,10 +200,23 @@ func (f *File) Tensor(name string) ([]float32, []int, error) {
 		return nil, nil, err
 	}
 	t, _ := f.Info(name)
-	l := layouts[t.Type]
 	dst := make([]float32, t.Elements())
-	for i := 0; i*l.block < len(dst); i++ {
-		l.dequant(dst[i*l.block:(i+1)*l.block], raw[i*l.bytes:(i+1)*l.bytes])
-	}
+	layouts[t.Type].widen(dst, raw)
 	return dst, t.Shape, nil
+}
+
+// Rows returns a function that widens one row of a matrix, and the matrix's shape. The function may be used from several
+// goroutines until the file is closed.
+func (f *File) Rows(name string) (row func(dst []float32, i int), shape []int, err error) {
+	raw, err := f.Raw(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, _ := f.Info(name)
+	l := layouts[t.Type]
+	if len(t.Shape) != 2 || t.Shape[1]%l.block != 0 {
+		return nil, nil, fmt.Errorf("tensor %q of shape %v and type %v has no rows to read one by one: %w", name, t.Shape, t.Type, ErrUnsupported)
+	}
+	size := t.Shape[1] / l.block * l.bytes
+	return func(dst []float32, i int) { l.widen(dst[:t.Shape[1]], raw[i*size:(i+1)*size]) }, t.Shape, nil
 }

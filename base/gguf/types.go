@@ -41,6 +41,13 @@ type layout struct {
 	dequant func(dst []float32, b []byte) // one block
 }
 
+// widen writes whole blocks.
+func (l layout) widen(dst []float32, raw []byte) {
+	for i := 0; i*l.block < len(dst); i++ {
+		l.dequant(dst[i*l.block:(i+1)*l.block], raw[i*l.bytes:(i+1)*l.bytes])
+	}
+}
+
 var layouts = map[Type]layout{
 	F32:  {"F32", 1, 4, dequantF32},
 	F16:  {"F16", 1, 2, dequantF16},

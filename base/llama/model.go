@@ -16,7 +16,7 @@ type Model struct {
 	pool      *kernels.Pool
 	prec      kernels.Precision
 	src       Source
-	embedding []float32 // [vocab, hidden]
+	embedding func(dst []float32, token int)
 	norm      []float32 // [hidden]
 	head      weight
 	freq      []float64
@@ -40,11 +40,11 @@ type Block struct {
 	prepared bool
 }
 
-// weight is a linear layer W: [n, k], packed for Y = X·Wᵀ, in floats or in the codes it is stored in, and, once prepared,
-// for dX = dY·W.
+// weight is a linear layer W: [n, k], packed for Y = X·Wᵀ and, once prepared, for dX = dY·W. With codes, forward is nil,
+// or both unpack the codes as they go.
 type weight struct {
 	n, k     int
-	coded    *kernels.Coded
+	codes    *kernels.Coded
 	forward  *kernels.Packed
 	backward *kernels.Packed
 }
@@ -61,9 +61,6 @@ func New(c Config, src Source, prec kernels.Precision, pool *kernels.Pool) (*Mod
 	}
 	m := &Model{Config: c, pool: pool, prec: prec, src: src}
 	var err error
-	if m.embedding, err = load(src, "model.embed_tokens.weight", c.Vocab, c.Hidden); err != nil {
-		return nil, err
-	}
 	if m.norm, err = load(src, "model.norm.weight", c.Hidden); err != nil {
 		return nil, err
 	}
@@ -77,33 +74,36 @@ func New(c Config, src Source, prec kernels.Precision, pool *kernels.Pool) (*Mod
 		}
 	}
 	m.freq = c.frequencies(divisors)
-	return m, m.packAll()
+	if err := m.packAll(nil); err != nil {
+		return nil, err
+	}
+	m.embedding, err = embeddings(src, pool, c.Vocab, c.Hidden, c.Tied)
+	return m, err
 }
 
-// packAll loads the blocks, several at a time.
-func (m *Model) packAll() error {
+// packAll loads the blocks, several at a time, and the head. Codes are taken from the model given, if any.
+func (m *Model) packAll(from *Model) error {
 	c := m.Config
 	m.Blocks = make([]*Block, c.Layers)
 	errs := make([]error, c.Layers)
 	m.pool.Run(c.Layers, 1, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
-			m.Blocks[i], errs[i] = m.loadBlock(i)
+			m.Blocks[i], errs[i] = m.loadBlock(i, from)
 		}
 	})
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return m.packHead()
+	return m.packHead(from)
 }
 
-func (m *Model) packHead() error {
+func (m *Model) packHead(from *Model) error {
 	c := m.Config
 	m.head = weight{n: c.Vocab, k: c.Hidden}
-	name := "lm_head.weight"
-	if c.Tied {
-		name = "model.embed_tokens.weight"
+	if from != nil {
+		m.head.codes = from.head.codes
 	}
-	if done, err := m.head.packCodes(m, m.pool, []string{name}, []int{c.Vocab}); done || err != nil {
+	if done, err := m.head.packCodes(m, m.pool, []string{m.headName()}, []int{c.Vocab}); done || err != nil {
 		return err
 	}
 	w, err := m.headWeight()
@@ -114,27 +114,40 @@ func (m *Model) packHead() error {
 	return nil
 }
 
-// packCodes packs a weight in its codes, where the model is to be multiplied as it is stored and the weight has codes.
+// packCodes packs a weight in its codes, where the weight has some and the model's products can do with them: as it is
+// stored, or in bf16, where panels are unpacked when they are needed.
 func (w *weight) packCodes(m *Model, p *kernels.Pool, names []string, rows []int) (bool, error) {
-	if m.prec != kernels.Stored {
+	if !kernels.HasVNNI() || m.prec == kernels.F32 || m.prec == kernels.BF16 && !kernels.HasBF16() {
+		w.codes = nil
 		return false, nil
 	}
-	c, err := loadCodes(m.src, w.k, names, rows)
-	if c == nil || err != nil {
-		return false, err
+	if w.codes == nil {
+		c, err := loadCodes(m.src, w.k, names, rows)
+		if c == nil || err != nil {
+			return false, err
+		}
+		if w.codes, err = kernels.PackCodes(p, c); err != nil {
+			return false, err
+		}
 	}
-	w.coded, err = kernels.PackCodes(p, c)
-	return true, err
+	if m.prec == kernels.BF16 {
+		w.forward = kernels.FromCodes(w.codes, false)
+	}
+	return true, nil
+}
+
+func (m *Model) headName() string {
+	if m.Config.Tied {
+		return "model.embed_tokens.weight"
+	}
+	return "lm_head.weight"
 }
 
 func (m *Model) headWeight() ([]float32, error) {
-	if m.Config.Tied {
-		return m.embedding, nil
-	}
-	return load(m.src, "lm_head.weight", m.Config.Vocab, m.Config.Hidden)
+	return load(m.src, m.headName(), m.Config.Vocab, m.Config.Hidden)
 }
 
-func (m *Model) loadBlock(i int) (*Block, error) {
+func (m *Model) loadBlock(i int, from *Model) (*Block, error) {
 	c := m.Config
 	b := &Block{Index: i, m: m}
 	var err error
@@ -144,7 +157,13 @@ func (m *Model) loadBlock(i int) (*Block, error) {
 	if b.ffnNorm, err = load(m.src, blockName(i, "post_attention_layernorm"), c.Hidden); err != nil {
 		return nil, err
 	}
-	for _, p := range b.parts() {
+	parts := b.parts()
+	if from != nil {
+		for j, p := range from.Blocks[i].parts() {
+			parts[j].codes = p.codes
+		}
+	}
+	for _, p := range parts {
 		p.n = 0
 		for _, r := range p.rows {
 			p.n += r
@@ -211,6 +230,9 @@ func (p *part) load(src Source) ([]float32, error) {
 func (m *Model) PrepareBackward(from int) error {
 	m.packing.Lock()
 	defer m.packing.Unlock()
+	if m.head.backward == nil && m.head.forward != nil && m.head.codes != nil {
+		m.head.backward = kernels.FromCodes(m.head.codes, true)
+	}
 	if m.head.backward == nil {
 		w, err := m.headWeight()
 		if err != nil {
@@ -226,6 +248,10 @@ func (m *Model) PrepareBackward(from int) error {
 				continue
 			}
 			for _, p := range b.parts() {
+				if p.forward != nil && p.codes != nil {
+					p.backward = kernels.FromCodes(p.codes, true)
+					continue
+				}
 				var data []float32
 				if data, errs[i] = p.load(m.src); errs[i] != nil {
 					break
@@ -244,7 +270,7 @@ func (m *Model) WithPrecision(prec kernels.Precision) (*Model, error) {
 		return m, nil
 	}
 	n := &Model{Config: m.Config, pool: m.pool, prec: prec, src: m.src, embedding: m.embedding, norm: m.norm, freq: m.freq}
-	return n, n.packAll()
+	return n, n.packAll(m)
 }
 
 // Precision returns the arithmetic of the model's products.
@@ -253,17 +279,17 @@ func (m *Model) Precision() kernels.Precision { return m.prec }
 // Pool returns the threads the model computes on.
 func (m *Model) Pool() *kernels.Pool { return m.pool }
 
-// Bytes returns the memory of the packed weights and the embedding.
+// Bytes returns the memory of the packed weights.
 func (m *Model) Bytes() int {
-	n := 4 * len(m.embedding)
+	n := 0
 	add := func(w weight) {
 		for _, p := range []*kernels.Packed{w.forward, w.backward} {
 			if p != nil {
 				n += p.Bytes()
 			}
 		}
-		if w.coded != nil {
-			n += w.coded.Bytes()
+		if w.codes != nil {
+			n += w.codes.Bytes()
 		}
 	}
 	add(m.head)

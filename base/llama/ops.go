@@ -11,8 +11,8 @@ import (
 // tokens.
 
 func (w *weight) mul(p *kernels.Pool, y, x []float32, tokens int, accumulate bool) {
-	if w.coded != nil {
-		kernels.MulCoded(p, y, x, tokens, w.coded, accumulate)
+	if w.forward == nil {
+		kernels.MulCoded(p, y, x, tokens, w.codes, accumulate)
 		return
 	}
 	kernels.MulPacked(p, y, x, tokens, w.forward, accumulate)
@@ -133,7 +133,7 @@ func (b *Block) DownBackward(dact, dy []float32, tokens int) {
 func (m *Model) Embed(x []float32, tokens []int32) {
 	h := m.Config.Hidden
 	for i, t := range tokens {
-		copy(x[i*h:(i+1)*h], m.embedding[int(t)*h:])
+		m.embedding(x[i*h:(i+1)*h], int(t))
 	}
 }
 

@@ -22,6 +22,11 @@ type codeSource interface {
 	Codes(name string) (*kernels.Codes, error)
 }
 
+// rowSource is a Source that widens a weight row by row. A weight of which it cannot gives an error.
+type rowSource interface {
+	Rows(name string) (row func(dst []float32, i int), shape []int, err error)
+}
+
 // FromSafetensors returns the source of a Hugging Face directory's weights.
 func FromSafetensors(f *safetensors.File) Source { return f }
 
@@ -71,6 +76,15 @@ func (s ggufSource) Tensor(name string) ([]float32, []int, error) {
 		x, err = Unpermute(x, shape, heads)
 	}
 	return x, shape, err
+}
+
+// Rows is File.Rows by Hugging Face's names, for weights whose rows stand in the same order.
+func (s ggufSource) Rows(name string) (func(dst []float32, i int), []int, error) {
+	n, ok := GGUFName(name)
+	if !ok || s.permuted(n) > 0 {
+		return nil, nil, fmt.Errorf("tensor %q has no rows to read one by one: %w", name, gguf.ErrNotFound)
+	}
+	return s.f.Rows(n)
 }
 
 // permuted returns how many heads a weight of a GGUF file has whose rows are in llama.cpp's order, 0 for others.
@@ -141,12 +155,47 @@ func load(s Source, name string, shape ...int) ([]float32, error) {
 	if !slices.Equal(got, shape) {
 		return nil, fmt.Errorf("weight %s has shape %v, the configuration wants %v: %w", name, got, shape, ErrWeights)
 	}
+	return x, finite(name, x)
+}
+
+func finite(name string, x []float32) error {
 	for i, v := range x {
 		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-			return nil, fmt.Errorf("weight %s: element %d is %v; the file is damaged or the model diverged in training: %w", name, i, v, ErrWeights)
+			return fmt.Errorf("weight %s: element %d is %v; the file is damaged or the model diverged in training: %w", name, i, v, ErrWeights)
 		}
 	}
-	return x, nil
+	return nil
+}
+
+// embeddings returns a function that writes one token's embedding. Where the source reads rows, they stay in the file;
+// checked tells that their values were found finite already, as the head's.
+func embeddings(s Source, p *kernels.Pool, vocab, hidden int, checked bool) (func(dst []float32, token int), error) {
+	const name = "model.embed_tokens.weight"
+	src, ok := s.(rowSource)
+	if ok {
+		row, shape, err := src.Rows(name)
+		if err == nil && slices.Equal(shape, []int{vocab, hidden}) {
+			if checked {
+				return row, nil
+			}
+			errs := make([]error, vocab)
+			p.Run(vocab, 256, func(lo, hi int) {
+				x := make([]float32, hidden)
+				for i := lo; i < hi; i++ {
+					row(x, i)
+					errs[i] = finite(fmt.Sprintf("%s, row %d", name, i), x)
+				}
+			})
+			for _, err := range errs {
+				if err != nil {
+					return nil, err
+				}
+			}
+			return row, nil
+		}
+	}
+	x, err := load(s, name, vocab, hidden) // and the error that Rows had, if any
+	return func(dst []float32, i int) { copy(dst, x[i*hidden:(i+1)*hidden]) }, err
 }
 
 // loadCodes returns a weight of joined parts in its codes, or nil where some part has none.

@@ -279,10 +279,16 @@ func (f *File) Tensor(name string) ([]float32, []int, error) {
 	if !ok {
 		return nil, nil, fmt.Errorf("tensor %q: %w", name, ErrNotFound)
 	}
+	x := make([]float32, len(t.data)/sizes[t.DType])
+	t.widen(x, 0)
+	return x, t.Shape, nil
+}
+
+// widen writes values of the tensor from the given one on.
+func (t *Info) widen(x []float32, from int) {
 	size := sizes[t.DType]
-	x := make([]float32, len(t.data)/size)
 	for i := range x {
-		switch b := t.data[i*size:]; t.DType {
+		switch b := t.data[(from+i)*size:]; t.DType {
 		case "F32":
 			x[i] = math.Float32frombits(binary.LittleEndian.Uint32(b))
 		case "F16":
@@ -291,7 +297,19 @@ func (f *File) Tensor(name string) ([]float32, []int, error) {
 			x[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(b)) << 16)
 		}
 	}
-	return x, t.Shape, nil
+}
+
+// Rows returns a function that widens one row of a matrix, and the matrix's shape. The function may be used from several
+// goroutines until the file is closed.
+func (f *File) Rows(name string) (row func(dst []float32, i int), shape []int, err error) {
+	t, ok := f.tensors[name]
+	if !ok {
+		return nil, nil, fmt.Errorf("tensor %q: %w", name, ErrNotFound)
+	}
+	if len(t.Shape) != 2 {
+		return nil, nil, fmt.Errorf("tensor %q of shape %v has no rows: %w", name, t.Shape, ErrUnsupported)
+	}
+	return func(dst []float32, i int) { t.widen(dst[:t.Shape[1]], i*t.Shape[1]) }, t.Shape, nil
 }
 
 // Tensor is one tensor to write, in F32.

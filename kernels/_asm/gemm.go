@@ -39,6 +39,10 @@ func products() {
 		codes(8, rows)
 	}
 	quantise()
+	for _, bits := range []int{4, 8} {
+		unpackCodes(bits)
+		unpackColumns(bits)
+	}
 	transpose()
 	peakBF16()
 	readSum()
