@@ -34,11 +34,17 @@ type Base struct {
 	Tokenizer *tokenizer.Tokenizer
 	Name      string // the file's or directory's name, or "builtin"
 
-	files   io.Closer
+	files   files
 	hash    func(w io.Writer) error // of the tensors as stored
 	once    sync.Once
 	print   string
 	hashErr error
+}
+
+// files are a base's, mapped.
+type files interface {
+	io.Closer
+	Forget()
 }
 
 // Options of Open.
@@ -172,6 +178,7 @@ func (b *Base) load(c llama.Config, src llama.Source, o Options) error {
 	}
 	var err error
 	b.Model, err = llama.New(c, src, o.Precision, o.Pool)
+	b.files.Forget()
 	return err
 }
 
@@ -189,6 +196,7 @@ func (b *Base) Fingerprint() (string, error) {
 			h.Write([]byte(b.Tokenizer.Hash()))
 			err = b.hash(h)
 		}
+		b.files.Forget()
 		b.print, b.hashErr = hex.EncodeToString(h.Sum(nil)), err
 	})
 	return b.print, b.hashErr

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/base/llama"
+	"github.com/gopeft/peft/kernels"
 )
 
 // Tokens of background text: how many are kept of each layer's inputs, and how many of them a step looks at.
@@ -23,7 +24,7 @@ type quiet struct {
 	seed   uint64
 	t      *peer.Training // on the same rows as the run's, with routing of its own
 	hidden int
-	inputs map[int][]float32 // of each block, [tokens, hidden]
+	inputs map[int][]uint16 // of each block, [tokens, hidden] in bf16
 	tokens int
 	x, y   []float32 // [quietBatch, hidden]
 }
@@ -46,13 +47,14 @@ func newQuiet(ctx context.Context, m *llama.Model, t *peer.Training, seqs []Sequ
 			break
 		}
 	}
-	q := &quiet{weight: float32(weight), seed: seed, t: t.Alone(), hidden: hidden, inputs: map[int][]float32{}}
+	q := &quiet{weight: float32(weight), seed: seed, t: t.Alone(), hidden: hidden, inputs: map[int][]uint16{}}
 	for _, b := range blocks {
 		s, err := rec.Sample(b)
 		if err != nil {
 			return nil, err
 		}
-		q.inputs[b], q.tokens = s.X, s.Tokens
+		q.inputs[b], q.tokens = make([]uint16, s.Tokens*hidden), s.Tokens
+		kernels.ToBF16(q.inputs[b], s.X)
 	}
 	n := min(quietBatch, q.tokens)
 	q.x, q.y = make([]float32, n*hidden), make([]float32, n*hidden)
@@ -67,7 +69,7 @@ func (q *quiet) add(step int, grads []*peer.RowGrad) (float64, error) {
 	for i, block := range q.t.Blocks() {
 		l := q.t.Layer(block)
 		for j, p := range pick {
-			copy(q.x[j*q.hidden:(j+1)*q.hidden], q.inputs[block][p*q.hidden:(p+1)*q.hidden])
+			kernels.FromBF16(q.x[j*q.hidden:(j+1)*q.hidden], q.inputs[block][p*q.hidden:(p+1)*q.hidden])
 		}
 		clear(q.y)
 		if err := l.Forward(q.y, q.x, n); err != nil {

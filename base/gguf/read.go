@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
-	"os"
 
-	"github.com/edsrzf/mmap-go"
+	"github.com/gopeft/peft/base/mapped"
 )
 
 const (
@@ -24,30 +23,22 @@ type File struct {
 	tensors []TensorInfo
 	byName  map[string]int
 	data    []byte
-	mapped  mmap.MMap
+	mapped  *mapped.File // nil for a file that was in memory
 }
 
 // Open maps the file at path and reads its directory.
 func Open(path string) (*File, error) {
-	f, err := os.Open(path)
+	const header = 24 // bytes
+	m, err := mapped.Open(path, header)
+	if errors.Is(err, mapped.ErrShort) {
+		return nil, fmt.Errorf("gguf: too few bytes for a header: %w: %w", err, ErrCorrupt)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("gguf: %w", err)
 	}
-	defer f.Close()
-	st, err := f.Stat()
+	g, err := Parse(m.Bytes())
 	if err != nil {
-		return nil, fmt.Errorf("gguf: %w", err)
-	}
-	if st.IsDir() || st.Size() < 24 {
-		return nil, fmt.Errorf("gguf: %s has %d bytes, too few for a header: %w", path, st.Size(), ErrCorrupt)
-	}
-	m, err := mmap.Map(f, mmap.RDONLY, 0)
-	if err != nil {
-		return nil, fmt.Errorf("gguf: map %s: %w", path, err)
-	}
-	g, err := Parse(m)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("gguf: %s: %w", path, err), m.Unmap())
+		return nil, errors.Join(fmt.Errorf("gguf: %s: %w", path, err), m.Close())
 	}
 	g.mapped = m
 	return g, nil
@@ -60,7 +51,14 @@ func (f *File) Close() error {
 	}
 	m := f.mapped
 	f.mapped, f.data = nil, nil
-	return m.Unmap()
+	return m.Close()
+}
+
+// Forget lets go of the memory of what was read so far; reading it again works.
+func (f *File) Forget() {
+	if f.mapped != nil {
+		f.mapped.Forget()
+	}
 }
 
 // Parse reads a file that is in memory; the result keeps b.

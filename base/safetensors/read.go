@@ -14,8 +14,7 @@ import (
 	"slices"
 	"sort"
 
-	"github.com/edsrzf/mmap-go"
-
+	"github.com/gopeft/peft/base/mapped"
 	"github.com/gopeft/peft/kernels"
 )
 
@@ -48,7 +47,7 @@ type Info struct {
 type File struct {
 	Metadata map[string]string
 	tensors  map[string]Info
-	maps     []mmap.MMap
+	maps     []*mapped.File
 }
 
 // Open maps one file.
@@ -100,24 +99,16 @@ func OpenDir(dir string) (*File, error) {
 }
 
 func (f *File) add(path string) error {
-	r, err := os.Open(path)
+	const header = 8 // bytes
+	m, err := mapped.Open(path, header)
+	if errors.Is(err, mapped.ErrShort) {
+		return fmt.Errorf("safetensors: too few bytes for a header: %w: %w", err, ErrCorrupt)
+	}
 	if err != nil {
 		return fmt.Errorf("safetensors: %w", err)
-	}
-	defer r.Close()
-	st, err := r.Stat()
-	if err != nil {
-		return fmt.Errorf("safetensors: %w", err)
-	}
-	if st.IsDir() || st.Size() < 8 {
-		return fmt.Errorf("safetensors: %s has %d bytes, too few for a header: %w", path, st.Size(), ErrCorrupt)
-	}
-	m, err := mmap.Map(r, mmap.RDONLY, 0)
-	if err != nil {
-		return fmt.Errorf("safetensors: map %s: %w", path, err)
 	}
 	f.maps = append(f.maps, m)
-	meta, list, err := parse(m)
+	meta, list, err := parse(m.Bytes())
 	if err != nil {
 		return fmt.Errorf("safetensors: %s: %w", path, err)
 	}
@@ -135,10 +126,17 @@ func (f *File) add(path string) error {
 func (f *File) Close() error {
 	var errs []error
 	for _, m := range f.maps {
-		errs = append(errs, m.Unmap())
+		errs = append(errs, m.Close())
 	}
 	f.maps, f.tensors = nil, nil
 	return errors.Join(errs...)
+}
+
+// Forget lets go of the memory of what was read so far; reading it again works.
+func (f *File) Forget() {
+	for _, m := range f.maps {
+		m.Forget()
+	}
 }
 
 // parse reads a file's header. Duplicate names, gaps, overlaps and lengths that do not fit the shape are refused.
