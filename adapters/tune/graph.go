@@ -242,4 +242,10 @@ func (g *graph) below(b llama.Batch) error {
 	return nil
 }
 
-func (g *graph) close() error { return g.vm.Close() }
+// close ends the graph. A tape machine has a finalizer, so that nothing it holds, which is the whole graph, is ever freed
+// while that leads back to the machine.
+func (g *graph) close() error {
+	err := g.vm.Close()
+	*g = graph{}
+	return err
+}

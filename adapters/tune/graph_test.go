@@ -2,9 +2,12 @@ package tune
 
 import (
 	"math"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
+	"time"
+	"weak"
 
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/base/llama"
@@ -186,4 +189,65 @@ func TestRunsSideBySide(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestParts: a graph that has room for fewer tokens than a batch gives the same loss and gradients, part by part.
+func TestParts(t *testing.T) {
+	f := newFixture(t)
+	tr := f.training(t, f.set(t, "a", 0.1, 1, 4, 6))
+	whole, err := newGraph(f.m, tr, 200)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBatch(f.sequences(6))
+	longest := slices.Max(b.Lens)
+	parts, err := newGraph(f.m, tr, longest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(b.parts(longest)); n < 2 {
+		t.Fatalf("%d parts of %v", n, b.Lens)
+	}
+	loss, grads, err := parts.run(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantLoss, want, err := whole.run(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if math.Abs(float64(loss-wantLoss)) > 1e-6 {
+		t.Errorf("loss %v, want %v", loss, wantLoss)
+	}
+	for i := range want {
+		if off := distance(grads[i], want[i]); !slices.Equal(grads[i].Rows, want[i].Rows) || !(off < 1e-5) {
+			t.Errorf("layer %d: %d rows, want %d; off by %.3g", i, len(grads[i].Rows), len(want[i].Rows), off)
+		}
+	}
+}
+
+// TestCloseFrees: what a graph kept for the backward is collected after its end.
+func TestCloseFrees(t *testing.T) {
+	f := newFixture(t)
+	buffer := func() weak.Pointer[float32] {
+		g, err := newGraph(f.m, f.training(t, f.set(t, "a", 0.1, 1)), 60)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := g.run(newBatch(f.sequences(1))); err != nil {
+			t.Fatal(err)
+		}
+		p := weak.Make(&g.x[0])
+		if err := g.close(); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}()
+	for range 10 {
+		if runtime.GC(); buffer.Value() == nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond) // finalizers run beside
+	}
+	t.Error("the graph's input is still there")
 }
