@@ -110,14 +110,10 @@ func (s *Sampler) Next(logits []float32) int32 {
 	copy(p, logits)
 	kernels.Scale(float32(1/s.s.Temperature), p)
 	kernels.Softmax(nil, p, p, 1, len(p))
-	idx := s.idx[:0]
 	if s.s.TopP == 0 || s.s.TopP == 1 {
-		for i := range p {
-			idx = append(idx, int32(i))
-		}
-	} else {
-		idx = s.nucleus(p, idx)
+		return s.any(p)
 	}
+	idx := s.nucleus(p, s.idx[:0])
 	var sum float64
 	for _, i := range idx {
 		sum += float64(p[i])
@@ -129,6 +125,22 @@ func (s *Sampler) Next(logits []float32) int32 {
 		}
 	}
 	return idx[len(idx)-1]
+}
+
+// any returns a token by probabilities that sum up to 1, but for rounding.
+func (s *Sampler) any(p []float32) int32 {
+	r := s.rnd.Float64()
+	last := 0
+	for i, v := range p {
+		if v == 0 {
+			continue
+		}
+		if r -= float64(v); r < 0 {
+			return int32(i)
+		}
+		last = i
+	}
+	return int32(last)
 }
 
 // nucleus returns the most probable tokens that make up TopP.

@@ -29,8 +29,9 @@ WORKS = {
         "decode with the default layers and a set of 1,053,375 experts on, against bare", "tokens/s", True, "decode",
         ["decode", "--only", "set", "--sub-keys", "265"], 1.6),
     "prefill": ("prefill of 512 tokens", "tokens/s", True, "prefill", ["prefill", "--only", "base"], 3.5),
-    "finetune-bf16": ("fine-tuning, steps of 4 × 256 tokens, bf16", "tokens/s", True, "finetune-bf16", ["finetune"], 1.8),
-    "finetune-f32": ("the same in f32", "tokens/s", True, "finetune-f32", ["finetune", "--precision", "f32"], 4.5),
+    "finetune-bf16": ("fine-tuning, steps of 4 × 256 tokens, bf16", "tokens/s", True, "finetune-bf16", ["finetune", "--data", "TEXT"], 1.8),
+    "finetune-f32": (
+        "the same, against the peer in f32", "tokens/s", True, "finetune-f32", ["finetune", "--data", "TEXT"], 4.5),
     "layer-256": (
         "PEER layer of 1,048,576 experts, 256 tokens", "µs a token", False, "layer-256",
         ["retrieval", "--sub-keys", "1024", "--tokens", "256"], 5.0),
@@ -74,7 +75,7 @@ def run(name, binary, args):
     with tempfile.TemporaryDirectory() as registry:
         ours = Process([
             binary, "--registry", registry, "--base", args.model, "--threads", str(args.threads), "--json",
-            "bench", "--paced", "--rounds", str(args.rounds + 1), *peft_args])
+            "bench", "--paced", "--rounds", str(args.rounds + 1), *(args.text if a == "TEXT" else a for a in peft_args)])
         try:
             peer_name = peer.read()["name"]
             pairs, more = [], {}

@@ -43,6 +43,7 @@ func benchCommand() *cli.Command {
 			&cli.IntFlag{Name: "tokens", Usage: "the only number of tokens that retrieval measures"},
 			&cli.StringFlag{Name: "only", Usage: "base or set: the only one that decode and prefill measure"},
 			&cli.StringFlag{Name: "precision", Usage: "of finetune: f32 or bf16"},
+			&cli.StringFlag{Name: "data", Usage: "`FILE` that finetune learns", DefaultText: "a short text, repeated"},
 		}}
 	for _, b := range benchmarks() {
 		cmd.Description += fmt.Sprintf("%-10s %s\n", b.name, b.usage)

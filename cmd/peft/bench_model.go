@@ -134,17 +134,24 @@ func benchFinetune(c *cli.Context) (*report, error) {
 	r := &report{Columns: []string{"base", "tokens a step", "sequence", "tokens a second"},
 		Notes: []string{"Steps of the default set, measurements and checkpoints not counted; medians of runs of 8 steps."}}
 	return r, benchEngine(c, func(e *peft.Engine, name string, _ int) error {
-		data, err := os.CreateTemp("", "peft-bench-*.txt")
+		dir, err := os.MkdirTemp("", "peft-bench-*")
 		if err != nil {
 			return err
 		}
-		defer func() { _ = os.Remove(data.Name()) }()
-		_, err = data.WriteString(strings.Repeat(benchText, 400))
-		if err = errors.Join(err, data.Close()); err != nil {
+		defer func() { _ = os.RemoveAll(dir) }()
+		data, held := c.String("data"), filepath.Join(dir, "held-out.txt") // little, because each run measures it
+		if err := os.WriteFile(held, []byte(benchText), 0o600); err != nil {
 			return err
 		}
+		if data == "" {
+			data = filepath.Join(dir, "data.txt")
+			if err := os.WriteFile(data, []byte(strings.Repeat(benchText, 400)), 0o600); err != nil {
+				return err
+			}
+		}
+		o := peft.FinetuneOptions{Data: []string{data}, EvalData: []string{held}, Steps: 8, Precision: c.String("precision")}
 		run := func() (float64, error) {
-			res, err := e.Finetune(c.Context, benchSet, peft.FinetuneOptions{Data: []string{data.Name()}, Steps: 8, Precision: c.String("precision")})
+			res, err := e.Finetune(c.Context, benchSet, o)
 			if err != nil {
 				return 0, err
 			}
