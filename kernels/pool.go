@@ -29,22 +29,30 @@ type helper struct {
 	wake   chan struct{}
 }
 
-// job is one Run's work. Its goroutines take parts in turn until none is left.
+// job is one Run's work. Each goroutine has a share, whose parts it takes one after the other, so that it reads memory as
+// it lies; then it helps with the others' shares.
 type job struct {
-	n, grain int
+	grain    int
 	f        func(lo, hi int)
-	next     atomic.Int64
+	shares   []share
 	panicked atomic.Pointer[any]
+}
+
+// share is a goroutine's part of [0, n), in a cache line of its own.
+type share struct {
+	next atomic.Int64
+	end  int64
+	_    [48]byte
 }
 
 // NewPool returns a pool of that many threads, the caller's included; Close ends it.
 func NewPool(threads int) *Pool {
 	p := &Pool{threads: max(1, threads), done: make(chan struct{}, 1)}
-	p.helpers = make([]helper, p.threads-1)
+	p.helpers, p.job.shares = make([]helper, p.threads-1), make([]share, p.threads)
 	for i := range p.helpers {
 		h := &p.helpers[i]
 		h.wake = make(chan struct{}, 1)
-		go p.help(h)
+		go p.help(h, i+1)
 	}
 	return p
 }
@@ -63,7 +71,7 @@ func spinUntil(done func() bool) bool {
 	return done()
 }
 
-func (p *Pool) help(h *helper) {
+func (p *Pool) help(h *helper, own int) {
 	seen := uint64(0)
 	news := func() bool { return p.jobs.Load() != seen }
 	for {
@@ -80,7 +88,7 @@ func (p *Pool) help(h *helper) {
 		if p.closed.Load() {
 			return
 		}
-		p.job.work()
+		p.job.work(own)
 		if p.pending.Add(-1) == 0 && p.waits.CompareAndSwap(true, false) {
 			p.done <- struct{}{}
 		}
@@ -148,11 +156,15 @@ func (p *Pool) Run(n, grain int, f func(lo, hi int)) {
 		return
 	}
 	j := &p.job
-	j.n, j.grain, j.f = n, grain, f
-	j.next.Store(0)
+	j.grain, j.f = grain, f
+	parts := (n + grain - 1) / grain
+	for i := range j.shares {
+		j.shares[i].next.Store(int64(parts * i / p.threads * grain))
+		j.shares[i].end = int64(min(n, parts*(i+1)/p.threads*grain))
+	}
 	j.panicked.Store(nil)
 	p.start()
-	j.work()
+	j.work(0)
 	p.wait()
 	j.f = nil
 	e := j.panicked.Load()
@@ -162,14 +174,19 @@ func (p *Pool) Run(n, grain int, f func(lo, hi int)) {
 	}
 }
 
-func (j *job) work() {
+// work does the own share, then what is left of the others'.
+func (j *job) work(own int) {
 	defer j.keepPanic()
-	for {
-		lo := int(j.next.Add(int64(j.grain))) - j.grain
-		if lo >= j.n {
-			return
+	for i := range j.shares {
+		s := &j.shares[(own+i)%len(j.shares)]
+		for {
+			hi := s.next.Add(int64(j.grain))
+			lo := hi - int64(j.grain)
+			if lo >= s.end {
+				break
+			}
+			j.f(int(lo), int(min(hi, s.end)))
 		}
-		j.f(lo, min(lo+j.grain, j.n))
 	}
 }
 
