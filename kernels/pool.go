@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -63,13 +64,22 @@ const spins = 2000
 
 // spinUntil reports whether done became true while it looked.
 func spinUntil(done func() bool) bool {
-	for range spins {
+	for i := range spins {
 		if done() {
 			return true
 		}
-		pause()
+		rest(i)
 	}
 	return done()
+}
+
+// rest waits a moment, now and then for other goroutines to run, which may be more than processors.
+func rest(i int) {
+	if i%256 == 255 {
+		runtime.Gosched()
+	} else {
+		pause()
+	}
 }
 
 func (p *Pool) help(h *helper, own int) {
@@ -110,11 +120,11 @@ func (p *Pool) start() {
 // wait returns when all helpers have ended the job. A helper that ended the last job may find the caller asleep in this
 // one and wake it too early, so that it looks again.
 func (p *Pool) wait() {
-	for range spins {
+	for i := range spins {
 		if p.pending.Load() == 0 {
 			return
 		}
-		pause()
+		rest(i)
 	}
 	for p.pending.Load() > 0 {
 		p.waits.Store(true)
