@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -31,22 +32,34 @@ func benchEngine(c *cli.Context, f func(e *peft.Engine, name string, experts int
 	if err := os.WriteFile(data, []byte(strings.Repeat(benchText, 400)), 0o600); err != nil {
 		return err
 	}
-	e, err := peft.Open(peft.Options{Registry: filepath.Join(dir, "registry"), Base: c.String("base"), Threads: c.Int("threads")})
-	if err != nil {
+	open := func(f func(e *peft.Engine) error) error {
+		e, err := peft.Open(peft.Options{Registry: filepath.Join(dir, "registry"), Base: c.String("base"), Threads: c.Int("threads")})
+		if err != nil {
+			return err
+		}
+		return errors.Join(f(e), e.Close())
+	}
+	experts := 0
+	if err := open(func(e *peft.Engine) error {
+		if _, err := e.Init(c.Context, peft.InitOptions{Background: data, SubKeys: c.Int("sub-keys")}); err != nil {
+			return err
+		}
+		set, err := e.AddExperts(c.Context, benchSet, peft.AddOptions{Data: []string{data}})
+		if err == nil {
+			experts = set.Experts
+		}
+		return err
+	}); err != nil {
 		return err
 	}
-	b, err := e.Base()
-	if err == nil {
-		_, err = e.Init(c.Context, peft.InitOptions{Background: data, SubKeys: c.Int("sub-keys")})
-	}
-	var set *peft.AddResult
-	if err == nil {
-		set, err = e.AddExperts(c.Context, benchSet, peft.AddOptions{Data: []string{data}})
-	}
-	if err == nil {
-		err = f(e, b.Name, set.Experts)
-	}
-	return errors.Join(err, e.Close())
+	debug.FreeOSMemory()
+	return open(func(e *peft.Engine) error { // anew, so that work on what was written is over
+		b, err := e.Base()
+		if err != nil {
+			return err
+		}
+		return f(e, b.Name, experts)
+	})
 }
 
 // benchGenerate measures rate, from what generating so many tokens after so many took, in alternating rounds without and
