@@ -23,6 +23,7 @@ type DB struct {
 	db     *badger.DB
 	log    *logger
 	writer chan struct{} // holds one token: one writer at a time
+	next   uint64        // number of the next chunk; the writer's
 	swept  int
 }
 
@@ -61,6 +62,9 @@ func Open(dir string, o Options) (*DB, error) {
 	}
 	r := &DB{dir: dir, db: db, log: log, writer: make(chan struct{}, 1)}
 	r.writer <- struct{}{}
+	if r.next, err = r.firstFree(); err != nil {
+		return nil, errors.Join(fmt.Errorf("registry: open %s: %w", dir, err), db.Close())
+	}
 	if err := r.recoverIntents(); err != nil {
 		return nil, errors.Join(fmt.Errorf("registry: sweep %s: %w", dir, err), db.Close())
 	}

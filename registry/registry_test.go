@@ -47,7 +47,10 @@ func put(t testing.TB, r *DB, name string, parts map[string][]byte, meta any) *M
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, k := range []string{"a", "b"} {
+	for _, k := range []string{"a", "b", "c"} {
+		if _, ok := parts[k]; !ok && k == "c" {
+			continue
+		}
 		w, err := x.Part(k)
 		if err != nil {
 			t.Fatal(err)
@@ -290,12 +293,16 @@ func TestKilledWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	it := s.keys([]byte(chunkPrefix))
-	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		if k := it.Item().KeyCopy(nil); !live[Sum(k[len(chunkPrefix):])] {
-			t.Errorf("chunk %x left behind", k)
+	count := func(prefix string) (n int) {
+		it := s.keys([]byte(prefix))
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			n++
 		}
+		return n
+	}
+	if c, sums := count(chunkPrefix), count(sumPrefix); c != len(live) || sums != len(live) {
+		t.Errorf("%d chunks and %d sums, manifests name %d", c, sums, len(live))
 	}
 }
 
@@ -369,21 +376,33 @@ func TestFlippedBit(t *testing.T) {
 
 func TestMissingChunkIsCorruption(t *testing.T) {
 	r := open(t, t.TempDir())
-	m := put(t, r, "x", map[string][]byte{"a": noise(1, 100), "b": noise(2, 100)}, nil)
+	m := put(t, r, "x", map[string][]byte{"a": noise(1, 100), "b": noise(2, 100), "c": noise(3, 100)}, nil)
 	s := r.Snapshot()
 	defer s.Close()
+	sum := sumKey(sumOf(t, s, m, "b"))
+	it, err := s.tx.Get(sum)
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, err := it.ValueCopy(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	b := r.db.NewWriteBatch()
-	if err := errors.Join(b.Delete(chunkKey(sumOf(t, s, m, "a"))), b.Flush()); err != nil {
+	if err := errors.Join(b.Delete(sumKey(sumOf(t, s, m, "a"))), b.Delete(append([]byte(chunkPrefix), number...)),
+		b.Set(sumKey(sumOf(t, s, m, "c")), []byte("damaged")), b.Flush()); err != nil {
 		t.Fatal(err)
 	}
 	now := r.Snapshot()
 	defer now.Close()
-	p, _ := m.Part("a")
-	if _, err := now.ReadPart(p); !errors.Is(err, ErrCorrupt) {
-		t.Errorf("missing chunk: %v", err)
+	for _, name := range []string{"a", "b", "c"} {
+		p, _ := m.Part(name)
+		if _, err := now.ReadPart(p); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("missing chunk of %s: %v", name, err)
+		}
 	}
 	rep, err := r.Verify(ctx, nil)
-	if !errors.Is(err, ErrCorrupt) || len(rep.Problems) != 1 {
+	if !errors.Is(err, ErrCorrupt) || len(rep.Problems) != 3 {
 		t.Errorf("verify: %+v, %v", rep, err)
 	}
 }

@@ -135,12 +135,9 @@ func (s *Snapshot) Chunk(ref Ref) ([]byte, error) { return s.chunk(nil, ref) }
 
 // chunk is Chunk into b's memory, as far as it suffices.
 func (s *Snapshot) chunk(b []byte, ref Ref) ([]byte, error) {
-	it, err := s.tx.Get(chunkKey(ref.SHA256))
+	b, err := s.stored(b, ref.SHA256)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil, fmt.Errorf("chunk %v is missing: %w", ref.SHA256, ErrCorrupt)
-	}
-	if err == nil {
-		b, err = it.ValueCopy(b[:0])
 	}
 	if err != nil {
 		return nil, fmt.Errorf("chunk %v: %w: %w", ref.SHA256, ErrCorrupt, err)
@@ -149,6 +146,26 @@ func (s *Snapshot) chunk(b []byte, ref Ref) ([]byte, error) {
 		return nil, fmt.Errorf("chunk %v does not match its checksum (%d bytes, want %d): %w", ref.SHA256, len(b), ref.Size, ErrCorrupt)
 	}
 	return b, nil
+}
+
+// stored returns what is stored as the chunk of that sum, in b's memory as far as it suffices.
+func (s *Snapshot) stored(b []byte, sum Sum) ([]byte, error) {
+	it, err := s.tx.Get(sumKey(sum))
+	if err != nil {
+		return nil, err
+	}
+	var number uint64
+	err = it.Value(func(v []byte) (err error) {
+		number, err = numberOf(v)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if it, err = s.tx.Get(chunkKey(number)); err != nil {
+		return nil, err
+	}
+	return it.ValueCopy(b[:0])
 }
 
 // ReadPart returns a part's bytes whole.

@@ -1,6 +1,11 @@
 package registry
 
-import "errors"
+import (
+	"crypto/sha256"
+	"errors"
+
+	badger "github.com/dgraph-io/badger/v4"
+)
 
 // recoverIntents sweeps when an earlier process died within a write or a removal.
 func (r *DB) recoverIntents() error {
@@ -32,12 +37,19 @@ func (r *DB) sweep() (int, error) {
 	}
 	batch := r.db.NewWriteBatch()
 	defer batch.Cancel()
+	needed, err := s.sweepSums(batch, live)
+	if errors.Is(err, ErrCorrupt) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
 	n := 0
 	it := s.keys([]byte(chunkPrefix))
 	defer it.Close()
 	for it.Rewind(); it.Valid(); it.Next() {
 		k := it.Item().KeyCopy(nil)
-		if live[Sum(k[len(chunkPrefix):])] {
+		if number, err := numberOf(k); err == nil && needed[number] {
 			continue
 		}
 		if err := batch.Delete(k); err != nil {
@@ -56,6 +68,30 @@ func (r *DB) sweep() (int, error) {
 		return n, err
 	}
 	return n, r.db.Sync()
+}
+
+// sweepSums deletes the sums that are not live and returns the numbers of the others' chunks.
+func (s *Snapshot) sweepSums(batch *badger.WriteBatch, live map[Sum]bool) (map[uint64]bool, error) {
+	needed := make(map[uint64]bool, len(live))
+	it := s.keys([]byte(sumPrefix))
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		k := it.Item().KeyCopy(nil)
+		if sum := k[len(sumPrefix):]; len(sum) != sha256.Size || !live[Sum(sum)] {
+			if err := batch.Delete(k); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err := it.Item().Value(func(v []byte) error {
+			number, err := numberOf(v)
+			needed[number] = true
+			return err
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return needed, nil
 }
 
 // liveChunks returns the sums of all chunks, data and index, that some manifest names.

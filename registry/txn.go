@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
@@ -176,17 +177,35 @@ func (t *Txn) put(c []byte) (Ref, error) {
 			}
 			t.unsynced = 0
 		}
-		if err := t.batch.Set(chunkKey(ref.SHA256), append([]byte(nil), c...)); err != nil {
+		key := chunkKey(t.r.next)
+		if err := t.batch.Set(key, append([]byte(nil), c...)); err != nil {
 			return ref, err
 		}
+		if err := t.batch.Set(sumKey(ref.SHA256), key[len(chunkPrefix):]); err != nil {
+			return ref, err
+		}
+		t.r.next++
 	}
 	t.seen[ref.SHA256] = true
 	return ref, nil
 }
 
+// firstFree returns the number after the last chunk's.
+func (r *DB) firstFree() (uint64, error) {
+	s := r.Snapshot()
+	defer s.Close()
+	it := s.tx.NewIterator(badger.IteratorOptions{Prefix: []byte(chunkPrefix), Reverse: true})
+	defer it.Close()
+	if it.Seek(chunkKey(math.MaxUint64)); !it.Valid() {
+		return 0, nil
+	}
+	n, err := numberOf(it.Item().Key())
+	return n + 1, err
+}
+
 func (r *DB) has(s Sum) (bool, error) {
 	err := r.db.View(func(tx *badger.Txn) error {
-		_, err := tx.Get(chunkKey(s))
+		_, err := tx.Get(sumKey(s))
 		return err
 	})
 	if errors.Is(err, badger.ErrKeyNotFound) {
