@@ -25,6 +25,9 @@ type GenOptions struct {
 	Seam      llama.Seam // nil for the bare base
 }
 
+// readTokens is how much of a prompt is read at a time, so that a long one takes the memory of its cache alone.
+const readTokens = 512
+
 // Why a generation ended.
 const (
 	StopEOS    = "stop"   // the model ended the text
@@ -36,6 +39,9 @@ const (
 func (b *Base) Generate(ctx context.Context, prompt []int32, o GenOptions, emit func(id int32, text string) error) ([]int32, string, error) {
 	if len(prompt) == 0 {
 		return nil, "", fmt.Errorf("generate: the prompt is empty: %w", llama.ErrInput)
+	}
+	if n := b.Model.Config.MaxSeq; len(prompt) > n {
+		return nil, "", fmt.Errorf("generate: a prompt of %d tokens, the model's context has %d: %w", len(prompt), n, llama.ErrInput)
 	}
 	sampler, err := NewSampler(o.Sampling)
 	if err != nil {
@@ -50,6 +56,14 @@ func (b *Base) Generate(ctx context.Context, prompt []int32, o GenOptions, emit 
 		}
 		if len(out) >= o.MaxTokens || cache.Len+len(next) > b.Model.Config.MaxSeq && len(out) > 0 {
 			return out, StopLength, flush(stream.Flush(), emit)
+		}
+		for ; len(next) > readTokens; next = next[readTokens:] {
+			if _, err := b.Model.Forward(llama.One(next[:readTokens], cache), o.Seam); err != nil {
+				return out, "", fmt.Errorf("generate: %w", err)
+			}
+			if err := ctx.Err(); err != nil {
+				return out, "", err
+			}
 		}
 		x, err := b.Model.Forward(llama.One(next, cache), o.Seam)
 		if err != nil {

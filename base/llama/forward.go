@@ -3,6 +3,7 @@ package llama
 import (
 	"fmt"
 	"math"
+	"sync"
 
 	"github.com/gopeft/peft/kernels"
 )
@@ -22,17 +23,25 @@ type Observer interface {
 	ObserveFFN(block int, ffn []float32, tokens int)
 }
 
-// buffers of one forward pass.
+// buffers of one forward pass. All but x, which the caller gets, serve the next one.
 type buffers struct {
 	x, h, qkv, o, gu, act []float32
 }
 
+var spareBuffers = sync.Pool{New: func() any { return new(buffers) }}
+
 func (m *Model) buffers(tokens int) *buffers {
-	c := &m.Config
-	return &buffers{
-		x: make([]float32, tokens*c.Hidden), h: make([]float32, tokens*c.Hidden), qkv: make([]float32, tokens*c.QKVWidth()),
-		o: make([]float32, tokens*c.AttnWidth()), gu: make([]float32, 2*tokens*c.FFN), act: make([]float32, tokens*c.FFN),
+	c, f := &m.Config, spareBuffers.Get().(*buffers)
+	f.x = make([]float32, tokens*c.Hidden)
+	widths := [...]int{c.Hidden, c.QKVWidth(), c.AttnWidth(), 2 * c.FFN, c.FFN}
+	for i, b := range []*[]float32{&f.h, &f.qkv, &f.o, &f.gu, &f.act} {
+		if n := tokens * widths[i]; cap(*b) < n {
+			*b = make([]float32, n)
+		} else {
+			*b = (*b)[:n]
+		}
 	}
+	return f
 }
 
 // Forward runs a batch through all blocks and returns the final-normed rows: [tokens, hidden]. seam may be nil, which
@@ -53,6 +62,10 @@ func (m *Model) ForwardTo(b Batch, seam Seam, blocks int) ([]float32, error) {
 		return nil, err
 	}
 	f := m.buffers(l.Tokens)
+	defer func() {
+		f.x = nil
+		spareBuffers.Put(f)
+	}()
 	m.Embed(f.x, b.Tokens)
 	for _, blk := range m.Blocks[:blocks] {
 		if err := blk.forward(f, b, l, seam); err != nil {
