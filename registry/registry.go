@@ -15,6 +15,8 @@ import (
 const (
 	memTable = 32 << 20 // bytes; one transaction holds at most 15 % of it, several chunks
 	vlogFile = 64 << 20 // bytes; almost nothing goes there
+
+	tableFile = 64 << 20 // bytes; each is synced, so a large set wants few
 )
 
 // DB is an open registry. Its methods may be called from several goroutines.
@@ -52,8 +54,10 @@ func Open(dir string, o Options) (*DB, error) {
 		WithChecksumVerificationMode(options.OnTableRead).
 		WithBlockCacheSize(0).
 		WithMemTableSize(memTable).
+		WithBaseTableSize(tableFile).
+		WithBaseLevelSize(1<<40). // one level below the first: chunks are written in order, so that little overlaps
 		WithNumMemtables(3).
-		WithNumCompactors(2).
+		WithNumCompactors(4).
 		WithValueThreshold(MaxChunk + 64<<10). // everything stays in the tree, whose tables are checksummed
 		WithValueLogFileSize(vlogFile)
 	db, err := openBadger(opt)
