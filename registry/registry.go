@@ -55,7 +55,7 @@ func Open(dir string, o Options) (*DB, error) {
 		WithBlockCacheSize(0).
 		WithMemTableSize(memTable).
 		WithBaseTableSize(tableFile).
-		WithBaseLevelSize(1<<40). // one level below the first: chunks are written in order, so that little overlaps
+		WithBaseLevelSize(1 << 40). // one level below the first: chunks are written in order, so that little overlaps
 		WithNumMemtables(3).
 		WithNumCompactors(4).
 		WithValueThreshold(MaxChunk + 64<<10). // everything stays in the tree, whose tables are checksummed
