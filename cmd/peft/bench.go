@@ -42,7 +42,7 @@ func benchCommand() *cli.Command {
 			&cli.IntFlag{Name: "sub-keys", Usage: "n of the n × n cells: of decode's and prefill's router, or the only one that retrieval measures"},
 			&cli.IntFlag{Name: "tokens", Usage: "the only number of tokens that retrieval measures"},
 			&cli.StringFlag{Name: "only", Usage: "base or set: the only one that decode and prefill measure"},
-			&cli.StringFlag{Name: "precision", Usage: "of finetune: f32 or bf16"},
+			&cli.StringFlag{Name: "precision", Usage: "of finetune: int8, bf16 or f32"},
 			&cli.StringFlag{Name: "data", Usage: "`FILE` that finetune learns", DefaultText: "a short text, repeated"},
 		}}
 	for _, b := range benchmarks() {
