@@ -22,8 +22,8 @@ type Txn struct {
 	head     head // as of Begin
 	intent   []byte
 	batch    *badger.WriteBatch
-	pack     *packWriter // once the transaction has grown large
-	size     int64       // bytes of new chunks
+	pack     *packWriter  // once the transaction has grown large
+	size     int64        // bytes of new chunks
 	seen     map[Sum]bool // chunks known to be stored
 	parts    []Part
 	open     *PartWriter

@@ -37,11 +37,11 @@ func benchmarks() []benchmark {
 func benchCommand() *cli.Command {
 	cmd := &cli.Command{Name: "bench", Usage: "measure this machine and this program on it", ArgsUsage: "WHAT",
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "rounds", Value: 7, Usage: "rounds that a median is taken of"},
+			&cli.IntFlag{Name: "rounds", Value: 7, Usage: "rounds that a median is taken of", DefaultText: "7, of registry 3"},
 			&cli.BoolFlag{Name: "paced", Usage: "wait for a line on standard input before each round and print {\"value\"} after it, so that another program can be measured in between"},
 			&cli.IntFlag{Name: "sub-keys", Usage: "n of the n × n cells: of decode's and prefill's router, or the only one that retrieval measures"},
 			&cli.IntFlag{Name: "tokens", Usage: "the only number of tokens that retrieval measures"},
-			&cli.StringFlag{Name: "only", Usage: "base or set: the only one that decode and prefill measure"},
+			&cli.StringFlag{Name: "only", Usage: "base or set: the only one that decode and prefill measure; file or add: of registry"},
 			&cli.StringFlag{Name: "precision", Usage: "of finetune: int8, bf16 or f32"},
 			&cli.StringFlag{Name: "data", Usage: "`FILE` that finetune learns", DefaultText: "a short text, repeated"},
 		}}
