@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gopeft/peft/adapters"
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/adapters/tune"
 	"github.com/gopeft/peft/base"
@@ -48,14 +50,16 @@ var reserved = []string{"base", "auto", base.Builtin, "none", "self"}
 // and every other set stay as they are.
 func (e *Engine) AddExperts(ctx context.Context, name string, o AddOptions) (*AddResult, error) {
 	start := time.Now()
-	if err := e.freeName(name); err != nil {
+	s := e.reg.Snapshot()
+	err := freeName(s, name)
+	s.Close()
+	if err != nil {
 		return nil, err
 	}
 	if (len(o.Data) > 0) == (o.From != "") {
 		return nil, errors.New("peft: add experts: give either data to place them by or a file to import")
 	}
 	var m *registry.Manifest
-	var err error
 	if o.From != "" {
 		m, err = e.importSet(ctx, name, o.From)
 	} else {
@@ -71,15 +75,14 @@ func (e *Engine) AddExperts(ctx context.Context, name string, o AddOptions) (*Ad
 	return &AddResult{Name: name, Revision: m.Revision, Experts: info.Experts, Bytes: info.Bytes, Seconds: time.Since(start).Seconds(), RouterSHA256: info.RouterSHA256}, nil
 }
 
-func (e *Engine) freeName(name string) error {
+// freeName reports a name that a new set cannot take.
+func freeName(s *registry.Snapshot, name string) error {
 	if err := registry.CheckName(name); err != nil {
 		return err
 	}
 	if slices.Contains(reserved, name) {
 		return fmt.Errorf("name %q means something else; choose another: %w", name, registry.ErrName)
 	}
-	s := e.reg.Snapshot()
-	defer s.Close()
 	_, err := s.Manifest(nsSets, name, 0)
 	if err == nil {
 		return fmt.Errorf("expert set %s: %w; remove it first, or train it with finetune", name, ErrSetExists)
@@ -91,11 +94,23 @@ func (e *Engine) freeName(name string) error {
 }
 
 func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*registry.Manifest, error) {
-	kind := o.Kind
-	if kind == "" {
-		kind = "neuron"
+	set, err := e.newSet(ctx, name, o)
+	if err != nil {
+		return nil, err
 	}
-	k, err := peer.KindOf(kind)
+	b, err := e.Base()
+	if err != nil {
+		return nil, err
+	}
+	return e.storeSet(ctx, set, b.Name, o.Data, nil)
+}
+
+// kindOf returns the kind of that name; none is neuron.
+func kindOf(name string) (adapters.Kind, error) { return peer.KindOf(cmp.Or(name, "neuron")) }
+
+// newSet makes a set of untrained experts, placed by the data; the registry does not have it yet.
+func (e *Engine) newSet(ctx context.Context, name string, o AddOptions) (*peer.Set, error) {
+	k, err := kindOf(o.Kind)
 	if err != nil {
 		return nil, err
 	}
@@ -112,11 +127,13 @@ func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*regist
 	if err != nil {
 		return nil, err
 	}
+	seqs := d.Sequences(min(256, b.Model.Config.MaxSeq))
+	e.leftOut(d)
 	r, err := e.router(ctx)
 	if err != nil {
 		return nil, err
 	}
-	counts, err := e.count(ctx, b, r.Router, d.Sequences(min(256, b.Model.Config.MaxSeq)))
+	counts, err := e.count(ctx, b, r.Router, seqs)
 	if err != nil {
 		return nil, err
 	}
@@ -128,11 +145,7 @@ func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*regist
 	if err != nil {
 		return nil, err
 	}
-	set, err := peer.NewSet(e.pool, name, k, r.Router, places, o.Seed, peer.BF16)
-	if err != nil {
-		return nil, err
-	}
-	return e.storeSet(ctx, set, b.Name, o.Data, nil)
+	return peer.NewSet(e.pool, name, k, r.Router, places, o.Seed, peer.BF16)
 }
 
 // place spreads experts evenly over the layers.

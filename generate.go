@@ -3,6 +3,7 @@ package peft
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/gopeft/peft/base"
@@ -96,6 +97,9 @@ type Logit struct {
 
 // Logits runs a text through the base and the sets, in f32 throughout; no token is put in front.
 func (e *Engine) Logits(ctx context.Context, o LogitsOptions) (*LogitsResult, error) {
+	if o.Top < 0 {
+		return nil, fmt.Errorf("peft: logits: the largest %d, want at least 1", o.Top)
+	}
 	b, err := e.Base()
 	if err != nil {
 		return nil, err

@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/gopeft/peft/adapters/peer"
@@ -337,6 +339,13 @@ func decodeTokens(b []byte) []int32 {
 		ids[i] = int32(binary.LittleEndian.Uint32(b[4*i:]))
 	}
 	return ids
+}
+
+// leftOut says how many records of the data do not count, and why.
+func (e *Engine) leftOut(d *tune.Data) {
+	for _, why := range slices.Sorted(maps.Keys(d.Dropped)) {
+		e.warnf("left out %d records of the data: %s", d.Dropped[why], why)
+	}
 }
 
 // exists reports a missing or unreadable file with the name of the option that gave it.
