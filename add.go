@@ -23,6 +23,7 @@ type AddOptions struct {
 	Data    []string // files of the new set's domain: experts are placed in the cells that are most its own
 	From    string   // a file that Export wrote, instead of Data
 	Kind    string   // of the experts; default neuron
+	Rank    int      // of kinds that have one; 0 for the others
 	Experts int      // over all layers; default: one for every cell, or for half of them when there are other sets
 	Seed    uint64
 }
@@ -105,12 +106,18 @@ func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*regist
 	return e.storeSet(ctx, set, b.Name, o.Data, nil)
 }
 
-// kindOf returns the kind of that name; none is neuron.
-func kindOf(name string) (adapters.Kind, error) { return peer.KindOf(cmp.Or(name, "neuron")) }
+// kindOf returns the kind of that name and rank; no name is neuron.
+func kindOf(name string, rank int) (adapters.Kind, error) {
+	k, err := peer.KindOf(cmp.Or(name, "neuron"))
+	if err == nil && rank != 0 {
+		return nil, fmt.Errorf("peft: experts of kind %s have no rank, got %d", k.Name(), rank)
+	}
+	return k, err
+}
 
 // newSet makes a set of untrained experts, placed by the data; the registry does not have it yet.
 func (e *Engine) newSet(ctx context.Context, name string, o AddOptions) (*peer.Set, error) {
-	k, err := kindOf(o.Kind)
+	k, err := kindOf(o.Kind, o.Rank)
 	if err != nil {
 		return nil, err
 	}

@@ -37,7 +37,7 @@ func (o *FinetuneOptions) check(e *Engine, name string) error {
 		if err := freeName(s, name); err != nil {
 			return err
 		}
-		if _, err := kindOf(o.Kind); err != nil {
+		if _, err := kindOf(o.Kind, 0); err != nil {
 			return err
 		}
 	} else if err != nil {
