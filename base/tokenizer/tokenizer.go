@@ -135,11 +135,6 @@ func (t *Tokenizer) ID(token string) (int32, bool) {
 // IsEOS reports whether id ends a text or a turn.
 func (t *Tokenizer) IsEOS(id int32) bool { return slices.Contains(t.EOS, id) }
 
-// IsSpecial reports whether id is a special token.
-func (t *Tokenizer) IsSpecial(id int32) bool {
-	return id >= 0 && int(id) < len(t.special) && t.special[id]
-}
-
 // Encode returns the tokens of text. With special, special tokens written out in the text become those tokens;
 // otherwise they are ordinary text, but for added tokens that their file does not mark as special. No token is added at
 // the beginning or end.
