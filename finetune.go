@@ -12,6 +12,7 @@ import (
 	"github.com/gopeft/peft/adapters/tune"
 	"github.com/gopeft/peft/base"
 	"github.com/gopeft/peft/base/llama"
+	"github.com/gopeft/peft/kernels"
 	"github.com/gopeft/peft/registry"
 )
 
@@ -27,7 +28,7 @@ type FinetuneOptions struct {
 	Resume          bool     // go on from the checkpoint of a run that was interrupted
 	With            []string // sets that are on beside it, and stay as they are
 	Quiet           float64  // weight of the penalty on what the set adds to background text, default 3; below 0: none
-	Precision       string   // f32, bf16, or empty: bf16 where the machine has it
+	Precision       string   // int8, bf16 or f32; empty: the first of them that the machine and the base's weights have
 	TrainAll        bool     // learn prompts and questions too
 	EvalEvery       int      // steps between evaluations on held-out data, 0 for none
 	Patience        int      // evaluations without progress after which it stops early, 0 for never
@@ -172,13 +173,36 @@ func (f *finetuning) open(ctx context.Context) error {
 		}
 		f.with = append(f.with, w)
 	}
-	prec, err := f.o.precision()
+	prec, err := f.o.precision(f.b.Model.Coded())
 	if err != nil {
 		return err
 	}
-	f.precision = prec.String()
-	f.model, err = f.b.Model.WithPrecision(prec)
-	return err
+	if f.model, err = f.b.Model.WithPrecision(prec); err != nil {
+		return err
+	}
+	f.precision = f.model.Precision().String()
+	return nil
+}
+
+// precision returns the arithmetic of the products with weights; coded tells that they are quantised.
+func (o *FinetuneOptions) precision(coded bool) (kernels.Precision, error) {
+	switch o.Precision {
+	case "":
+		switch {
+		case coded && kernels.HasVNNI():
+			return kernels.Int8, nil
+		case kernels.HasBF16():
+			return kernels.BF16, nil
+		}
+		return kernels.F32, nil
+	case "int8":
+		return kernels.Int8, nil
+	case "bf16":
+		return kernels.BF16, nil
+	case "f32":
+		return kernels.F32, nil
+	}
+	return 0, fmt.Errorf("peft: precision %q, want int8, bf16 or f32", o.Precision)
 }
 
 // measure returns the perplexities of the held-out and the background text with the sets on, in f32.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/gopeft/peft/kernels"
 	"github.com/gopeft/peft/registry"
 )
 
@@ -20,7 +19,7 @@ func (o *FinetuneOptions) check(e *Engine, name string) error {
 			return err
 		}
 	}
-	if _, err := o.precision(); err != nil {
+	if _, err := o.precision(false); err != nil {
 		return err
 	}
 	run := o.run()
@@ -58,20 +57,4 @@ func (o *FinetuneOptions) check(e *Engine, name string) error {
 		}
 	}
 	return nil
-}
-
-// precision is that of the products over frozen weights in training.
-func (o *FinetuneOptions) precision() (kernels.Precision, error) {
-	switch o.Precision {
-	case "f32":
-		return kernels.F32, nil
-	case "bf16":
-		return kernels.BF16, nil
-	case "":
-		if kernels.HasBF16() {
-			return kernels.BF16, nil
-		}
-		return kernels.F32, nil
-	}
-	return 0, fmt.Errorf("peft: precision %q, want f32 or bf16", o.Precision)
 }

@@ -92,6 +92,16 @@ func (w *Coded) packGroup(to []byte, c *Codes, row int) {
 // blocks of 32 with a scale of their own, so that what is multiplied are whole numbers and the result is as near to the
 // product in f32 as that is to the exact one times a few. A row of y depends on its row of x alone, to the bit, not on m.
 func MulCoded(p *Pool, y, x []float32, m int, w *Coded, accumulate bool) {
+	mulCoded(p, y, x, m, w, false, accumulate)
+}
+
+// MulCodedHigh is MulCoded with rows of x rounded to 8 bits a value, which takes half the multiplications: the usual
+// arithmetic of quantised models. Where inputs are normal its error is some 0.6 % of the result's, rms.
+func MulCodedHigh(p *Pool, y, x []float32, m int, w *Coded, accumulate bool) {
+	mulCoded(p, y, x, m, w, true, accumulate)
+}
+
+func mulCoded(p *Pool, y, x []float32, m int, w *Coded, high, accumulate bool) {
 	if m == 0 || w.N == 0 {
 		return
 	}
@@ -99,7 +109,7 @@ func MulCoded(p *Pool, y, x []float32, m int, w *Coded, accumulate bool) {
 		panic(fmt.Sprintf("kernels: product [%d, %d]·[%d, %d]ᵀ with %d and %d elements", m, w.K, w.N, w.K, len(y), len(x)))
 	}
 	g := codedProducts.Get().(*codedProduct)
-	g.y, g.x, g.m, g.w, g.acc = y, x, m, *w, accumulate
+	g.y, g.x, g.m, g.w, g.high, g.acc = y, x, m, *w, high, accumulate
 	g.ldq = w.K / codeBlock * quantisedBytes
 	g.scratch = byteScratch.get(m * g.ldq)
 	g.q = *g.scratch
@@ -127,6 +137,7 @@ type codedProduct struct {
 	y, x    []float32
 	m       int
 	w       Coded
+	high    bool // of x's parts, the high ones alone
 	acc     bool
 	q       []byte // [m, K/32, quantisedBytes]
 	ldq     int
@@ -154,33 +165,36 @@ func (g *codedProduct) quantiseRows(lo, hi int) {
 	}
 }
 
-// codedTokens is how many rows of x meet a group before the next one, so that both stay in the second cache.
-const codedTokens = 128
+// codedGroups is the size of the groups, in bytes, that meet some rows of x, which lie in the first cache, before the next
+// rows do: they stay in the second.
+const codedGroups = 256 << 10
 
 // multiply computes the groups [lo, hi) of all rows.
 func (g *codedProduct) multiply(lo, hi int) {
 	w, n := &g.w, g.w.N
-	for m0 := 0; m0 < g.m; m0 += codedTokens {
-		m1 := min(m0+codedTokens, g.m)
-		for i := lo; i < hi; i++ {
-			group, cols := w.group(i), min(codeRows, n-i*codeRows)
-			for r := m0; r < m1; {
-				rows := codedTile(m1 - r)
-				q, y := g.q[r*g.ldq:], g.y[r*n+i*codeRows:]
+	step := max(1, codedGroups/max(1, len(w.group(0))))
+	for ; lo < hi; lo += step {
+		for r := 0; r < g.m; {
+			rows := codedTile(g.m-r, g.high)
+			q := g.q[r*g.ldq:]
+			for i := lo; i < min(lo+step, hi); i++ {
+				group, cols, y := w.group(i), min(codeRows, n-i*codeRows), g.y[r*n+i*codeRows:]
 				if cols == codeRows {
-					mulCodes(rows, w.bits, group, q, g.ldq, y, n, g.acc)
+					mulCodes(rows, w.bits, g.high, group, q, g.ldq, y, n, g.acc)
 				} else {
 					g.edge(rows, cols, group, q, y)
 				}
-				r += rows
 			}
+			r += rows
 		}
 	}
 }
 
 // codedTile is how many of m rows are multiplied at a time.
-func codedTile(m int) int {
+func codedTile(m int, high bool) int {
 	switch {
+	case m >= 16 && high:
+		return 16
 	case m >= 8:
 		return 8
 	case m >= 4:
@@ -191,8 +205,8 @@ func codedTile(m int) int {
 
 // edge multiplies the last group, of fewer than 16 rows of W.
 func (g *codedProduct) edge(rows, cols int, group, q []byte, y []float32) {
-	var full [8 * codeRows]float32
-	mulCodes(rows, g.w.bits, group, q, g.ldq, full[:], codeRows, false)
+	var full [16 * codeRows]float32
+	mulCodes(rows, g.w.bits, g.high, group, q, g.ldq, full[:], codeRows, false)
 	for r := range rows {
 		to := y[r*g.w.N:][:cols]
 		if g.acc {

@@ -43,7 +43,9 @@ func TestMulCoded(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				high := make([]float32, m*n)
 				MulCoded(p, y, x, m, packed, false)
+				MulCodedHigh(p, high, x, m, packed, false)
 				twice := slices.Clone(y)
 				MulCoded(p, twice, x, m, packed, true)
 				for i := range m {
@@ -52,8 +54,11 @@ func TestMulCoded(t *testing.T) {
 					if !slices.Equal(alone, y[i*n:(i+1)*n]) {
 						t.Fatalf("%d bits, %v: row %d depends on the others", bits, s, i)
 					}
+					if MulCodedHigh(nil, alone, x[i*k:(i+1)*k], 1, packed, false); !slices.Equal(alone, high[i*n:(i+1)*n]) {
+						t.Fatalf("%d bits, %v: row %d of the high parts depends on the others", bits, s, i)
+					}
 					for j := range n {
-						var want, size float64
+						var want, size, rounded float64 // rounded: half of the last of 8 bits, times each code
 						for b := 0; b < k; b += 32 {
 							var most, sum float64
 							for l := b; l < b+32; l++ {
@@ -61,6 +66,12 @@ func TestMulCoded(t *testing.T) {
 								most, sum = max(most, math.Abs(float64(x[i*k+l]))), sum+math.Abs(float64(w[j*k+l]))
 							}
 							size += most * sum
+							for l := b; l < b+32; l++ {
+								rounded += most / 127 / 2 * 1.01 * float64(F16(c.D[(j*k+l)/32])) * float64(c.Code[j*k+l])
+							}
+						}
+						if got := float64(high[i*n+j]); math.Abs(got-want) > rounded+2e-5*size {
+							t.Fatalf("%d bits, %v: the high parts give y[%d, %d] = %g, want %g within %g", bits, s, i, j, got, want, rounded)
 						}
 						if got := float64(y[i*n+j]); math.Abs(got-want) > 2e-5*size {
 							t.Fatalf("%d bits, %v: y[%d, %d] is %g, want %g", bits, s, i, j, got, want)
@@ -133,8 +144,8 @@ func BenchmarkMulCoded(b *testing.B) {
 	p := NewPool(1)
 	defer p.Close()
 	for _, bits := range []int{4, 8} {
-		for _, m := range []int{1, 8, 256} {
-			const n, k = 3072, 576
+		for _, shape := range [][3]int{{1, 3072, 576}, {8, 3072, 576}, {256, 3072, 576}, {256, 576, 1536}} {
+			m, n, k := shape[0], shape[1], shape[2]
 			c, _ := randomCodes(rnd, n, k, bits)
 			w, err := PackCodes(p, c)
 			if err != nil {
@@ -144,12 +155,19 @@ func BenchmarkMulCoded(b *testing.B) {
 			for i := range x {
 				x[i] = rnd.Float32()
 			}
-			b.Run(fmt.Sprintf("%dbit/%d", bits, m), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%dbit/%dx%dx%d", bits, m, n, k), func(b *testing.B) {
 				b.SetBytes(int64(w.Bytes()))
 				for b.Loop() {
 					MulCoded(p, y, x, m, w, false)
 				}
-				b.ReportMetric(2*float64(m)*n*k*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+				b.ReportMetric(2*float64(m*n*k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			})
+			b.Run(fmt.Sprintf("%dbit/%dx%dx%d/high", bits, m, n, k), func(b *testing.B) {
+				b.SetBytes(int64(w.Bytes()))
+				for b.Loop() {
+					MulCodedHigh(p, y, x, m, w, false)
+				}
+				b.ReportMetric(2*float64(m*n*k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 			})
 		}
 	}

@@ -11,11 +11,14 @@ import (
 // tokens.
 
 func (w *weight) mul(p *kernels.Pool, y, x []float32, tokens int, accumulate bool) {
-	if w.forward == nil {
+	switch {
+	case w.forward != nil:
+		kernels.MulPacked(p, y, x, tokens, w.forward, accumulate)
+	case w.high:
+		kernels.MulCodedHigh(p, y, x, tokens, w.codes, accumulate)
+	default:
 		kernels.MulCoded(p, y, x, tokens, w.codes, accumulate)
-		return
 	}
-	kernels.MulPacked(p, y, x, tokens, w.forward, accumulate)
 }
 
 func (w *weight) mulBack(p *kernels.Pool, dx, dy []float32, tokens int, accumulate bool) {

@@ -42,7 +42,7 @@ func benchCommand() *cli.Command {
 			&cli.IntFlag{Name: "sub-keys", Usage: "n of the n × n cells: of decode's and prefill's router, or the only one that retrieval measures"},
 			&cli.IntFlag{Name: "tokens", Usage: "the only number of tokens that retrieval measures"},
 			&cli.StringFlag{Name: "only", Usage: "base or set: the only one that decode and prefill measure"},
-			&cli.StringFlag{Name: "precision", Usage: "of finetune: f32 or bf16"},
+			&cli.StringFlag{Name: "precision", Usage: "of finetune: int8, bf16 or f32"},
 			&cli.StringFlag{Name: "data", Usage: "`FILE` that finetune learns", DefaultText: "a short text, repeated"},
 		}}
 	for _, b := range benchmarks() {
@@ -165,12 +165,13 @@ func benchMachine(c *cli.Context) (*report, error) {
 	r := &report{Columns: []string{"limit", "one thread", "unit"}}
 	r.add("f32 multiply-add", median(c.Int("rounds"), func() float64 { return kernels.PeakF32(peakTime) / 1e9 }), "GFLOP/s")
 	r.add("bf16 multiply-add", median(c.Int("rounds"), func() float64 { return kernels.PeakBF16(peakTime) / 1e9 }), "GFLOP/s")
+	r.add("int8 multiply-add", median(c.Int("rounds"), func() float64 { return kernels.PeakInt8(peakTime) / 1e9 }), "GOP/s")
 	r.add("memory read", median(c.Int("rounds"), func() float64 { return kernels.ReadBandwidth(peakTime) / 1e9 }), "GB/s")
 	return r, nil
 }
 
 func benchKernels(c *cli.Context) (*report, error) {
-	r := &report{Columns: []string{"product", "precision", "threads", "GFLOP/s", "peak of one thread", "share of the threads' peak"},
+	r := &report{Columns: []string{"product", "precision", "threads", "GFLOP/s or GOP/s", "peak of one thread", "share of the threads' peak"},
 		Notes: []string{"The peak is measured before each product, so that both see the same machine; medians of shares."}}
 	rnd := rand.New(rand.NewPCG(1, 1))
 	fill := func(n int) []float32 {
@@ -183,15 +184,15 @@ func benchKernels(c *cli.Context) (*report, error) {
 	for _, s := range [][3]int{{256, 1536, 576}, {256, 576, 1536}, {256, 576, 576}, {1024, 3072, 576}, {1, 1536, 576}} {
 		m, n, k := s[0], s[1], s[2]
 		x, y, w := fill(m*k), make([]float32, m*n), fill(n*k)
-		for _, prec := range []kernels.Precision{kernels.F32, kernels.BF16} {
-			peak := kernels.PeakF32
-			if prec == kernels.BF16 {
-				peak = kernels.PeakBF16
-			}
+		for _, prec := range []kernels.Precision{kernels.F32, kernels.BF16, kernels.Int8} {
+			peak := map[kernels.Precision]func(time.Duration) float64{kernels.F32: kernels.PeakF32, kernels.BF16: kernels.PeakBF16, kernels.Int8: kernels.PeakInt8}[prec]
 			if peak(time.Millisecond) == 0 {
 				continue
 			}
-			packed := kernels.PackNT(nil, w, n, k, prec)
+			product, err := benchProduct(rnd, w, n, k, prec)
+			if err != nil {
+				return nil, err
+			}
 			for _, threads := range []int{1, c.Int("threads")} {
 				if threads == 1 && r.has(m, n, k, prec) {
 					continue
@@ -203,7 +204,7 @@ func benchKernels(c *cli.Context) (*report, error) {
 					top = peak(peakTime)
 					t := seconds(func() {
 						for range calls {
-							kernels.MulPacked(pool, y, x, m, packed, false)
+							product(pool, y, x, m)
 						}
 					})
 					rate = 2 * float64(m) * float64(n) * float64(k) * float64(calls) / t
@@ -215,6 +216,22 @@ func benchKernels(c *cli.Context) (*report, error) {
 		}
 	}
 	return r, nil
+}
+
+// benchProduct returns the product with w: [n, k], packed for the precision; for Int8 with codes of 4 bits instead of w.
+func benchProduct(rnd *rand.Rand, w []float32, n, k int, prec kernels.Precision) (func(p *kernels.Pool, y, x []float32, m int), error) {
+	if prec != kernels.Int8 {
+		packed := kernels.PackNT(nil, w, n, k, prec)
+		return func(p *kernels.Pool, y, x []float32, m int) { kernels.MulPacked(p, y, x, m, packed, false) }, nil
+	}
+	codes := &kernels.Codes{N: n, K: k, Bits: 4, Code: make([]uint8, n*k), D: make([]uint16, n*k/32), M: make([]uint16, n*k/32)}
+	for i := range codes.Code {
+		codes.Code[i] = uint8(rnd.IntN(16))
+	}
+	kernels.ToF16(codes.D, w[:len(codes.D)])
+	kernels.ToF16(codes.M, w[:len(codes.M)])
+	coded, err := kernels.PackCodes(nil, codes)
+	return func(p *kernels.Pool, y, x []float32, m int) { kernels.MulCodedHigh(p, y, x, m, coded, false) }, err
 }
 
 func label(m, n, k int) string { return fmt.Sprintf("[%d,%d]·[%d,%d]ᵀ", m, k, n, k) }

@@ -25,7 +25,7 @@ func finetuneCommand() *cli.Command {
 			&cli.Float64Flag{Name: "quiet", Value: 3, Usage: "weight of the penalty on what the set adds to background text"},
 			&cli.BoolFlag{Name: "resume", Usage: "go on with a run that was interrupted"},
 			&cli.StringFlag{Name: "with", Usage: "`SETS` that are on beside it, such as a,b"},
-			&cli.StringFlag{Name: "precision", Usage: "f32 or bf16", DefaultText: "bf16 where the machine has it"},
+			&cli.StringFlag{Name: "precision", Usage: "of products with weights: int8, bf16 or f32", DefaultText: "the first that the machine and the base's weights have"},
 			&cli.BoolFlag{Name: "train-all", Usage: "learn prompts and questions too, not only answers"},
 			&cli.IntFlag{Name: "eval-every", Usage: "steps between evaluations on held-out data", DefaultText: "none"},
 			&cli.IntFlag{Name: "patience", Usage: "stop after `N` evaluations without progress", DefaultText: "never"},
@@ -78,8 +78,8 @@ func checkFinetune(c *cli.Context) error {
 	if q := c.Float64("quiet"); !(q >= 0) || math.IsInf(q, 0) {
 		return usagef("finetune: --quiet %g, want 0 or more", q)
 	}
-	if p := c.String("precision"); !slices.Contains([]string{"", "f32", "bf16"}, p) {
-		return usagef("finetune: --precision %q, want f32 or bf16", p)
+	if p := c.String("precision"); !slices.Contains([]string{"", "int8", "bf16", "f32"}, p) {
+		return usagef("finetune: --precision %q, want int8, bf16 or f32", p)
 	}
 	return nil
 }
