@@ -146,6 +146,7 @@ type finetuning struct {
 	model     *llama.Model // of the training's precision
 	before    Perplexities
 	precision string
+	saved     bool // whether there is a checkpoint of this run
 }
 
 // open loads the set, as a copy of its own, or makes it, and loads the sets beside it.
@@ -254,7 +255,7 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 		o.Resume = s.Open(p)
 	}
 	res, err := tune.Run(ctx, f.model, tr, train, f.held, o)
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) && f.saved {
 		f.e.warnf("training stopped; go on with the same options and --resume")
 	}
 	return res, err
@@ -280,6 +281,7 @@ func (f *finetuning) checkpoint(write func(io.Writer) error) error {
 	if _, err = t.Commit(nil); err != nil {
 		return err
 	}
+	f.saved = true
 	return f.e.reg.Prune(ctx, nsCheckpoints, f.name, 1)
 }
 
