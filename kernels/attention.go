@@ -33,27 +33,24 @@ const (
 	blockKeys = 4 * panel
 	// stripRows is how many rows of a tile have scores at a time, which stay in the first cache.
 	stripRows = 24
-	// fewQ is the span length below which packing the keys costs more than it saves, as in decoding.
+	// fewQ is the span length below which the keys, as in decoding, are packed a block at a time where they are used.
 	fewQ = 4
 )
 
 // Attention writes o = softmax(scale·q·kᵀ)·v with the causal mask of each span: q, o: rows of Heads·Dim, ldq and ldo
 // apart; k, v: rows of KV·Dim, ldkv apart. lse: [query rows, Heads] keeps the log of the sums of exponentials for the
-// backward and may be nil. A row's result does not depend on the other query rows, to the bit, but for spans of less than
-// four queries, whose sums have another order.
+// backward and may be nil. A query row's result does not depend on the other query rows, to the bit.
 func Attention(p *Pool, o []float32, ldo int, q []float32, ldq int, k, v []float32, ldkv int, spans []Span, h Heads, lse []float32) {
 	a := attentions.Get().(*attention)
 	a.operands = operands{Heads: h, spans: spans, o: o, q: q, k: k, v: v, ldo: ldo, ldq: ldq, ldkv: ldkv, lse: lse}
 	a.offset = a.offset[:0]
-	total, few := 0, false
+	total := 0
 	a.tiles = 0
 	for _, s := range spans {
 		a.offset = append(a.offset, total)
-		if s.Len < fewQ {
-			few = true
-			continue
+		if a.packs(s) {
+			total += h.KV * keyPanels(s.keys()) * panel * h.Dim
 		}
-		total += h.KV * keyPanels(s.keys()) * panel * h.Dim
 		a.tiles = max(a.tiles, (s.Len+tileQ-1)/tileQ)
 	}
 	var packed *[]float32
@@ -67,9 +64,6 @@ func Attention(p *Pool, o []float32, ldo int, q []float32, ldq int, k, v []float
 	}
 	p.Run(len(spans)*h.KV, 1, a.packPart)
 	p.Run(len(spans)*h.KV*a.tiles, 1, a.tilePart)
-	if few {
-		p.Run(len(spans)*h.Heads, 1, a.fewPart)
-	}
 	if rounded != nil {
 		putU16(rounded)
 	} else {
@@ -96,7 +90,7 @@ type attention struct {
 	keys32           []float32
 	keys16, values16 []uint16 // instead, in bf16; see pack
 
-	packPart, tilePart, fewPart func(lo, hi int)
+	packPart, tilePart func(lo, hi int)
 }
 
 var attentions = sync.Pool{New: func() any {
@@ -112,13 +106,11 @@ var attentions = sync.Pool{New: func() any {
 			a.tile(i/(a.KV*a.tiles), i/a.tiles%a.KV, a.tiles-1-i%a.tiles)
 		}
 	}
-	a.fewPart = func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			a.few(i/a.Heads.Heads, i%a.Heads.Heads)
-		}
-	}
 	return a
 }}
+
+// packs reports whether a span's keys are packed before the tiles.
+func (a *attention) packs(s Span) bool { return s.Len >= fewQ || a.half() }
 
 // packedAt returns where the packed keys of a span and key head begin, and how many elements they are.
 func (a *attention) packedAt(span, kv int) (at, n int) {
@@ -129,7 +121,7 @@ func (a *attention) packedAt(span, kv int) (at, n int) {
 // pack lays out a span's keys of a head as panels and, in bf16, its values as pairs of rows.
 func (a *attention) pack(span, kv int) {
 	s := a.spans[span]
-	if s.Len < fewQ {
+	if !a.packs(s) {
 		return
 	}
 	at, n := a.packedAt(span, kv)

@@ -135,3 +135,25 @@ func TestAttentionInBF16(t *testing.T) {
 		}
 	})
 }
+
+// TestAttentionReusesMemory: once warm, a step of training allocates nothing.
+func TestAttentionReusesMemory(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector makes sync.Pool forget")
+	}
+	const n, ld = 100, 192
+	q, k, o, lse := randn(rng(1), n*ld), randn(rng(2), n*64), make([]float32, n*ld), make([]float32, n*3)
+	dq, dk, dv := make([]float32, n*ld), make([]float32, n*64), make([]float32, n*64)
+	spans := []Span{{Len: n}}
+	each(t, func(t *testing.T) {
+		for _, prec := range []Precision{F32, BF16} {
+			h := Heads{Heads: 3, KV: 1, Dim: 64, Scale: 0.125, Precision: prec}
+			if a := testing.AllocsPerRun(20, func() {
+				Attention(nil, o, ld, q, ld, k, k, 64, spans, h, lse)
+				AttentionBackward(nil, dq, dk, dv, o, ld, o, q, ld, k, k, 64, spans, h, lse)
+			}); a >= 1 { // a collection in between may empty the pools once
+				t.Errorf("%v: %v allocations a step", prec, a)
+			}
+		}
+	})
+}

@@ -25,12 +25,12 @@ func (a *attention) tile(span, kv, tile int) {
 	s := a.spans[span]
 	i0 := tile * tileQ
 	n := min(tileQ, s.Len-i0)
-	if n <= 0 || s.Len < fewQ {
+	if n <= 0 {
 		return
 	}
 	g := a.group()
-	f := forwardTile{tileRows: tileRows{g, n * g, s.Past + i0}, attention: a, value: s.KV*a.ldkv + kv*a.Dim}
-	f.at, _ = a.packedAt(span, kv)
+	f := forwardTile{tileRows: tileRows{g, n * g, s.Past + i0}, attention: a, row: s.KV*a.ldkv + kv*a.Dim}
+	at, packed := a.packedAt(span, kv)
 	width := f.rows * a.Dim
 	buf := getF32(2*width + 2*f.rows + stripRows*blockKeys)
 	defer putF32(buf)
@@ -43,7 +43,21 @@ func (a *attention) tile(span, kv, tile int) {
 		f.q16, f.p16 = (*half)[:width], (*half)[width:]
 		toBF16(f.q16, f.q)
 	}
+	var block *[]float32
+	if !a.packs(s) {
+		block = getF32(blockKeys * a.Dim)
+		defer putF32(block)
+	}
 	for b0 := 0; b0 < f.keys(); b0 += blockKeys {
+		switch from := b0 * a.Dim; {
+		case block != nil:
+			f.keys32 = *block
+			packKeys(f.keys32, a.k[f.row+b0*a.ldkv:], a.ldkv, min(blockKeys, s.keys()-b0), a.Dim)
+		case a.half():
+			f.keys16, f.values16 = a.keys16[at:][from:packed], a.values16[at:][from:packed]
+		default:
+			f.keys32 = a.keys32[at:][from:packed]
+		}
 		for r := f.from(b0); r < f.rows; r += stripRows {
 			f.strip(r, min(stripRows, f.rows-r), b0)
 		}
@@ -55,22 +69,23 @@ func (a *attention) tile(span, kv, tile int) {
 type forwardTile struct {
 	tileRows
 	*attention
-	at, value int       // of the packed keys and of the first row of values
-	q, o      []float32 // [rows, Dim]
-	top, sum  []float32 // [rows]: the largest score so far, scaled, and the sum of exponentials less that
-	scores    []float32 // [stripRows, blockKeys]
-	q16, p16  []uint16  // q and the exponentials, in bf16
+	row              int       // where the first rows of keys and values begin
+	q, o             []float32 // [rows, Dim]
+	top, sum         []float32 // [rows]: the largest score so far, scaled, and the sum of exponentials less that
+	scores           []float32 // [stripRows, blockKeys]
+	q16, p16         []uint16  // q and the exponentials, in bf16
+	keys32           []float32 // of the block, packed
+	keys16, values16 []uint16
 }
 
 // strip adds the keys from b0 on to n rows from r0 on.
 func (f *forwardTile) strip(r0, n, b0 int) {
 	see := f.sees(r0+n-1, b0)
-	keys := f.at + b0*f.Dim
 	half := f.q16 != nil
 	if half {
-		mulKeysBF16(f.scores, blockKeys, f.q16[r0*f.Dim:], f.Dim, n, see, f.keys16[keys:], f.Dim)
+		mulKeysBF16(f.scores, blockKeys, f.q16[r0*f.Dim:], f.Dim, n, see, f.keys16, f.Dim)
 	} else {
-		mulKeys(f.scores, blockKeys, f.q[r0*f.Dim:], f.Dim, n, see, f.keys32[keys:], f.Dim)
+		mulKeys(f.scores, blockKeys, f.q[r0*f.Dim:], f.Dim, n, see, f.keys32, f.Dim)
 	}
 	for i := range n {
 		r := r0 + i
@@ -96,9 +111,9 @@ func (f *forwardTile) strip(r0, n, b0 int) {
 	}
 	o := f.o[r0*f.Dim:]
 	if half {
-		mulPairs(o, f.Dim, pairs{f.p16, blockKeys / 2, 1}, f.values16[keys:], f.Dim, n, f.Dim, (see+1)/2, b0 > 0)
+		mulPairs(o, f.Dim, pairs{f.p16, blockKeys / 2, 1}, f.values16, f.Dim, n, f.Dim, (see+1)/2, b0 > 0)
 	} else {
-		mulRows(o, f.Dim, strided{f.scores, blockKeys, 1}, f.v[f.value+b0*f.ldkv:], f.ldkv, n, f.Dim, see, b0 > 0)
+		mulRows(o, f.Dim, strided{f.scores, blockKeys, 1}, f.v[f.row+b0*f.ldkv:], f.ldkv, n, f.Dim, see, b0 > 0)
 	}
 }
 
@@ -151,40 +166,3 @@ func fillNegInf(x []float32) {
 }
 
 var negInf = float32(math.Inf(-1))
-
-// few computes a span of less than fewQ queries for one head, without packing.
-func (a *attention) few(span, head int) {
-	s := a.spans[span]
-	if s.Len >= fewQ || s.Len == 0 {
-		return
-	}
-	n, keys := s.Len, s.keys()
-	off := s.KV*a.ldkv + head/a.group()*a.Dim
-	ld := vectors(keys)
-	buf := getF32(n * ld)
-	defer putF32(buf)
-	sc := *buf
-	for j := range keys {
-		key := a.k[off+j*a.ldkv:][:a.Dim]
-		for i := range n {
-			sc[i*ld+j] = Dot(a.q[(s.Q+i)*a.ldq+head*a.Dim:][:a.Dim], key)
-		}
-	}
-	var inv [fewQ]float32
-	for i := range n {
-		row := sc[i*ld:][:ld]
-		vis := hide(row, keys-n+i+1)
-		top := a.Scale * Max(vis)
-		sum := expSum(vis, vis, a.Scale, top)
-		clear(row[len(vis):])
-		inv[i] = 1 / sum
-		if a.lse != nil {
-			a.lse[(s.Q+i)*a.Heads.Heads+head] = top + float32(math.Log(float64(sum)))
-		}
-	}
-	out := a.o[s.Q*a.ldo+head*a.Dim:]
-	mulRows(out, a.ldo, strided{sc, ld, 1}, a.v[off:], a.ldkv, n, a.Dim, keys, false)
-	for i := range n {
-		Scale(inv[i], out[i*a.ldo:][:a.Dim])
-	}
-}
