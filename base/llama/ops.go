@@ -83,7 +83,7 @@ func (b *Block) Attention(o, lse, qkv []float32, l *Layout) {
 	v := k + c.KVHeads*c.HeadDim
 	h := c.heads()
 	if lse != nil {
-		h.Precision = b.m.prec
+		h.Precision = b.m.packed()
 	}
 	kernels.Attention(b.m.pool, o, c.AttnWidth(), qkv, w, qkv[k:], qkv[v:], w, l.Spans, h, lse)
 }
@@ -94,7 +94,7 @@ func (b *Block) AttentionBackward(dqkv, do, o, lse, qkv []float32, l *Layout) {
 	w, k := c.QKVWidth(), c.AttnWidth()
 	v := k + c.KVHeads*c.HeadDim
 	h := c.heads()
-	h.Precision = b.m.prec
+	h.Precision = b.m.packed()
 	kernels.AttentionBackward(b.m.pool, dqkv, dqkv[k:], dqkv[v:], do, c.AttnWidth(), o, qkv, w, qkv[k:], qkv[v:], w, l.Spans, h, lse)
 }
 
