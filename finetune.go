@@ -168,7 +168,7 @@ func (f *finetuning) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if f.set, err = decodeSet(s, m, f.router.Router); err != nil {
+	if f.set, err = decodeSet(s, m, f.router.Router, f.e.opt.Threads); err != nil {
 		return err
 	}
 	for _, n := range f.o.With {
