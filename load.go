@@ -124,8 +124,13 @@ func (e *Engine) withSets(ctx context.Context, names []string) (*base.Base, llam
 		}
 		wanted = append(wanted, m)
 	}
-	ahead := e.readAhead(s, wanted)
-	b, r, err := e.baseAndRouter(ctx, ahead)
+	wait := e.readAhead(s, wanted)
+	b, err := e.loadBase(true)
+	wait()
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := e.router(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -155,15 +160,4 @@ func (e *Engine) readAhead(s *registry.Snapshot, sets []*registry.Manifest) (wai
 		}
 	}()
 	return func() { <-done }
-}
-
-// baseAndRouter returns both, with what is read ahead.
-func (e *Engine) baseAndRouter(ctx context.Context, ahead func()) (*base.Base, *storedRouter, error) {
-	defer ahead()
-	b, err := e.loadBase(true)
-	if err != nil {
-		return nil, nil, err
-	}
-	r, err := e.router(ctx)
-	return b, r, err
 }

@@ -25,6 +25,7 @@ func benchmarks() []benchmark {
 	return []benchmark{
 		{"machine", "this machine's limits: multiply-adds and memory", benchMachine},
 		{"kernels", "packed products against the multiply-add peak measured beside them", benchKernels},
+		{"start", "seconds from starting this program to the first token it generates with a trained set, and its memory then", benchStart},
 		{"decode", "tokens a second of the base alone and with a set that has an expert in every cell", benchDecode},
 		{"prefill", "tokens a second of a prompt, likewise", benchPrefill},
 		{"finetune", "tokens a second of training the default set", benchFinetune},
