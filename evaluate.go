@@ -38,11 +38,7 @@ func (e *Engine) Evaluate(ctx context.Context, o EvalOptions) (*EvalResult, erro
 			return nil, err
 		}
 	}
-	b, err := e.Base()
-	if err != nil {
-		return nil, err
-	}
-	seam, err := e.seam(ctx, o.Sets)
+	b, seam, err := e.withSets(ctx, o.Sets)
 	if err != nil {
 		return nil, err
 	}

@@ -160,7 +160,7 @@ func (f *finetuning) open(ctx context.Context) error {
 	m, err := s.Manifest(nsSets, f.name, 0)
 	switch {
 	case err == nil:
-		f.set, err = decodeSet(s, m, f.router.Router)
+		f.set, err = decodeSet(s, m, f.router.Router, f.e.opt.Threads)
 	case errors.Is(err, registry.ErrNotFound):
 		f.set, err = f.e.newSet(ctx, f.name, AddOptions{Data: f.o.Data, Kind: f.o.Kind, Experts: f.o.Experts, Seed: f.o.Seed})
 	}

@@ -273,18 +273,25 @@ func (e *Engine) router(ctx context.Context) (*storedRouter, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.mu.Lock()
-	r := e.sets.router
-	e.mu.Unlock()
-	if r != nil {
-		return r, nil
-	}
-	if r, err = e.loadRouter(print); errors.Is(err, registry.ErrNotFound) {
+	r, err := e.cachedRouter(print)
+	if errors.Is(err, registry.ErrNotFound) {
 		if _, err = e.Init(ctx, InitOptions{}); err != nil && !errors.Is(err, ErrRouterExists) {
 			return nil, err
 		}
-		r, err = e.loadRouter(print)
+		r, err = e.cachedRouter(print)
 	}
+	return r, err
+}
+
+// cachedRouter returns the router of the base of that fingerprint and keeps it.
+func (e *Engine) cachedRouter(print string) (*storedRouter, error) {
+	e.mu.Lock()
+	r := e.sets.router
+	e.mu.Unlock()
+	if r != nil && r.Base == print {
+		return r, nil
+	}
+	r, err := e.loadRouter(print)
 	if err != nil {
 		return nil, err
 	}

@@ -88,11 +88,13 @@ func build(s spec) (*Tokenizer, error) {
 		}
 		t.bytes[b] = id
 	}
+	var joined []byte
 	for rank, m := range s.merges {
 		l, r, ok := strings.Cut(m, " ")
 		li, okL := t.ids[l]
 		ri, okR := t.ids[r]
-		id, okM := t.ids[l+r]
+		joined = append(append(joined[:0], l...), r...)
+		id, okM := t.ids[string(joined)]
 		if !ok || !okL || !okR || !okM {
 			return nil, fmt.Errorf("merge %d (%q) names tokens that the vocabulary lacks: %w", rank, m, ErrInvalid)
 		}
