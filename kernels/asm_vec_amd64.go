@@ -109,7 +109,7 @@ func tile4x2AVX2(k int, a *float32, ars int, acs int, b *float32, ldb int, c *fl
 //go:noescape
 func tile1x2AVX2(k int, a *float32, ars int, acs int, b *float32, ldb int, c *float32, ldc int, acc bool)
 
-// softmaxGradAVX2 writes p = exp(factor·s - lse) to s and p·(d - delta) to d; n is a multiple of the lanes.
+// softmaxGradAVX2 writes p = exp(factor·s - lse) to s and factor·p·(d - delta) to d; n is a multiple of the lanes.
 //
 //go:noescape
 func softmaxGradAVX2(n int, s *float32, d *float32, factor float32, lse float32, delta float32)
@@ -254,7 +254,7 @@ func tile4x2AVX512(k int, a *float32, ars int, acs int, b *float32, ldb int, c *
 //go:noescape
 func tile1x2AVX512(k int, a *float32, ars int, acs int, b *float32, ldb int, c *float32, ldc int, acc bool)
 
-// softmaxGradAVX512 writes p = exp(factor·s - lse) to s and p·(d - delta) to d; n is a multiple of the lanes.
+// softmaxGradAVX512 writes p = exp(factor·s - lse) to s and factor·p·(d - delta) to d; n is a multiple of the lanes.
 //
 //go:noescape
 func softmaxGradAVX512(n int, s *float32, d *float32, factor float32, lse float32, delta float32)

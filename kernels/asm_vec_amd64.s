@@ -983,6 +983,7 @@ loop:
 	VMOVUPS      (CX), Y11
 	VSUBPS       Y9, Y11, Y11
 	VMULPS       Y10, Y11, Y11
+	VMULPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (CX)
 	ADDQ         $0x20, AX
 	ADDQ         $0x20, CX
@@ -2836,6 +2837,7 @@ loop:
 	VMOVUPS      (CX), Z17
 	VSUBPS       Z15, Z17, Z17
 	VMULPS       Z16, Z17, Z17
+	VMULPS       Z13, Z17, Z17
 	VMOVUPS      Z17, (CX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x40, CX
@@ -5652,6 +5654,7 @@ loop:
 	VMOVUPS      (CX), Z19
 	VSUBPS       Z16, Z19, Z19
 	VMULPS       Z22, Z19, Z19
+	VMULPS       Z13, Z19, Z19
 	VMOVUPS      (AX)(DI*4), Z21
 	VFMSUB213PS  Z17, Z13, Z21
 	VMAXPS       Z21, Z0, Z21
@@ -5675,6 +5678,7 @@ loop:
 	VMOVUPS      (CX)(DI*4), Z20
 	VSUBPS       Z18, Z20, Z20
 	VMULPS       Z21, Z20, Z20
+	VMULPS       Z13, Z20, Z20
 	VMOVAPS      Z22, Z28
 	VMOVAPS      Z21, Z29
 

@@ -4,7 +4,7 @@ package kernels
 
 // The rows of attention's scores are whole vectors of 16.
 
-// softmaxGrad writes p = exp(factor·s - lse) to s and p·(d - delta) to d.
+// softmaxGrad writes p = exp(factor·s - lse) to s and factor·p·(d - delta) to d.
 func softmaxGrad(s, d []float32, factor, lse, delta float32) {
 	_ = d[len(s)-1]
 	switch active {

@@ -82,9 +82,7 @@ func (b *attentionBackward) run(s Span, kv int) {
 	for j := range s.keys() {
 		at := t.key + j*b.ldkv
 		copy(b.dv[at:], t.dv[j*b.Dim:][:b.Dim])
-		dk := b.dk[at:][:b.Dim]
-		copy(dk, t.dk[j*b.Dim:])
-		Scale(b.Scale, dk)
+		copy(b.dk[at:], t.dk[j*b.Dim:][:b.Dim])
 	}
 }
 
@@ -97,8 +95,8 @@ func (b *attentionBackward) clearKeys(s Span, kv int) {
 	}
 }
 
-// tile adds what n queries from i0 on give: with P recomputed from lse and dS = P∘(do·vᵀ - Σ do·o), which is zero beyond
-// the mask, dq = scale·dS·k, dk += dSᵀ·scale·q and dv += Pᵀ·do.
+// tile adds what n queries from i0 on give: with P recomputed from lse and dS = scale·P∘(do·vᵀ - Σ do·o), which is zero
+// beyond the mask, dq = dS·k, dk += dSᵀ·q and dv += Pᵀ·do.
 func (t *backwardTile) tile(s Span, i0, n int) {
 	t.load(s, i0, n)
 	for b0 := 0; b0 < t.tileRows.keys(); b0 += blockKeys {
@@ -126,9 +124,7 @@ func (t *backwardTile) tile(s Span, i0, n int) {
 	}
 	width := t.group * t.Dim
 	for i := range n {
-		dq := t.attentionBackward.dq[(t.row+i)*t.ldq+t.kv*width:][:width]
-		copy(dq, t.dq[i*width:])
-		Scale(t.Scale, dq)
+		copy(t.attentionBackward.dq[(t.row+i)*t.ldq+t.kv*width:], t.dq[i*width:][:width])
 	}
 }
 

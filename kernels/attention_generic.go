@@ -3,7 +3,7 @@ package kernels
 func softmaxGradGeneric(s, d []float32, factor, lse, delta float32) {
 	for i, x := range s {
 		s[i] = exp32(factor*x - lse)
-		d[i] = s[i] * (d[i] - delta)
+		d[i] = factor * s[i] * (d[i] - delta)
 	}
 }
 
@@ -21,7 +21,7 @@ func softmaxGradBF16Generic(n int, s, d []float32, ld int, p, ds, rows []uint16,
 	for r := range 2 {
 		for i, x := range s[r*ld:][:n] {
 			e := exp32(factor*x - lse[r])
-			g := roundBF16(e * (d[r*ld+i] - delta[r]))
+			g := roundBF16(factor * e * (d[r*ld+i] - delta[r]))
 			p[2*i+r], ds[2*i+r], rows[r*ld+i] = roundBF16(e), g, g
 		}
 	}

@@ -36,12 +36,15 @@ func (a *attention) tile(span, kv, tile int) {
 	defer putF32(buf)
 	x := arena[float32](*buf)
 	f.q, f.o, f.top, f.sum, f.scores = x.cut(width), x.cut(width), x.cut(f.rows), x.cut(f.rows), x.cut(stripRows*blockKeys)
-	gatherRows(f.q, a.q, a.ldq, s.Q+i0, kv, n, g*a.Dim)
-	if a.half() {
+	if !a.half() {
+		gatherRows(f.q, a.q, a.ldq, s.Q+i0, kv, n, g*a.Dim)
+	} else {
 		half := getU16(width + stripRows*blockKeys)
 		defer putU16(half)
 		f.q16, f.p16 = (*half)[:width], (*half)[width:]
-		toBF16(f.q16, f.q)
+		for i := range n {
+			toBF16(f.q16[i*g*a.Dim:], a.q[(s.Q+i0+i)*a.ldq+kv*g*a.Dim:][:g*a.Dim])
+		}
 	}
 	var block *[]float32
 	if !a.packs(s) {

@@ -13,7 +13,7 @@ import (
 func (v vector) softmaxGrad() {
 	TEXT("softmaxGrad"+v.name, NOSPLIT, "func(n int, s, d *float32, factor, lse, delta float32)")
 	Pragma("noescape")
-	Doc("softmaxGrad" + v.name + " writes p = exp(factor·s - lse) to s and p·(d - delta) to d; n is a multiple of the lanes.")
+	Doc("softmaxGrad" + v.name + " writes p = exp(factor·s - lse) to s and factor·p·(d - delta) to d; n is a multiple of the lanes.")
 	e := v.expo()
 	s, d := ptr("s"), ptr("d")
 	f, lse, delta := v.param("factor"), v.param("lse"), v.param("delta")
@@ -26,6 +26,7 @@ func (v vector) softmaxGrad() {
 		VMOVUPS(Mem{Base: d}, t)
 		VSUBPS(delta, t, t)
 		VMULPS(p, t, t)
+		VMULPS(f, t, t)
 		VMOVUPS(t, Mem{Base: d})
 	})
 	VZEROUPPER()
@@ -154,6 +155,7 @@ func softmaxGradBF16() {
 			VMOVUPS(row(d, 4), t[i])
 			VSUBPS(delta[i], t[i], t[i])
 			VMULPS(x[i], t[i], t[i])
+			VMULPS(f, t[i], t[i])
 		}
 		pair := v.reg()
 		VPERMW(rounded(x[0], x[1]), order, pair)
