@@ -16,15 +16,27 @@ import (
 // Snapshot is the registry at one moment. It may be used from several goroutines and must be closed; what it shows
 // stays readable until then, also after Remove.
 type Snapshot struct {
-	tx   *badger.Txn
-	once sync.Once
+	r     *DB
+	tx    *badger.Txn
+	packs *packList
+	once  sync.Once
 }
 
 // Snapshot returns the registry as it is now.
-func (r *DB) Snapshot() *Snapshot { return &Snapshot{tx: r.db.NewTransaction(false)} }
+func (r *DB) Snapshot() *Snapshot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.packs.holders++
+	return &Snapshot{r: r, tx: r.db.NewTransaction(false), packs: r.packs}
+}
 
 // Close lets go of the snapshot.
-func (s *Snapshot) Close() { s.once.Do(s.tx.Discard) }
+func (s *Snapshot) Close() {
+	s.once.Do(func() {
+		s.tx.Discard()
+		s.r.letGo(s.packs)
+	})
+}
 
 // Names returns the objects of a namespace in order of name.
 func (s *Snapshot) Names(namespace string) []string {
@@ -153,15 +165,18 @@ func (s *Snapshot) stored(b []byte, sum Sum) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var number uint64
+	var at place
 	err = it.Value(func(v []byte) (err error) {
-		number, err = numberOf(v)
+		at, err = placeOf(v)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if it, err = s.tx.Get(chunkKey(number)); err != nil {
+	if at.packed {
+		return s.packed(b, at)
+	}
+	if it, err = s.tx.Get(chunkKey(at.number)); err != nil {
 		return nil, err
 	}
 	return it.ValueCopy(b[:0])
