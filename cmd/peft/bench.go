@@ -25,6 +25,7 @@ func benchmarks() []benchmark {
 	return []benchmark{
 		{"machine", "this machine's limits: multiply-adds and memory", benchMachine},
 		{"kernels", "packed products against the multiply-add peak measured beside them", benchKernels},
+		{"start", "seconds from starting this program to the first token it generates with a trained set, and its memory then", benchStart},
 		{"decode", "tokens a second of the base alone and with a set that has an expert in every cell", benchDecode},
 		{"prefill", "tokens a second of a prompt, likewise", benchPrefill},
 		{"finetune", "tokens a second of training the default set", benchFinetune},
@@ -189,7 +190,7 @@ func benchKernels(c *cli.Context) (*report, error) {
 			if peak(time.Millisecond) == 0 {
 				continue
 			}
-			product, err := benchProduct(rnd, w, n, k, prec)
+			product, err := benchProduct(rand.NewChaCha8([32]byte{}), w, n, k, prec)
 			if err != nil {
 				return nil, err
 			}
@@ -219,17 +220,19 @@ func benchKernels(c *cli.Context) (*report, error) {
 }
 
 // benchProduct returns the product with w: [n, k], packed for the precision; for Int8 with codes of 4 bits instead of w.
-func benchProduct(rnd *rand.Rand, w []float32, n, k int, prec kernels.Precision) (func(p *kernels.Pool, y, x []float32, m int), error) {
+func benchProduct(rnd *rand.ChaCha8, w []float32, n, k int, prec kernels.Precision) (func(p *kernels.Pool, y, x []float32, m int), error) {
 	if prec != kernels.Int8 {
 		packed := kernels.PackNT(nil, w, n, k, prec)
 		return func(p *kernels.Pool, y, x []float32, m int) { kernels.MulPacked(p, y, x, m, packed, false) }, nil
 	}
-	codes := &kernels.Codes{N: n, K: k, Bits: 4, Code: make([]uint8, n*k), D: make([]uint16, n*k/32), M: make([]uint16, n*k/32)}
-	for i := range codes.Code {
-		codes.Code[i] = uint8(rnd.IntN(16))
-	}
-	kernels.ToF16(codes.D, w[:len(codes.D)])
-	kernels.ToF16(codes.M, w[:len(codes.M)])
+	scale := make([]uint16, k/32)
+	kernels.ToF16(scale, w[:len(scale)])
+	codes := &kernels.Codes{N: n, K: k, Bits: 4, Row: func(_ int, d, m []uint16, code []byte) error {
+		copy(d, scale)
+		copy(m, scale)
+		_, _ = rnd.Read(code)
+		return nil
+	}}
 	coded, err := kernels.PackCodes(nil, codes)
 	return func(p *kernels.Pool, y, x []float32, m int) { kernels.MulCodedHigh(p, y, x, m, coded, false) }, err
 }

@@ -46,11 +46,16 @@ func vectors() {
 				}
 			}
 		}
+		v.softmaxGrad()
 		v.gatherDot()
 		v.gatherAxpy()
 		v.scatterAxpy()
 		v.gatherDotBF16()
 		v.gatherAxpyBF16()
 	}
+	for rows := 1; rows <= 6; rows++ {
+		avx512.tile(rows, 4)
+	}
+	attentionBF16()
 	topCandidates()
 }
