@@ -28,8 +28,9 @@ type pack struct {
 const (
 	packsDir  = "packs"
 	packName  = "%016x.pack"
-	packFrom  = 64 << 20 // bytes; a transaction writes its further chunks into a pack
-	packAhead = 32 << 20 // bytes; handed to the disk while the next ones are hashed
+	packFrom  = memTable // bytes; a transaction that outgrows the tree's memory writes its further chunks into a pack
+	packAhead = 32 << 20 // bytes; handed to the disk while the next ones are written
+	packQueue = 4        // chunks that wait to be written
 )
 
 // place is where a chunk's bytes are: in the tree under its number, or in a pack.
@@ -84,15 +85,17 @@ func (r *DB) packNumbers() ([]uint64, error) {
 	return numbers, nil
 }
 
-// packWriter writes a new pack. It is for one goroutine.
+// packWriter writes a new pack. It is for one goroutine; that one hashes while two others write and sync.
 type packWriter struct {
 	number uint64
 	f      *os.File
 	size   int64
 	chunks []packed // in the order written
-	ahead  int      // bytes since the disk was last told to go on
-	goOn   chan struct{}
-	synced chan error // one value, when goOn is closed
+
+	todo, free chan []byte   // bytes to append, and memory for more
+	broken     chan struct{} // closed when err is set
+	err        error         // of writing
+	synced     chan error    // one value, after todo is closed
 }
 
 // packed is a chunk of a new pack.
@@ -113,47 +116,70 @@ func (r *DB) newPack() (*packWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &packWriter{number: r.nextPack, f: f, goOn: make(chan struct{}, 1), synced: make(chan error, 1)}
+	w := &packWriter{number: r.nextPack, f: f, todo: make(chan []byte, packQueue), free: make(chan []byte, packQueue),
+		broken: make(chan struct{}), synced: make(chan error, 1)}
 	r.nextPack++
-	go func() { // an error is told once only, so the first must not be lost
+	for range packQueue {
+		w.free <- nil
+	}
+	goOn := make(chan struct{}, 1)
+	go w.write(goOn)
+	go func() { // an error is told once only, so none may be lost
 		var errs error
-		for range w.goOn {
+		for range goOn {
 			errs = errors.Join(errs, f.Sync())
 		}
-		w.synced <- errs
+		w.synced <- errors.Join(errs, f.Sync())
 	}()
 	return w, nil
 }
 
-// put appends a chunk.
-func (w *packWriter) put(sum Sum, c []byte) error {
-	if _, err := w.f.Write(c); err != nil {
-		if errors.Is(err, syscall.ENOSPC) {
-			return fmt.Errorf("%w: %w", ErrNoSpace, err)
+// write appends what is to do, and tells goOn now and then that the disk may.
+func (w *packWriter) write(goOn chan<- struct{}) {
+	defer close(goOn)
+	ahead := 0
+	for b := range w.todo {
+		if w.err == nil {
+			if _, w.err = w.f.Write(b); w.err != nil {
+				if errors.Is(w.err, syscall.ENOSPC) {
+					w.err = fmt.Errorf("%w: %w", ErrNoSpace, w.err)
+				}
+				close(w.broken)
+			}
 		}
-		return err
+		if ahead += len(b); ahead >= packAhead {
+			ahead = 0
+			select {
+			case goOn <- struct{}{}:
+			default: // the disk is behind
+			}
+		}
+		w.free <- b
+	}
+}
+
+// put appends a chunk. An error may be that of an earlier one.
+func (w *packWriter) put(sum Sum, c []byte) error {
+	select {
+	case <-w.broken:
+		return w.err
+	case b := <-w.free:
+		w.todo <- append(b[:0], c...)
 	}
 	w.chunks = append(w.chunks, packed{sum, place{number: w.number, packed: true, offset: w.size, size: len(c)}})
 	w.size += int64(len(c))
-	if w.ahead += len(c); w.ahead >= packAhead {
-		w.ahead = 0
-		select {
-		case w.goOn <- struct{}{}:
-		default: // the disk is behind
-		}
-	}
 	return nil
 }
 
 // sync ends the writing. When it returns without error the pack is on disk, with its name.
 func (w *packWriter) sync() error {
-	close(w.goOn)
-	return errors.Join(<-w.synced, w.f.Sync(), syncDir(filepath.Dir(w.f.Name())))
+	close(w.todo)
+	return errors.Join(<-w.synced, w.err, syncDir(filepath.Dir(w.f.Name())))
 }
 
 // abandon ends the writing and removes the file.
 func (w *packWriter) abandon() error {
-	close(w.goOn)
+	close(w.todo)
 	<-w.synced
 	return errors.Join(w.f.Close(), os.Remove(w.f.Name()))
 }
