@@ -191,7 +191,7 @@ func (p *pack) read(b []byte, at place) ([]byte, error) {
 	}
 	b = b[:at.size]
 	if n, err := p.f.ReadAt(b, at.offset); n < at.size {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = fmt.Errorf("the file ends at %d: %w", at.offset+int64(n), ErrCorrupt)
 		}
 		return nil, fmt.Errorf("pack %s, %d bytes at %d: %w", filepath.Base(p.f.Name()), at.size, at.offset, err)

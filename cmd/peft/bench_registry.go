@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"github.com/urfave/cli/v2"
 
@@ -34,7 +35,7 @@ func benchRegistry(c *cli.Context) (*report, error) {
 		return nil, usagef("bench registry: --only %q, want file or add", only)
 	}
 	if !c.IsSet("rounds") {
-		if err := c.Set("rounds", fmt.Sprint(registryRounds)); err != nil {
+		if err := c.Set("rounds", strconv.Itoa(registryRounds)); err != nil {
 			return nil, err
 		}
 	}
