@@ -44,10 +44,10 @@ func mulScaleAVX2(n int, dst *float32, a *float32, b *float32, s float32)
 //go:noescape
 func maxAVX2(n int, x *float32) float32
 
-// expSumAVX2 writes exp(factor·x - shift) and returns its sum; n is a multiple of the lanes.
+// expSumAVX2 writes exp(x - shift) and returns its sum; n is a multiple of the lanes.
 //
 //go:noescape
-func expSumAVX2(n int, dst *float32, x *float32, factor float32, shift float32) float32
+func expSumAVX2(n int, dst *float32, x *float32, shift float32) float32
 
 // siluAVX2 writes x·sigmoid(x); n is a multiple of the lanes.
 //
@@ -114,6 +114,16 @@ func tile1x2AVX2(k int, a *float32, ars int, acs int, b *float32, ldb int, c *fl
 //go:noescape
 func softmaxGradAVX2(n int, s *float32, d *float32, factor float32, lse float32, delta float32)
 
+// maxRowsAVX2 writes the largest element of each row of n, a positive multiple of the lanes.
+//
+//go:noescape
+func maxRowsAVX2(rows int, n int, x *float32, ld int, top *float32)
+
+// expRowsAVX2 writes exp(factor·x - top) and its sum, before any rounding, for each row of n, a positive multiple of the lanes.
+//
+//go:noescape
+func expRowsAVX2(rows int, n int, x *float32, ld int, factor float32, top *float32, sum *float32)
+
 // gatherDotAVX2 sets out[i] = table[rows[i]]·x; width is a multiple of the lanes, not 0.
 //
 //go:noescape
@@ -179,10 +189,10 @@ func mulScaleAVX512(n int, dst *float32, a *float32, b *float32, s float32)
 //go:noescape
 func maxAVX512(n int, x *float32) float32
 
-// expSumAVX512 writes exp(factor·x - shift) and returns its sum; n is a multiple of the lanes.
+// expSumAVX512 writes exp(x - shift) and returns its sum; n is a multiple of the lanes.
 //
 //go:noescape
-func expSumAVX512(n int, dst *float32, x *float32, factor float32, shift float32) float32
+func expSumAVX512(n int, dst *float32, x *float32, shift float32) float32
 
 // siluAVX512 writes x·sigmoid(x); n is a multiple of the lanes.
 //
@@ -258,6 +268,16 @@ func tile1x2AVX512(k int, a *float32, ars int, acs int, b *float32, ldb int, c *
 //
 //go:noescape
 func softmaxGradAVX512(n int, s *float32, d *float32, factor float32, lse float32, delta float32)
+
+// maxRowsAVX512 writes the largest element of each row of n, a positive multiple of the lanes.
+//
+//go:noescape
+func maxRowsAVX512(rows int, n int, x *float32, ld int, top *float32)
+
+// expRowsAVX512 writes exp(factor·x - top) and its sum, before any rounding, for each row of n, a positive multiple of the lanes.
+//
+//go:noescape
+func expRowsAVX512(rows int, n int, x *float32, ld int, factor float32, top *float32, sum *float32)
 
 // gatherDotAVX512 sets out[i] = table[rows[i]]·x; width is a multiple of the lanes, not 0.
 //
@@ -374,10 +394,10 @@ func tile6x4BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *floa
 //go:noescape
 func tile6x1BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
 
-// expSumBF16 writes exp(factor·x - shift) in bf16 and returns its sum before rounding; n is a multiple of 16.
+// expRowsBF16 writes exp(factor·x - top) and its sum, before any rounding, for each row of n, a positive multiple of the lanes.
 //
 //go:noescape
-func expSumBF16(n int, dst *uint16, x *float32, factor float32, shift float32) float32
+func expRowsBF16(rows int, n int, dst *uint16, x *float32, ld int, factor float32, top *float32, sum *float32)
 
 // softmaxGradBF16 is softmaxGrad of two rows, ld apart, to bf16: p and ds get pairs of the rows, rows the second result row by row, likewise ld apart; n is a multiple of 16.
 //

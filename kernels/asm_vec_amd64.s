@@ -244,7 +244,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func expSumAVX2(n int, dst *float32, x *float32, factor float32, shift float32) float32
+// func expSumAVX2(n int, dst *float32, x *float32, shift float32) float32
 // Requires: AVX, AVX2, FMA3, SSE
 TEXT ·expSumAVX2(SB), NOSPLIT, $0-36
 	VBROADCASTSS expLo<>+0(SB), Y0
@@ -256,50 +256,49 @@ TEXT ·expSumAVX2(SB), NOSPLIT, $0-36
 	VBROADCASTSS expOne<>+0(SB), Y6
 	MOVQ         dst+8(FP), AX
 	MOVQ         x+16(FP), CX
-	VBROADCASTSS factor+24(FP), Y7
-	VBROADCASTSS shift+28(FP), Y8
-	VXORPS       Y9, Y9, Y9
+	VBROADCASTSS shift+24(FP), Y7
+	VXORPS       Y8, Y8, Y8
 	MOVQ         n+0(FP), DX
 
 loop:
 	CMPQ         DX, $0x08
 	JL           done
-	VMOVUPS      (CX), Y10
-	VFMSUB213PS  Y8, Y7, Y10
-	VMAXPS       Y10, Y0, Y10
-	VMINPS       Y10, Y1, Y10
-	VMOVAPS      Y3, Y11
-	VFMADD231PS  Y2, Y10, Y11
-	VSUBPS       Y3, Y11, Y12
-	VFNMADD231PS Y4, Y12, Y10
-	VFNMADD231PS Y5, Y12, Y10
-	VBROADCASTSS expP0<>+0(SB), Y12
-	VMOVAPS      Y12, Y12
-	VBROADCASTSS expP1<>+0(SB), Y13
-	VFMADD213PS  Y13, Y10, Y12
-	VBROADCASTSS expP2<>+0(SB), Y13
-	VFMADD213PS  Y13, Y10, Y12
-	VBROADCASTSS expP3<>+0(SB), Y13
-	VFMADD213PS  Y13, Y10, Y12
-	VBROADCASTSS expP4<>+0(SB), Y13
-	VFMADD213PS  Y13, Y10, Y12
-	VBROADCASTSS expP5<>+0(SB), Y13
-	VFMADD213PS  Y13, Y10, Y12
-	VFMADD213PS  Y6, Y10, Y12
-	VFMADD213PS  Y6, Y10, Y12
-	VPSLLD       $0x17, Y11, Y11
-	VPADDD       Y6, Y11, Y11
-	VMULPS       Y11, Y12, Y10
-	VADDPS       Y10, Y9, Y9
-	VMOVUPS      Y10, (AX)
+	VMOVUPS      (CX), Y9
+	VSUBPS       Y7, Y9, Y9
+	VMAXPS       Y9, Y0, Y9
+	VMINPS       Y9, Y1, Y9
+	VMOVAPS      Y3, Y10
+	VFMADD231PS  Y2, Y9, Y10
+	VSUBPS       Y3, Y10, Y11
+	VFNMADD231PS Y4, Y11, Y9
+	VFNMADD231PS Y5, Y11, Y9
+	VBROADCASTSS expP0<>+0(SB), Y11
+	VMOVAPS      Y11, Y11
+	VBROADCASTSS expP1<>+0(SB), Y12
+	VFMADD213PS  Y12, Y9, Y11
+	VBROADCASTSS expP2<>+0(SB), Y12
+	VFMADD213PS  Y12, Y9, Y11
+	VBROADCASTSS expP3<>+0(SB), Y12
+	VFMADD213PS  Y12, Y9, Y11
+	VBROADCASTSS expP4<>+0(SB), Y12
+	VFMADD213PS  Y12, Y9, Y11
+	VBROADCASTSS expP5<>+0(SB), Y12
+	VFMADD213PS  Y12, Y9, Y11
+	VFMADD213PS  Y6, Y9, Y11
+	VFMADD213PS  Y6, Y9, Y11
+	VPSLLD       $0x17, Y10, Y10
+	VPADDD       Y6, Y10, Y10
+	VMULPS       Y10, Y11, Y9
+	VADDPS       Y9, Y8, Y8
+	VMOVUPS      Y9, (AX)
 	ADDQ         $0x20, AX
 	ADDQ         $0x20, CX
 	SUBQ         $0x08, DX
 	JMP          loop
 
 done:
-	VEXTRACTF128 $0x01, Y9, X0
-	VADDPS       X9, X0, X0
+	VEXTRACTF128 $0x01, Y8, X0
+	VADDPS       X8, X0, X0
 	VHADDPS      X0, X0, X0
 	VHADDPS      X0, X0, X0
 	MOVSS        X0, ret+32(FP)
@@ -991,6 +990,110 @@ loop:
 	JMP          loop
 
 done:
+	VZEROUPPER
+	RET
+
+// func maxRowsAVX2(rows int, n int, x *float32, ld int, top *float32)
+// Requires: AVX
+TEXT ·maxRowsAVX2(SB), NOSPLIT, $0-40
+	MOVQ top+32(FP), AX
+	MOVQ rows+0(FP), CX
+	MOVQ n+8(FP), DX
+	MOVQ ld+24(FP), BX
+	MOVQ x+16(FP), SI
+	SHLQ $0x02, BX
+
+row:
+	VMOVUPS (SI), Y0
+	MOVQ    SI, DI
+	MOVQ    DX, R8
+
+loop:
+	VMAXPS       (DI), Y0, Y0
+	ADDQ         $0x20, DI
+	SUBQ         $0x08, R8
+	JNZ          loop
+	VEXTRACTF128 $0x01, Y0, X1
+	VMAXPS       X0, X1, X1
+	VPERMILPS    $0x4e, X1, X0
+	VMAXPS       X0, X1, X1
+	VPERMILPS    $0xb1, X1, X0
+	VMAXPS       X0, X1, X1
+	VMOVSS       X1, (AX)
+	ADDQ         $0x04, AX
+	ADDQ         BX, SI
+	DECQ         CX
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func expRowsAVX2(rows int, n int, x *float32, ld int, factor float32, top *float32, sum *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·expRowsAVX2(SB), NOSPLIT, $0-56
+	VBROADCASTSS expLo<>+0(SB), Y0
+	VBROADCASTSS expHi<>+0(SB), Y1
+	VBROADCASTSS expLog2e<>+0(SB), Y2
+	VBROADCASTSS expMagic<>+0(SB), Y3
+	VBROADCASTSS expLn2h<>+0(SB), Y4
+	VBROADCASTSS expLn2l<>+0(SB), Y5
+	VBROADCASTSS expOne<>+0(SB), Y6
+	VBROADCASTSS factor+32(FP), Y7
+	MOVQ         top+40(FP), AX
+	MOVQ         sum+48(FP), CX
+	MOVQ         rows+0(FP), DX
+	MOVQ         n+8(FP), BX
+	MOVQ         ld+24(FP), SI
+	MOVQ         x+16(FP), DI
+	SHLQ         $0x02, SI
+
+row:
+	VBROADCASTSS (AX), Y8
+	ADDQ         $0x04, AX
+	VXORPS       Y9, Y9, Y9
+	MOVQ         DI, R8
+	MOVQ         BX, R9
+
+loop:
+	VMOVUPS      (R8), Y10
+	VFMSUB213PS  Y8, Y7, Y10
+	VMAXPS       Y10, Y0, Y10
+	VMINPS       Y10, Y1, Y10
+	VMOVAPS      Y3, Y11
+	VFMADD231PS  Y2, Y10, Y11
+	VSUBPS       Y3, Y11, Y12
+	VFNMADD231PS Y4, Y12, Y10
+	VFNMADD231PS Y5, Y12, Y10
+	VBROADCASTSS expP0<>+0(SB), Y12
+	VMOVAPS      Y12, Y12
+	VBROADCASTSS expP1<>+0(SB), Y13
+	VFMADD213PS  Y13, Y10, Y12
+	VBROADCASTSS expP2<>+0(SB), Y13
+	VFMADD213PS  Y13, Y10, Y12
+	VBROADCASTSS expP3<>+0(SB), Y13
+	VFMADD213PS  Y13, Y10, Y12
+	VBROADCASTSS expP4<>+0(SB), Y13
+	VFMADD213PS  Y13, Y10, Y12
+	VBROADCASTSS expP5<>+0(SB), Y13
+	VFMADD213PS  Y13, Y10, Y12
+	VFMADD213PS  Y6, Y10, Y12
+	VFMADD213PS  Y6, Y10, Y12
+	VPSLLD       $0x17, Y11, Y11
+	VPADDD       Y6, Y11, Y11
+	VMULPS       Y11, Y12, Y10
+	VADDPS       Y10, Y9, Y9
+	VMOVUPS      Y10, (R8)
+	ADDQ         $0x20, R8
+	SUBQ         $0x08, R9
+	JNZ          loop
+	VEXTRACTF128 $0x01, Y9, X8
+	VADDPS       X9, X8, X8
+	VHADDPS      X8, X8, X8
+	VHADDPS      X8, X8, X8
+	VMOVSS       X8, (CX)
+	ADDQ         $0x04, CX
+	ADDQ         SI, DI
+	DECQ         DX
+	JNZ          row
 	VZEROUPPER
 	RET
 
@@ -1926,7 +2029,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func expSumAVX512(n int, dst *float32, x *float32, factor float32, shift float32) float32
+// func expSumAVX512(n int, dst *float32, x *float32, shift float32) float32
 // Requires: AVX, AVX512F, SSE
 TEXT ·expSumAVX512(SB), NOSPLIT, $0-36
 	VBROADCASTSS expLo<>+0(SB), Z0
@@ -1944,44 +2047,43 @@ TEXT ·expSumAVX512(SB), NOSPLIT, $0-36
 	VBROADCASTSS expP5<>+0(SB), Z12
 	MOVQ         dst+8(FP), AX
 	MOVQ         x+16(FP), CX
-	VBROADCASTSS factor+24(FP), Z13
-	VBROADCASTSS shift+28(FP), Z14
-	VPXORD       Z15, Z15, Z15
+	VBROADCASTSS shift+24(FP), Z13
+	VPXORD       Z14, Z14, Z14
 	MOVQ         n+0(FP), DX
 
 loop:
 	CMPQ         DX, $0x10
 	JL           done
-	VMOVUPS      (CX), Z16
-	VFMSUB213PS  Z14, Z13, Z16
-	VMAXPS       Z16, Z0, Z16
-	VMINPS       Z16, Z1, Z16
-	VMOVAPS      Z3, Z17
-	VFMADD231PS  Z2, Z16, Z17
-	VSUBPS       Z3, Z17, Z18
-	VFNMADD231PS Z4, Z18, Z16
-	VFNMADD231PS Z5, Z18, Z16
-	VMOVAPS      Z7, Z18
-	VFMADD213PS  Z8, Z16, Z18
-	VFMADD213PS  Z9, Z16, Z18
-	VFMADD213PS  Z10, Z16, Z18
-	VFMADD213PS  Z11, Z16, Z18
-	VFMADD213PS  Z12, Z16, Z18
-	VFMADD213PS  Z6, Z16, Z18
-	VFMADD213PS  Z6, Z16, Z18
-	VPSLLD       $0x17, Z17, Z17
-	VPADDD       Z6, Z17, Z17
-	VMULPS       Z17, Z18, Z16
-	VADDPS       Z16, Z15, Z15
-	VMOVUPS      Z16, (AX)
+	VMOVUPS      (CX), Z15
+	VSUBPS       Z13, Z15, Z15
+	VMAXPS       Z15, Z0, Z15
+	VMINPS       Z15, Z1, Z15
+	VMOVAPS      Z3, Z16
+	VFMADD231PS  Z2, Z15, Z16
+	VSUBPS       Z3, Z16, Z17
+	VFNMADD231PS Z4, Z17, Z15
+	VFNMADD231PS Z5, Z17, Z15
+	VMOVAPS      Z7, Z17
+	VFMADD213PS  Z8, Z15, Z17
+	VFMADD213PS  Z9, Z15, Z17
+	VFMADD213PS  Z10, Z15, Z17
+	VFMADD213PS  Z11, Z15, Z17
+	VFMADD213PS  Z12, Z15, Z17
+	VFMADD213PS  Z6, Z15, Z17
+	VFMADD213PS  Z6, Z15, Z17
+	VPSLLD       $0x17, Z16, Z16
+	VPADDD       Z6, Z16, Z16
+	VMULPS       Z16, Z17, Z15
+	VADDPS       Z15, Z14, Z14
+	VMOVUPS      Z15, (AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x40, CX
 	SUBQ         $0x10, DX
 	JMP          loop
 
 done:
-	VEXTRACTF64X4 $0x01, Z15, Y0
-	VADDPS        Y0, Y15, Y0
+	VEXTRACTF64X4 $0x01, Z14, Y0
+	VADDPS        Y0, Y14, Y0
 	VEXTRACTF128  $0x01, Y0, X1
 	VADDPS        X0, X1, X1
 	VHADDPS       X1, X1, X1
@@ -2845,6 +2947,116 @@ loop:
 	JMP          loop
 
 done:
+	VZEROUPPER
+	RET
+
+// func maxRowsAVX512(rows int, n int, x *float32, ld int, top *float32)
+// Requires: AVX, AVX512F
+TEXT ·maxRowsAVX512(SB), NOSPLIT, $0-40
+	MOVQ top+32(FP), AX
+	MOVQ rows+0(FP), CX
+	MOVQ n+8(FP), DX
+	MOVQ ld+24(FP), BX
+	MOVQ x+16(FP), SI
+	SHLQ $0x02, BX
+
+row:
+	VMOVUPS (SI), Z0
+	MOVQ    SI, DI
+	MOVQ    DX, R8
+
+loop:
+	VMAXPS        (DI), Z0, Z0
+	ADDQ          $0x40, DI
+	SUBQ          $0x10, R8
+	JNZ           loop
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VMAXPS        Y1, Y0, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VMAXPS        X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VMAXPS        X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VMAXPS        X1, X0, X0
+	VMOVSS        X0, (AX)
+	ADDQ          $0x04, AX
+	ADDQ          BX, SI
+	DECQ          CX
+	JNZ           row
+	VZEROUPPER
+	RET
+
+// func expRowsAVX512(rows int, n int, x *float32, ld int, factor float32, top *float32, sum *float32)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·expRowsAVX512(SB), NOSPLIT, $0-56
+	VBROADCASTSS expLo<>+0(SB), Z0
+	VBROADCASTSS expHi<>+0(SB), Z1
+	VBROADCASTSS expLog2e<>+0(SB), Z2
+	VBROADCASTSS expMagic<>+0(SB), Z3
+	VBROADCASTSS expLn2h<>+0(SB), Z4
+	VBROADCASTSS expLn2l<>+0(SB), Z5
+	VBROADCASTSS expOne<>+0(SB), Z6
+	VBROADCASTSS expP0<>+0(SB), Z7
+	VBROADCASTSS expP1<>+0(SB), Z8
+	VBROADCASTSS expP2<>+0(SB), Z9
+	VBROADCASTSS expP3<>+0(SB), Z10
+	VBROADCASTSS expP4<>+0(SB), Z11
+	VBROADCASTSS expP5<>+0(SB), Z12
+	VBROADCASTSS factor+32(FP), Z13
+	MOVQ         top+40(FP), AX
+	MOVQ         sum+48(FP), CX
+	MOVQ         rows+0(FP), DX
+	MOVQ         n+8(FP), BX
+	MOVQ         ld+24(FP), SI
+	MOVQ         x+16(FP), DI
+	SHLQ         $0x02, SI
+
+row:
+	VBROADCASTSS (AX), Z14
+	ADDQ         $0x04, AX
+	VPXORD       Z15, Z15, Z15
+	MOVQ         DI, R8
+	MOVQ         BX, R9
+
+loop:
+	VMOVUPS       (R8), Z16
+	VFMSUB213PS   Z14, Z13, Z16
+	VMAXPS        Z16, Z0, Z16
+	VMINPS        Z16, Z1, Z16
+	VMOVAPS       Z3, Z17
+	VFMADD231PS   Z2, Z16, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD231PS  Z4, Z18, Z16
+	VFNMADD231PS  Z5, Z18, Z16
+	VMOVAPS       Z7, Z18
+	VFMADD213PS   Z8, Z16, Z18
+	VFMADD213PS   Z9, Z16, Z18
+	VFMADD213PS   Z10, Z16, Z18
+	VFMADD213PS   Z11, Z16, Z18
+	VFMADD213PS   Z12, Z16, Z18
+	VFMADD213PS   Z6, Z16, Z18
+	VFMADD213PS   Z6, Z16, Z18
+	VPSLLD        $0x17, Z17, Z17
+	VPADDD        Z6, Z17, Z17
+	VMULPS        Z17, Z18, Z16
+	VADDPS        Z16, Z15, Z15
+	VMOVUPS       Z16, (R8)
+	ADDQ          $0x40, R8
+	SUBQ          $0x10, R9
+	JNZ           loop
+	VEXTRACTF64X4 $0x01, Z15, Y14
+	VADDPS        Y14, Y15, Y14
+	VEXTRACTF32X4 $0x01, Y14, X16
+	VADDPS        X14, X16, X16
+	VPERMILPS     $0xb1, X16, X14
+	VADDPS        X14, X16, X16
+	VPERMILPS     $0x4e, X16, X14
+	VADDPS        X14, X16, X16
+	VMOVSS        X16, (CX)
+	ADDQ          $0x04, CX
+	ADDQ          SI, DI
+	DECQ          DX
+	JNZ           row
 	VZEROUPPER
 	RET
 
@@ -5526,9 +5738,9 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func expSumBF16(n int, dst *uint16, x *float32, factor float32, shift float32) float32
-// Requires: AVX, AVX512F, SSE
-TEXT ·expSumBF16(SB), NOSPLIT, $0-36
+// func expRowsBF16(rows int, n int, dst *uint16, x *float32, ld int, factor float32, top *float32, sum *float32)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·expRowsBF16(SB), NOSPLIT, $0-64
 	VBROADCASTSS expLo<>+0(SB), Z0
 	VBROADCASTSS expHi<>+0(SB), Z1
 	VBROADCASTSS expLog2e<>+0(SB), Z2
@@ -5542,17 +5754,28 @@ TEXT ·expSumBF16(SB), NOSPLIT, $0-36
 	VBROADCASTSS expP3<>+0(SB), Z10
 	VBROADCASTSS expP4<>+0(SB), Z11
 	VBROADCASTSS expP5<>+0(SB), Z12
-	MOVQ         dst+8(FP), AX
-	MOVQ         x+16(FP), CX
-	VBROADCASTSS factor+24(FP), Z13
-	VBROADCASTSS shift+28(FP), Z14
+	VBROADCASTSS factor+40(FP), Z13
+	MOVQ         top+48(FP), AX
+	MOVQ         sum+56(FP), CX
+	MOVQ         dst+16(FP), DX
+	MOVQ         ld+32(FP), SI
+	SHLQ         $0x01, SI
+	MOVQ         rows+0(FP), DI
+	MOVQ         n+8(FP), R8
+	MOVQ         ld+32(FP), R9
+	MOVQ         x+24(FP), R10
+	SHLQ         $0x02, R9
+
+row:
+	VBROADCASTSS (AX), Z14
+	ADDQ         $0x04, AX
 	VPXORD       Z15, Z15, Z15
-	MOVQ         n+0(FP), DX
+	MOVQ         DX, BX
+	MOVQ         R10, R11
+	MOVQ         R8, R12
 
 loop:
-	CMPQ         DX, $0x10
-	JL           done
-	VMOVUPS      (CX), Z16
+	VMOVUPS      (R11), Z16
 	VFMSUB213PS  Z14, Z13, Z16
 	VMAXPS       Z16, Z0, Z16
 	VMINPS       Z16, Z1, Z16
@@ -5577,22 +5800,27 @@ loop:
 	VMOVAPS      Z16, Z29
 
 	// VCVTNE2PS2BF16 Z28, Z29, Z30
-	LONG    $0x40170262
-	WORD    $0xf472
-	VMOVUPS Y30, (AX)
-	ADDQ    $0x20, AX
-	ADDQ    $0x40, CX
-	SUBQ    $0x10, DX
-	JMP     loop
-
-done:
-	VEXTRACTF64X4 $0x01, Z15, Y0
-	VADDPS        Y0, Y15, Y0
-	VEXTRACTF128  $0x01, Y0, X1
-	VADDPS        X0, X1, X1
-	VHADDPS       X1, X1, X1
-	VHADDPS       X1, X1, X1
-	MOVSS         X1, ret+32(FP)
+	LONG          $0x40170262
+	WORD          $0xf472
+	VMOVUPS       Y30, (BX)
+	ADDQ          $0x20, BX
+	ADDQ          $0x40, R11
+	SUBQ          $0x10, R12
+	JNZ           loop
+	VEXTRACTF64X4 $0x01, Z15, Y14
+	VADDPS        Y14, Y15, Y14
+	VEXTRACTF32X4 $0x01, Y14, X16
+	VADDPS        X14, X16, X16
+	VPERMILPS     $0xb1, X16, X14
+	VADDPS        X14, X16, X16
+	VPERMILPS     $0x4e, X16, X14
+	VADDPS        X14, X16, X16
+	VMOVSS        X16, (CX)
+	ADDQ          $0x04, CX
+	ADDQ          SI, DX
+	ADDQ          R9, R10
+	DECQ          DI
+	JNZ           row
 	VZEROUPPER
 	RET
 

@@ -17,13 +17,40 @@ func softmaxGrad(s, d []float32, factor, lse, delta float32) {
 	}
 }
 
-// expSumBF16s writes exp(factor·x - shift) in bf16 and returns its sum before rounding.
-func expSumBF16s(dst []uint16, x []float32, factor, shift float32) float32 {
-	if !HasBF16() {
-		return expSumBF16Generic(dst, x, factor, shift)
+// maxRows writes the largest of the first n elements of rows of x, ld apart.
+func maxRows(top, x []float32, ld, n int) {
+	_ = x[(len(top)-1)*ld+n-1]
+	switch active {
+	case AVX512:
+		maxRowsAVX512(len(top), n, &x[0], ld, &top[0])
+	case AVX2:
+		maxRowsAVX2(len(top), n, &x[0], ld, &top[0])
+	default:
+		maxRowsGeneric(top, x, ld, n)
 	}
-	_ = dst[len(x)-1]
-	return expSumBF16(len(x), &dst[0], &x[0], factor, shift)
+}
+
+// expRows replaces the first n elements of rows of x, ld apart, by exp(factor·x - top) and writes their sums.
+func expRows(sum, x []float32, ld, n int, factor float32, top []float32) {
+	_, _ = x[(len(sum)-1)*ld+n-1], top[len(sum)-1]
+	switch active {
+	case AVX512:
+		expRowsAVX512(len(sum), n, &x[0], ld, factor, &top[0], &sum[0])
+	case AVX2:
+		expRowsAVX2(len(sum), n, &x[0], ld, factor, &top[0], &sum[0])
+	default:
+		expRowsGeneric(sum, x, ld, n, factor, top)
+	}
+}
+
+// expRowsBF16s is expRows to rows of dst in bf16, ld apart too; the sums are those before rounding.
+func expRowsBF16s(sum []float32, dst []uint16, x []float32, ld, n int, factor float32, top []float32) {
+	if !HasBF16() {
+		expRowsBF16Generic(sum, dst, x, ld, n, factor, top)
+		return
+	}
+	_, _, _ = x[(len(sum)-1)*ld+n-1], dst[(len(sum)-1)*ld+n-1], top[len(sum)-1]
+	expRowsBF16(len(sum), n, &dst[0], &x[0], ld, factor, &top[0], &sum[0])
 }
 
 // softmaxGradBF16s is softmaxGrad of n elements of two rows, ld apart, to bf16: p and ds get pairs of the rows, rows the

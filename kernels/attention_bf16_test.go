@@ -58,14 +58,12 @@ func TestAttentionRowKernels(t *testing.T) {
 				t.Errorf("a hidden score has probability %v", gs[3])
 			}
 
-			var got, want [4][]uint16
+			var got, want [3][]uint16
 			for i := range got {
 				got[i], want[i] = make([]uint16, 2*n+16), make([]uint16, 2*n+16)
 			}
 			softmaxGradBF16s(n, s, d, ld, got[0], got[1], got[2], 0.5, lse, delta)
 			softmaxGradBF16Generic(n, s, d, ld, want[0], want[1], want[2], 0.5, lse, delta)
-			sum := expSumBF16s(got[3], s[:n], 0.5, 1)
-			near(t, "sum", []float32{sum}, []float32{expSumBF16Generic(want[3], s[:n], 0.5, 1)}, 1e-6)
 			for i := range got {
 				near(t, fmt.Sprintf("bf16 result %d", i), wide(got[i]), wide(want[i]), 1.0/256)
 			}
@@ -81,6 +79,39 @@ func TestAttentionRowKernels(t *testing.T) {
 				if at := 2*(i%(n/2)) + i/(n/2); rounded[at] != roundBF16(x) {
 					t.Fatalf("element %d of pairs: %x, want %x", i, rounded[at], roundBF16(x))
 				}
+			}
+		}
+	})
+}
+
+// TestAttentionRows: the largest, the exponentials and their sums of several rows, against the reference.
+func TestAttentionRows(t *testing.T) {
+	each(t, func(t *testing.T) {
+		for _, n := range []int{16, 48, 80} {
+			const rows = 5
+			ld := n + 16
+			x := randn(rng(uint64(n)), rows*ld)
+			x[3] = negInf
+			top, wantTop := make([]float32, rows), make([]float32, rows)
+			maxRows(top, x, ld, n)
+			maxRowsGeneric(wantTop, x, ld, n)
+			if !slices.Equal(top, wantTop) {
+				t.Fatalf("largest %v, want %v", top, wantTop)
+			}
+			got, want := slices.Clone(x), slices.Clone(x)
+			h, wantH := make([]uint16, rows*ld), make([]uint16, rows*ld)
+			var sums [4][]float32
+			for i := range sums {
+				sums[i] = make([]float32, rows)
+			}
+			expRowsBF16s(sums[0], h, x, ld, n, 0.5, top)
+			expRowsBF16Generic(sums[1], wantH, x, ld, n, 0.5, top)
+			expRows(sums[2], got, ld, n, 0.5, top)
+			expRowsGeneric(sums[3], want, ld, n, 0.5, top)
+			near(t, "exponentials", got, want, 1e-6)
+			near(t, "exponentials in bf16", wide(h), wide(wantH), 1.0/256)
+			for _, sum := range sums[:3] {
+				near(t, "sums", sum, sums[3], 1e-6)
 			}
 		}
 	})

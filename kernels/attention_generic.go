@@ -7,14 +7,32 @@ func softmaxGradGeneric(s, d []float32, factor, lse, delta float32) {
 	}
 }
 
-func expSumBF16Generic(dst []uint16, x []float32, factor, shift float32) float32 {
-	var s float32
-	for i, v := range x {
-		e := exp32(factor*v - shift)
-		dst[i] = roundBF16(e)
-		s += e
+func maxRowsGeneric(top, x []float32, ld, n int) {
+	for i := range top {
+		top[i] = maxGeneric(x[i*ld:][:n])
 	}
-	return s
+}
+
+func expRowsGeneric(sum, x []float32, ld, n int, factor float32, top []float32) {
+	for i := range sum {
+		sum[i] = 0
+		for j, v := range x[i*ld:][:n] {
+			e := exp32(factor*v - top[i])
+			x[i*ld+j] = e
+			sum[i] += e
+		}
+	}
+}
+
+func expRowsBF16Generic(sum []float32, dst []uint16, x []float32, ld, n int, factor float32, top []float32) {
+	for i := range sum {
+		sum[i] = 0
+		for j, v := range x[i*ld:][:n] {
+			e := exp32(factor*v - top[i])
+			dst[i*ld+j] = roundBF16(e)
+			sum[i] += e
+		}
+	}
 }
 
 func softmaxGradBF16Generic(n int, s, d []float32, ld int, p, ds, rows []uint16, factor float32, lse, delta []float32) {

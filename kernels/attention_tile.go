@@ -90,27 +90,22 @@ func (f *forwardTile) strip(r0, n, b0 int) {
 	} else {
 		mulKeys(f.scores, blockKeys, f.q[r0*f.Dim:], f.Dim, n, see, f.keys32, f.Dim)
 	}
+	end := vectors(see)
 	for i := range n {
-		r := r0 + i
-		row := f.scores[i*blockKeys:][:vectors(see)]
-		vis := hide(row, f.sees(r, b0))
-		top := f.Scale * Max(vis)
-		if b0 > 0 {
-			top = f.raise(r, top)
-		}
-		var sum float32
-		if half {
-			p := f.p16[i*blockKeys:][:len(row)]
-			sum = expSumBF16s(p, vis, f.Scale, top)
-			clear(p[len(vis):])
-		} else {
-			sum = expSum(vis, vis, f.Scale, top)
-			clear(row[len(vis):])
-		}
-		if b0 > 0 {
-			sum += f.sum[r]
-		}
-		f.top[r], f.sum[r] = top, sum
+		fillNegInf(f.scores[i*blockKeys:][f.sees(r0+i, b0):end])
+	}
+	var top, sum [stripRows]float32
+	maxRows(top[:n], f.scores, blockKeys, end)
+	for i := range n {
+		f.raise(r0+i, f.Scale*top[i], b0 == 0)
+	}
+	if half {
+		expRowsBF16s(sum[:n], f.p16, f.scores, blockKeys, end, f.Scale, f.top[r0:])
+	} else {
+		expRows(sum[:n], f.scores, blockKeys, end, f.Scale, f.top[r0:])
+	}
+	for i := range n {
+		f.sum[r0+i] += sum[i]
 	}
 	o := f.o[r0*f.Dim:]
 	if half {
@@ -120,15 +115,19 @@ func (f *forwardTile) strip(r0, n, b0 int) {
 	}
 }
 
-// raise returns the larger of top and a row's largest score so far, to which it brings the row's sums.
-func (f *forwardTile) raise(r int, top float32) float32 {
+// raise takes a row's largest score of a block, and brings the row's sums to it if it is larger than those before.
+func (f *forwardTile) raise(r int, top float32, first bool) {
+	if first {
+		f.top[r], f.sum[r] = top, 0
+		return
+	}
 	if top <= f.top[r] {
-		return f.top[r]
+		return
 	}
 	less := exp32(f.top[r] - top)
+	f.top[r] = top
 	f.sum[r] *= less
 	Scale(less, f.o[r*f.Dim:][:f.Dim])
-	return top
 }
 
 // finish divides by the sums and writes the rows where they belong, the first query's to row.

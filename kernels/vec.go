@@ -34,12 +34,10 @@ func Scale(a float32, x []float32) { scale(a, x) }
 func Max(x []float32) float32 { return maxOf(x) }
 
 // Exp writes e^x to dst (within 2 units of the last place; 0 below -87.7, +Inf above 88.37, NaN for NaN).
-func Exp(dst, x []float32) { expSum(dst, x[:len(dst):len(x)], 1, 0) }
+func Exp(dst, x []float32) { expSum(dst, x[:len(dst):len(x)], 0) }
 
 // ExpSum writes e^(x-shift) to dst and returns its sum.
-func ExpSum(dst, x []float32, shift float32) float32 {
-	return expSum(dst, x[:len(dst):len(x)], 1, shift)
-}
+func ExpSum(dst, x []float32, shift float32) float32 { return expSum(dst, x[:len(dst):len(x)], shift) }
 
 // ToBF16 rounds src to bf16, to nearest even.
 func ToBF16(dst []uint16, src []float32) { toBF16(dst, src[:len(dst):len(src)]) }

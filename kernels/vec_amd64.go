@@ -156,19 +156,19 @@ func mulScale(dst, a, b []float32, s float32) {
 	mulScaleGeneric(dst[n:], a[n:], b[n:], s)
 }
 
-func expSum(dst, x []float32, factor, shift float32) float32 {
+func expSum(dst, x []float32, shift float32) float32 {
 	if active == Generic {
-		return expAffineGeneric(dst, x, factor, shift)
+		return expSumGeneric(dst, x, shift)
 	}
 	var s float32
 	n := len(dst) &^ 7
 	if active == AVX512 {
 		n = len(dst) &^ 15
-		s = expSumAVX512(n, unsafe.SliceData(dst), unsafe.SliceData(x), factor, shift)
+		s = expSumAVX512(n, unsafe.SliceData(dst), unsafe.SliceData(x), shift)
 	} else {
-		s = expSumAVX2(n, unsafe.SliceData(dst), unsafe.SliceData(x), factor, shift)
+		s = expSumAVX2(n, unsafe.SliceData(dst), unsafe.SliceData(x), shift)
 	}
-	return s + expAffineGeneric(dst[n:], x[n:], factor, shift)
+	return s + expSumGeneric(dst[n:], x[n:], shift)
 }
 
 func silu(dst, x []float32) {

@@ -91,14 +91,9 @@ func exp32(x float32) float32 {
 }
 
 func expSumGeneric(dst, x []float32, shift float32) float32 {
-	return expAffineGeneric(dst, x, 1, shift)
-}
-
-// expAffineGeneric writes e^(factor·x - shift) and returns its sum.
-func expAffineGeneric(dst, x []float32, factor, shift float32) float32 {
 	var s float32
 	for i, v := range x {
-		dst[i] = exp32(factor*v - shift)
+		dst[i] = exp32(v - shift)
 		s += dst[i]
 	}
 	return s

@@ -39,7 +39,7 @@ func attentionBF16() {
 		tileBF16(mr, 4)
 		tileBF16(mr, 1)
 	}
-	expSumBF16()
+	avx512.expRows(true)
 	softmaxGradBF16()
 	pairBF16()
 }
@@ -101,25 +101,104 @@ func rounded(x, y VecVirtual) VecPhysical {
 	return Z30
 }
 
-func expSumBF16() {
-	TEXT("expSumBF16", NOSPLIT, "func(n int, dst *uint16, x *float32, factor, shift float32) float32")
-	Pragma("noescape")
-	Doc("expSumBF16 writes exp(factor·x - shift) in bf16 and returns its sum before rounding; n is a multiple of 16.")
-	v := avx512
-	e := v.expo()
-	d, x := ptr("dst"), ptr("x")
-	f, s := v.param("factor"), v.param("shift")
-	acc, t := v.zero(), v.reg()
-	v.loop([]Register{d, x}, []int{2, 4}, func() {
-		VMOVUPS(Mem{Base: x}, t)
-		VFMSUB213PS(s, f, t)
-		e.of(t)
-		VADDPS(t, acc, acc)
-		VMOVUPS(rounded(t, t).AsY(), Mem{Base: d})
-	})
-	Store(v.sum(acc), ReturnIndex(0))
+// rowByRow runs body for every vector of n elements of each row of x, rows ld apart, and begin and end around a row.
+func (v vector) rowByRow(begin, body, end func(x Register)) {
+	rows, n, ld, x := Load(Param("rows"), GP64()), Load(Param("n"), GP64()), Load(Param("ld"), GP64()), ptr("x")
+	SHLQ(Imm(2), ld)
+	Label("row")
+	begin(x)
+	at, left := GP64(), GP64()
+	MOVQ(x, at)
+	MOVQ(n, left)
+	Label("loop")
+	body(at)
+	ADDQ(Imm(uint64(v.bytes())), at)
+	SUBQ(Imm(uint64(v.lanes)), left)
+	JNZ(LabelRef("loop"))
+	end(x)
+	ADDQ(ld, x)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
 	VZEROUPPER()
 	RET()
+}
+
+// sumAnywhere is sum with instructions that reach all 32 registers, where there are so many.
+func (v vector) sumAnywhere(r VecVirtual) VecVirtual {
+	if v.regs == 16 {
+		return v.sum(r)
+	}
+	y, x, t := YMM(), XMM(), XMM()
+	VEXTRACTF64X4(Imm(1), r, y)
+	VADDPS(y, r.AsY(), y)
+	VEXTRACTF32X4(Imm(1), y, x)
+	VADDPS(y.AsX(), x, x)
+	VPERMILPS(Imm(0xb1), x, t)
+	VADDPS(t, x, x)
+	VPERMILPS(Imm(0x4e), x, t)
+	VADDPS(t, x, x)
+	return x
+}
+
+func (v vector) maxRows() {
+	TEXT("maxRows"+v.name, NOSPLIT, "func(rows, n int, x *float32, ld int, top *float32)")
+	Pragma("noescape")
+	Doc("maxRows" + v.name + " writes the largest element of each row of n, a positive multiple of the lanes.")
+	top, m := ptr("top"), v.reg()
+	v.rowByRow(
+		func(x Register) { VMOVUPS(Mem{Base: x}, m) },
+		func(x Register) { VMAXPS(Mem{Base: x}, m, m) },
+		func(Register) {
+			VMOVSS(v.largest(m), Mem{Base: top})
+			ADDQ(Imm(4), top)
+		})
+}
+
+// expRows writes exponentials in place or, in bf16, to rows of dst that stand ld apart as well.
+func (v vector) expRows(half bool) {
+	name, to := "expRows"+v.name, ""
+	if half {
+		name, to = "expRowsBF16", "dst *uint16, "
+	}
+	TEXT(name, NOSPLIT, "func(rows, n int, "+to+"x *float32, ld int, factor float32, top, sum *float32)")
+	Pragma("noescape")
+	Doc(name + " writes exp(factor·x - top) and its sum, before any rounding, for each row of n, a positive multiple of the lanes.")
+	e := v.expo()
+	f, shift, acc, t := v.param("factor"), v.reg(), v.reg(), v.reg()
+	top, sum := ptr("top"), ptr("sum")
+	var dst, d, ld Register
+	if half {
+		dst, d, ld = ptr("dst"), GP64(), Load(Param("ld"), GP64())
+		SHLQ(Imm(1), ld)
+	}
+	v.rowByRow(
+		func(Register) {
+			VBROADCASTSS(Mem{Base: top}, shift)
+			ADDQ(Imm(4), top)
+			v.clear(acc)
+			if half {
+				MOVQ(dst, d)
+			}
+		},
+		func(x Register) {
+			VMOVUPS(Mem{Base: x}, t)
+			VFMSUB213PS(shift, f, t)
+			e.of(t)
+			VADDPS(t, acc, acc)
+			if half {
+				VMOVUPS(rounded(t, t).AsY(), Mem{Base: d})
+				ADDQ(Imm(32), d)
+			} else {
+				VMOVUPS(t, Mem{Base: x})
+			}
+		},
+		func(Register) {
+			VMOVSS(v.sumAnywhere(acc), Mem{Base: sum})
+			ADDQ(Imm(4), sum)
+			if half {
+				ADDQ(ld, dst)
+			}
+		})
 }
 
 func softmaxGradBF16() {

@@ -59,16 +59,16 @@ func (e *expo) of(x VecVirtual) {
 }
 
 func (v vector) expSum() {
-	TEXT("expSum"+v.name, NOSPLIT, "func(n int, dst, x *float32, factor, shift float32) float32")
+	TEXT("expSum"+v.name, NOSPLIT, "func(n int, dst, x *float32, shift float32) float32")
 	Pragma("noescape")
-	Doc("expSum" + v.name + " writes exp(factor·x - shift) and returns its sum; n is a multiple of the lanes.")
+	Doc("expSum" + v.name + " writes exp(x - shift) and returns its sum; n is a multiple of the lanes.")
 	e := v.expo()
 	d, x := ptr("dst"), ptr("x")
-	f, s := v.param("factor"), v.param("shift")
+	s := v.param("shift")
 	acc, t := v.zero(), v.reg()
 	v.loop([]Register{d, x}, []int{4, 4}, func() {
 		VMOVUPS(Mem{Base: x}, t)
-		VFMSUB213PS(s, f, t)
+		VSUBPS(s, t, t)
 		e.of(t)
 		VADDPS(t, acc, acc)
 		VMOVUPS(t, Mem{Base: d})

@@ -47,6 +47,8 @@ func vectors() {
 			}
 		}
 		v.softmaxGrad()
+		v.maxRows()
+		v.expRows(false)
 		v.gatherDot()
 		v.gatherAxpy()
 		v.scatterAxpy()
