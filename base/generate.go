@@ -23,6 +23,8 @@ type GenOptions struct {
 	Sampling
 	MaxTokens int
 	Seam      llama.Seam // nil for the bare base
+	// Choose, when not nil, decides after the prompt was read what goes on, in place of Seam.
+	Choose *Choice
 }
 
 // readTokens is how much of a prompt is read at a time, so that a long one takes the memory of its cache alone.
@@ -48,6 +50,10 @@ func (b *Base) Generate(ctx context.Context, prompt []int32, o GenOptions, emit 
 		return nil, "", err
 	}
 	cache, stream := b.Model.NewCache(), b.Tokenizer.Stream()
+	seam := o.Seam
+	if o.Choose != nil {
+		seam = o.Choose.Look
+	}
 	logits := make([]float32, b.Model.Config.Vocab)
 	var out []int32
 	for next := prompt; ; next = out[len(out)-1:] {
@@ -57,17 +63,18 @@ func (b *Base) Generate(ctx context.Context, prompt []int32, o GenOptions, emit 
 		if len(out) >= o.MaxTokens || cache.Len+len(next) > b.Model.Config.MaxSeq && len(out) > 0 {
 			return out, StopLength, flush(stream.Flush(), emit)
 		}
-		for ; len(next) > readTokens; next = next[readTokens:] {
-			if _, err := b.Model.Forward(llama.One(next[:readTokens], cache), o.Seam); err != nil {
-				return out, "", fmt.Errorf("generate: %w", err)
-			}
-			if err := ctx.Err(); err != nil {
-				return out, "", err
-			}
-		}
-		x, err := b.Model.Forward(llama.One(next, cache), o.Seam)
+		x, err := b.read(ctx, next, cache, seam)
 		if err != nil {
 			return out, "", fmt.Errorf("generate: %w", err)
+		}
+		if o.Choose != nil && len(out) == 0 {
+			if seam, err = o.Choose.Decide(); err == nil && seam != nil {
+				cache.Truncate(0)
+				x, err = b.read(ctx, prompt, cache, seam)
+			}
+			if err != nil {
+				return out, "", fmt.Errorf("generate: %w", err)
+			}
 		}
 		b.Model.Logits(logits, x[len(x)-b.Model.Config.Hidden:], 1)
 		id := sampler.Next(logits)
@@ -81,6 +88,19 @@ func (b *Base) Generate(ctx context.Context, prompt []int32, o GenOptions, emit 
 			}
 		}
 	}
+}
+
+// read appends tokens to what the cache holds, readTokens at a time, and returns the last part's rows: [tokens, hidden].
+func (b *Base) read(ctx context.Context, ids []int32, cache *llama.Cache, seam llama.Seam) ([]float32, error) {
+	for ; len(ids) > readTokens; ids = ids[readTokens:] {
+		if _, err := b.Model.Forward(llama.One(ids[:readTokens], cache), seam); err != nil {
+			return nil, err
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+	return b.Model.Forward(llama.One(ids, cache), seam)
 }
 
 func flush(rest string, emit func(int32, string) error) error {
