@@ -23,6 +23,8 @@ type AddOptions struct {
 	Kind    string   // of the experts; default neuron
 	Experts int      // over all layers; default: one for every cell, or for half of them when there are other sets
 	Seed    uint64
+
+	ungated bool // a gate is set later
 }
 
 // AddResult is what AddExperts did.
@@ -116,7 +118,8 @@ func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*regist
 	if err != nil {
 		return nil, err
 	}
-	counts, err := e.count(ctx, b, r.Router, d.Sequences(min(256, b.Model.Config.MaxSeq)))
+	made, held := ownText(d, min(256, b.Model.Config.MaxSeq))
+	counts, err := e.count(ctx, b, r.Router, made)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +135,13 @@ func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*regist
 	if err != nil {
 		return nil, err
 	}
-	return e.storeSet(ctx, set, b.Name, o.Data, nil)
+	var own *ownership
+	if !o.ungated {
+		if own, err = e.own(ctx, b, r, name, counts, held); err != nil {
+			return nil, err
+		}
+	}
+	return e.storeSet(ctx, set, b.Name, o.Data, nil, own)
 }
 
 // place spreads experts evenly over the layers.
@@ -206,8 +215,8 @@ func (e *Engine) others(r *retrieval.Router, name string) ([]*peer.Set, error) {
 	return sets, nil
 }
 
-// storeSet commits a set as a new revision, its rows in bf16.
-func (e *Engine) storeSet(ctx context.Context, set *peer.Set, baseName string, source []string, tr *Training) (*registry.Manifest, error) {
+// storeSet commits a set as a new revision, its rows in bf16, with what else belongs to it; own may be nil.
+func (e *Engine) storeSet(ctx context.Context, set *peer.Set, baseName string, source []string, tr *Training, own *ownership) (*registry.Manifest, error) {
 	r, err := e.router(ctx)
 	if err != nil {
 		return nil, err
@@ -220,16 +229,20 @@ func (e *Engine) storeSet(ctx context.Context, set *peer.Set, baseName string, s
 	for _, t := range set.Tables {
 		rec.Layers = append(rec.Layers, t.Block)
 	}
+	own.record(&rec)
 	t, err := e.reg.Begin(ctx, nsSets, set.Name)
 	if err != nil {
 		return nil, err
 	}
-	err = set.Encode(func(name string) (io.Writer, error) {
+	part := func(name string) (io.Writer, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		return t.Part(name)
-	}, peer.BF16)
+	}
+	if err = set.Encode(part, peer.BF16); err == nil {
+		err = own.encode(part)
+	}
 	if err != nil {
 		return nil, errors.Join(err, t.Abort())
 	}

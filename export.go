@@ -115,5 +115,9 @@ func (e *Engine) importSet(ctx context.Context, name, file string) (*registry.Ma
 	if err := set.Check(r.Router); err != nil {
 		return nil, fmt.Errorf("peft: import %s: %w", file, err)
 	}
-	return e.storeSet(ctx, set, b.Name, append(rec.Source, file), rec.Training)
+	own, err := e.imported(ctx, b, r, set, z)
+	if err != nil {
+		return nil, fmt.Errorf("peft: import %s: %w", file, err)
+	}
+	return e.storeSet(ctx, set, b.Name, append(rec.Source, file), rec.Training, own)
 }

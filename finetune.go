@@ -97,7 +97,7 @@ func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (
 	if err := e.ensureSet(ctx, name, o); err != nil {
 		return nil, err
 	}
-	f := &finetuning{e: e, b: b, o: o, name: name, held: held}
+	f := &finetuning{e: e, b: b, o: o, name: name, made: train, held: held}
 	if err := f.open(ctx); err != nil {
 		return nil, err
 	}
@@ -137,7 +137,7 @@ func (e *Engine) ensureSet(ctx context.Context, name string, o FinetuneOptions) 
 	if !errors.Is(err, registry.ErrNotFound) {
 		return err
 	}
-	_, err = e.AddExperts(ctx, name, AddOptions{Data: o.Data, Kind: o.Kind, Experts: o.Experts, Seed: o.Seed})
+	_, err = e.AddExperts(ctx, name, AddOptions{Data: o.Data, Kind: o.Kind, Experts: o.Experts, Seed: o.Seed, ungated: true})
 	return err
 }
 
@@ -147,7 +147,9 @@ type finetuning struct {
 	b         *base.Base
 	o         FinetuneOptions
 	name      string
+	made      []tune.Sequence // that are trained on
 	held      []tune.Sequence
+	parent    *registry.Manifest // revision that is trained
 	router    *storedRouter
 	set       *peer.Set
 	with      []*peer.Set
@@ -168,6 +170,7 @@ func (f *finetuning) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	f.parent = m
 	if f.set, err = decodeSet(s, m, f.router.Router); err != nil {
 		return err
 	}
@@ -292,7 +295,11 @@ func (f *finetuning) finish(ctx context.Context, res *tune.Result) (*FinetuneRes
 	for _, p := range res.Losses {
 		tr.Losses = append(tr.Losses, LossPoint(p))
 	}
-	m, err := f.e.storeSet(ctx, f.set, f.b.Name, f.o.Data, tr)
+	own, err := f.own(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m, err := f.e.storeSet(ctx, f.set, f.b.Name, f.o.Data, tr, own)
 	if err != nil {
 		return nil, err
 	}
