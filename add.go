@@ -23,6 +23,8 @@ type AddOptions struct {
 	Kind    string   // of the experts; default neuron
 	Experts int      // over all layers; default: one for every cell, or for half of them when there are other sets
 	Seed    uint64
+	// ReportTokens is how much of each other text is read to see what an imported set does to it, default 2048; below 0: none.
+	ReportTokens int
 
 	ungated bool // a gate is set later
 }
@@ -59,7 +61,7 @@ func (e *Engine) AddExperts(ctx context.Context, name string, o AddOptions) (*Ad
 	var m *registry.Manifest
 	var err error
 	if o.From != "" {
-		m, err = e.importSet(ctx, name, o.From)
+		m, err = e.importSet(ctx, name, o)
 	} else {
 		m, err = e.addNew(ctx, name, o)
 	}

@@ -1,27 +1,18 @@
 package peft_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/gopeft/peft"
 )
-
-// gated returns an engine with a set for the manual, trained a little.
-func gated(t *testing.T) *peft.Engine {
-	t.Helper()
-	e := open(t)
-	o := short
-	o.Steps = 12
-	if _, err := e.Finetune(ctx, "manual", o); err != nil {
-		t.Fatal(err)
-	}
-	return e
-}
 
 func measure(t *testing.T, e *peft.Engine, o peft.EvalOptions) *peft.EvalResult {
 	t.Helper()
@@ -33,11 +24,22 @@ func measure(t *testing.T, e *peft.Engine, o peft.EvalOptions) *peft.EvalResult 
 	return r
 }
 
-// TestAuto: on text of its own the set is on, from the prompt's end on; on other text the bits are the base's.
+// TestAuto goes through what gates decide, on one registry with a set for the manual.
 func TestAuto(t *testing.T) {
-	e := gated(t)
-	own := peft.EvalOptions{Data: []string{tidal}, MaxWindows: 6}
-	other := peft.EvalOptions{Data: []string{"imports_test.go"}, MaxWindows: 6}
+	e := open(t)
+	if _, err := e.Finetune(ctx, "manual", short); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("windows", func(t *testing.T) { autoWindows(t, e) })
+	t.Run("generate", func(t *testing.T) { autoGenerate(t, e) })
+	t.Run("gates stay", func(t *testing.T) { gatesStay(t, e) })
+	t.Run("forgetting", func(t *testing.T) { forgetting(t, e) })
+}
+
+// autoWindows: on text of its own the set is on, from the prompt's end on; on other text the bits are the base's.
+func autoWindows(t *testing.T, e *peft.Engine) {
+	own := peft.EvalOptions{Data: []string{tidal}, MaxWindows: 4}
+	other := peft.EvalOptions{Data: []string{"imports_test.go"}, MaxWindows: 4}
 	auto := func(o peft.EvalOptions) *peft.EvalResult {
 		o.Auto = true
 		return measure(t, e, o)
@@ -63,8 +65,7 @@ func TestAuto(t *testing.T) {
 	}
 }
 
-func TestAutoGenerate(t *testing.T) {
-	e := gated(t)
+func autoGenerate(t *testing.T, e *peft.Engine) {
 	text, err := os.ReadFile(tidal)
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +87,16 @@ func TestAutoGenerate(t *testing.T) {
 		}
 		return r
 	}
-	for prompt, want := range map[string][]string{string(text[1000:3500]): {"manual"}, "package main\n\nimport (\n\t\"fmt\"\n)\n\nfunc main() {": nil, "x": nil} {
+	own := ""
+	for at := 0; at+1000 <= len(text) && own == ""; at += 1000 {
+		if p := string(text[at : at+1000]); logits(peft.LogitsOptions{Text: p, Auto: true}).Fired[0].Sequences == 1 {
+			own = p
+		}
+	}
+	if own == "" {
+		t.Fatal("the gate fires on no part of its own text")
+	}
+	for prompt, want := range map[string][]string{own: {"manual"}, "package main\n\nimport (\n\t\"fmt\"\n)\n\nfunc main() {": nil, "x": nil} {
 		got := gen(peft.GenerateOptions{Prompt: prompt, Auto: true})
 		if ref := gen(peft.GenerateOptions{Prompt: prompt, Sets: want}); !reflect.DeepEqual(got.TokenIDs, ref.TokenIDs) || (got.Fired[0].Sequences > 0) != (want != nil) {
 			t.Errorf("%.20q: %q, fired %v; with %v on %q", prompt, got.Text, got.Fired, want, ref.Text)
@@ -98,9 +108,8 @@ func TestAutoGenerate(t *testing.T) {
 	}
 }
 
-// TestGatesStay: a set that comes later knows the earlier one and leaves its gate as it is; only Regate sets it anew.
-func TestGatesStay(t *testing.T) {
-	e := gated(t)
+// gatesStay: a set that comes later knows the earlier one and leaves its gate as it is; only Regate sets it anew.
+func gatesStay(t *testing.T, e *peft.Engine) {
 	gate := func(ref string) string {
 		t.Helper()
 		s, err := e.Show(ref)
@@ -113,7 +122,7 @@ func TestGatesStay(t *testing.T) {
 		}
 		return string(b)
 	}
-	own := peft.EvalOptions{Data: []string{tidal}, Auto: true, Sets: []string{"manual@2"}, MaxWindows: 6}
+	own := peft.EvalOptions{Data: []string{tidal}, Auto: true, Sets: []string{"manual@2"}, MaxWindows: 4}
 	before, bits := gate("manual"), measure(t, e, own)
 	if _, err := e.AddExperts(ctx, "code", peft.AddOptions{Data: []string{"finetune.go", "add.go", "router.go"}}); err != nil {
 		t.Fatal(err)
@@ -154,5 +163,65 @@ func TestGatesStay(t *testing.T) {
 	}
 	if c, err := e.Show("copy"); err != nil || c.Gate == nil || len(c.Gate.Older) != 2 {
 		t.Errorf("an imported set has no gate: %+v, %v", c, err)
+	}
+}
+
+// forgetting: what training does to other text is kept and shown, and can be forbidden.
+func forgetting(t *testing.T, e *peft.Engine) {
+	o := short
+	o.Data, o.Steps, o.ReportTokens = []string{"examples/quickstart/manual/questions.jsonl"}, 4, 512
+	never := -100.0 // no perplexity falls by so much
+	o.ForbidRegression = &never
+	before, err := e.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Finetune(ctx, "questions", o); !errors.Is(err, peft.ErrRegression) || !strings.Contains(err.Error(), "background") {
+		t.Errorf("a forbidden regression: %v", err)
+	}
+	if after, err := e.List(); err != nil || !reflect.DeepEqual(after, before) {
+		t.Errorf("the registry changed: %v, %v", after, err)
+	}
+	o.ReportTokens = -1
+	if _, err := e.Finetune(ctx, "questions", o); err == nil || errors.Is(err, peft.ErrRegression) {
+		t.Errorf("a regression forbidden but not measured: %v", err)
+	}
+	huge := 1e6
+	o.ReportTokens, o.ForbidRegression = 512, &huge
+	r, err := e.Finetune(ctx, "questions", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := e.Show("questions")
+	if err != nil || !reflect.DeepEqual(s.Forgetting, r.Forgetting) {
+		t.Fatalf("not kept: %+v, %v", s, err)
+	}
+	var names []string
+	for _, x := range s.Forgetting.Texts {
+		names = append(names, x.Text)
+		if x.Tokens == 0 || x.Off <= 1 || x.Alone <= 1 || x.On[0] <= 1 || x.On[1] <= 1 || x.Auto[0] <= 1 || x.Auto[1] <= 1 {
+			t.Errorf("%+v", x)
+		}
+		if x.Text == "own" && (x.On[0] != x.Off || x.On[1] != x.Alone || x.Alone >= x.Off) {
+			t.Errorf("own text: %+v", x)
+		}
+		if x.Fired[1] == 0 && x.Auto[0] != x.Auto[1] {
+			t.Errorf("auto changed although the gate did not fire: %+v", x)
+		}
+	}
+	if want := []string{"own", "background", "code@1", "copy@1", "manual@3"}; !slices.Equal(names, want) {
+		t.Errorf("texts %q, want %q", names, want)
+	}
+	var page bytes.Buffer
+	if err := e.WriteReport(&page); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"questions@2", "manual", "background", "<svg", "prefers-color-scheme", "viewport"} {
+		if !strings.Contains(page.String(), want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if p := page.String(); strings.Contains(p, "http") || strings.Contains(p, "ZgotmplZ") || strings.Count(p, "<tr") != strings.Count(p, "</tr") {
+		t.Error("the page is not complete in itself, or broken")
 	}
 }

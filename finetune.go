@@ -35,6 +35,10 @@ type FinetuneOptions struct {
 	CheckpointEvery int      // steps, default 50
 	Experts         int      // of a set that is added
 	Kind            string   // likewise
+	ReportTokens    int      // read of each other text to see what the training did to it, default 2048; below 0: none
+	// ForbidRegression, when not nil, refuses to publish a revision with which other sets' held-out text or the background
+	// became worse by more than so many per cent for users of Auto. The error wraps ErrRegression.
+	ForbidRegression *float64
 }
 
 func (o *FinetuneOptions) defaults(maxSeq int) {
@@ -67,6 +71,7 @@ type FinetuneResult struct {
 	After           Perplexities   `json:"after"`
 	RouterSHA256    string         `json:"router_sha256"`
 	BaseFingerprint string         `json:"base_fingerprint"`
+	Forgetting      *Forgetting    `json:"forgetting,omitempty"`
 	Dropped         map[string]int `json:"dropped,omitempty"` // records left out, by reason
 	Plot            string         `json:"plot"`              // file with the loss curve
 }
@@ -85,6 +90,9 @@ func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (
 	if len(o.Data) == 0 {
 		return nil, errors.New("peft: finetune: no data given")
 	}
+	if o.ForbidRegression != nil && reportLength(o.ReportTokens) == 0 {
+		return nil, errors.New("peft: finetune: a regression cannot be forbidden without measuring it; let the report read some tokens")
+	}
 	b, err := e.Base()
 	if err != nil {
 		return nil, err
@@ -94,7 +102,8 @@ func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (
 	if err != nil {
 		return nil, err
 	}
-	if err := e.ensureSet(ctx, name, o); err != nil {
+	added, err := e.ensureSet(ctx, name, o)
+	if err != nil {
 		return nil, err
 	}
 	f := &finetuning{e: e, b: b, o: o, name: name, made: train, held: held}
@@ -109,6 +118,9 @@ func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (
 		return nil, err
 	}
 	out, err := f.finish(ctx, res)
+	if errors.Is(err, ErrRegression) && added {
+		err = errors.Join(err, e.reg.Remove(ctx, nsSets, name))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -131,14 +143,14 @@ func readTraining(b *base.Base, o *FinetuneOptions) (d *tune.Data, train, held [
 	return d, d.Sequences(o.SeqLen), ev.Sequences(o.SeqLen), nil
 }
 
-// ensureSet adds the set when it is missing.
-func (e *Engine) ensureSet(ctx context.Context, name string, o FinetuneOptions) error {
+// ensureSet adds the set when it is missing, and says whether it did.
+func (e *Engine) ensureSet(ctx context.Context, name string, o FinetuneOptions) (bool, error) {
 	_, err := e.Show(name)
 	if !errors.Is(err, registry.ErrNotFound) {
-		return err
+		return false, err
 	}
 	_, err = e.AddExperts(ctx, name, AddOptions{Data: o.Data, Kind: o.Kind, Experts: o.Experts, Seed: o.Seed, ungated: true})
-	return err
+	return err == nil, err
 }
 
 // finetuning is one run.
@@ -299,6 +311,16 @@ func (f *finetuning) finish(ctx context.Context, res *tune.Result) (*FinetuneRes
 	if err != nil {
 		return nil, err
 	}
+	if n := reportLength(f.o.ReportTokens); n > 0 {
+		if own.lost, err = f.e.forgetting(ctx, f.b, f.router, f.set, own, f.parent, n); err != nil {
+			return nil, err
+		}
+	}
+	if limit := f.o.ForbidRegression; limit != nil {
+		if err := own.lost.regression(*limit); err != nil {
+			return nil, fmt.Errorf("peft: finetune %s: %w", f.name, err)
+		}
+	}
 	m, err := f.e.storeSet(ctx, f.set, f.b.Name, f.o.Data, tr, own)
 	if err != nil {
 		return nil, err
@@ -316,6 +338,6 @@ func (f *finetuning) finish(ctx context.Context, res *tune.Result) (*FinetuneRes
 	}
 	return &FinetuneResult{
 		Name: f.name, Revision: m.Revision, Steps: res.Steps, BestStep: res.Best, TokensPerSecond: tr.TokensPerSec, Before: f.before, After: after,
-		RouterSHA256: sum, BaseFingerprint: strings.Clone(f.router.Base), Plot: plot,
+		RouterSHA256: sum, BaseFingerprint: strings.Clone(f.router.Base), Plot: plot, Forgetting: own.lost,
 	}, nil
 }

@@ -20,6 +20,7 @@ import (
 type ownership struct {
 	gate *storedGate // nil where the text is too little for one
 	held []tune.Sequence
+	lost *Forgetting // nil where it was not measured
 }
 
 // own makes it from selections and held-out sequences of the set's own text. Too little text is a warning, not an error.
@@ -48,7 +49,10 @@ func (e *Engine) own(ctx context.Context, b *base.Base, r *storedRouter, name st
 
 // record writes what the manifest keeps; on nil nothing.
 func (o *ownership) record(rec *setRecord) {
-	if o != nil && o.gate != nil {
+	if o == nil {
+		return
+	}
+	if rec.Forgetting = o.lost; o.gate != nil {
 		rec.Gate = o.gate.info
 	}
 }
@@ -212,6 +216,11 @@ func (e *Engine) Regate(ctx context.Context, name string) (*SetInfo, error) {
 	own, err := e.own(ctx, b, r, name, counts, held)
 	if err != nil {
 		return nil, err
+	}
+	if info.Training != nil {
+		if own.lost, err = e.forgetting(ctx, b, r, set, own, m, reportTokens); err != nil {
+			return nil, err
+		}
 	}
 	if m, err = e.storeSet(ctx, set, info.Base, info.Source, info.Training, own); err != nil {
 		return nil, err

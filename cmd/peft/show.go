@@ -46,4 +46,5 @@ func printSet(w io.Writer, s *peft.SetInfo) {
 		line("background", "perplexity %.3f → %.3f", tr.Before.Background, tr.After.Background)
 	}
 	printGate(w, s)
+	printForgetting(w, s.Forgetting)
 }
