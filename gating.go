@@ -17,7 +17,8 @@ import (
 
 // How gates are set.
 const (
-	gateTokens  = 64   // most tokens of a prompt that gates judge
+	gateTokens  = 64   // of a prompt, for setting thresholds and of windows that are measured
+	gateJudged  = 128  // most tokens of a prompt that are judged: the last ones
 	gateAlpha   = 0.01 // share of others' sequences that may fire
 	gateMargin  = 0.5  // of the way from what others reach to what nearly all own sequences reach
 	gateOwnRate = 0.9  // share of own sequences below which people are warned
@@ -93,9 +94,9 @@ func (i *GateInfo) fires(rows [][]float64) bool {
 	return peer.Score(rows) > at
 }
 
-// judged returns which tokens of a prompt are judged: its last gateTokens, but never the first of a text, whose cells say
+// judged returns which tokens of a prompt are judged: its last gateJudged, but never the first of a text, whose cells say
 // nothing (a transformer uses it as a sink of attention).
-func judged(prompt int) (from, to int) { return max(1, prompt-gateTokens), prompt }
+func judged(prompt int) (from, to int) { return max(1, prompt-gateJudged), prompt }
 
 // judge lets gates score prompts: for each gate and prompt the judged rows.
 func (e *Engine) judge(ctx context.Context, b *base.Base, r *storedRouter, task string, texts [][]int32, gates ...*peer.Gate) ([][][][]float64, error) {

@@ -16,7 +16,7 @@ type GenerateOptions struct {
 	Prompt      string
 	Messages    []tokenizer.Message // a chat in the model's template, instead of Prompt
 	Sets        []string            // that are on, as "name" or "name@revision"; with Auto, between which the gates decide
-	Auto        bool                // gates decide by the prompt's last 64 tokens which sets are on, all that have one when Sets names none
+	Auto        bool                // gates decide by the prompt's last 128 tokens which sets are on, all that have one when Sets names none
 	MaxTokens   int                 // default 128
 	Temperature float64             // 0 is greedy
 	TopP        float64             // 0 or 1 is all
@@ -86,7 +86,7 @@ func (e *Engine) Generate(ctx context.Context, o GenerateOptions, emit func(text
 type LogitsOptions struct {
 	Text string
 	Sets []string // that are on; with Auto, between which the gates decide
-	Auto bool     // gates decide by the text's last 64 tokens which sets are on, and these see the whole text
+	Auto bool     // gates decide by the text's last 128 tokens which sets are on, and these see the whole text
 	Top  int      // default 20
 }
 

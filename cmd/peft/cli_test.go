@@ -48,6 +48,10 @@ func TestExitCodes(t *testing.T) {
 		{2, "NAME", []string{"--registry", reg, "show"}},
 		{2, "frob", []string{"--registry", reg, "list", "--frob"}},
 		{2, "at least 1", []string{"--registry", reg, "--threads", "0", "list"}},
+		{2, "per cent", []string{"--registry", reg, "finetune", "x", "--data", "f", "--forbid-regression", "much"}},
+		{2, "report-tokens", []string{"--registry", reg, "finetune", "x", "--data", "f", "--forbid-regression", "1%", "--report-tokens", "0"}},
+		{2, "gate-tokens", []string{"--registry", reg, "eval", "--data", "f", "--gate-tokens", "0"}},
+		{1, "not found", []string{"--registry", reg, "gate", "x"}},
 		{1, "not found", []string{"--registry", reg, "show", "x"}},
 		{1, "x@y", []string{"--registry", reg, "show", "x@y"}},
 	} {
