@@ -217,6 +217,9 @@ func (e *Engine) Regate(ctx context.Context, name string) (*SetInfo, error) {
 	if err != nil {
 		return nil, err
 	}
+	if own.gate == nil {
+		return nil, fmt.Errorf("peft: gate: the text that %s keeps is too little: %w", name, ErrNoGate)
+	}
 	if info.Training != nil {
 		if own.lost, err = e.forgetting(ctx, b, r, set, own, m, reportTokens); err != nil {
 			return nil, err
