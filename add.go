@@ -26,6 +26,8 @@ type AddOptions struct {
 	Rank    int      // of kinds that have one; 0 for the others
 	Experts int      // over all layers; default: one for every cell, or for half of them when there are other sets
 	Seed    uint64
+	// ReportTokens is how much of each other text is read to see what an imported set does to it, default 2048; below 0: none.
+	ReportTokens int
 }
 
 // AddResult is what AddExperts did.
@@ -62,7 +64,7 @@ func (e *Engine) AddExperts(ctx context.Context, name string, o AddOptions) (*Ad
 	}
 	var m *registry.Manifest
 	if o.From != "" {
-		m, err = e.importSet(ctx, name, o.From)
+		m, err = e.importSet(ctx, name, o)
 	} else {
 		m, err = e.addNew(ctx, name, o)
 	}
@@ -95,7 +97,7 @@ func freeName(s *registry.Snapshot, name string) error {
 }
 
 func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*registry.Manifest, error) {
-	set, err := e.newSet(ctx, name, o)
+	set, counts, held, err := e.newSet(ctx, name, o)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +105,15 @@ func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*regist
 	if err != nil {
 		return nil, err
 	}
-	return e.storeSet(ctx, set, b.Name, o.Data, nil)
+	r, err := e.router(ctx)
+	if err != nil {
+		return nil, err
+	}
+	own, err := e.own(ctx, b, r, name, counts, held)
+	if err != nil {
+		return nil, err
+	}
+	return e.storeSet(ctx, set, b.Name, o.Data, nil, own)
 }
 
 // kindOf returns the kind of that name and rank; no name is neuron.
@@ -115,44 +125,46 @@ func kindOf(name string, rank int) (adapters.Kind, error) {
 	return k, err
 }
 
-// newSet makes a set of untrained experts, placed by the data; the registry does not have it yet.
-func (e *Engine) newSet(ctx context.Context, name string, o AddOptions) (*peer.Set, error) {
+// newSet makes a set of untrained experts, placed by the data; the registry does not have it yet. With it come its data's
+// selections, for the gate, and what of the data is held out.
+func (e *Engine) newSet(ctx context.Context, name string, o AddOptions) (set *peer.Set, counts [][]uint32, held []tune.Sequence, err error) {
 	k, err := kindOf(o.Kind, o.Rank)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	for _, f := range o.Data {
 		if err := exists("data", f); err != nil {
-			return nil, err
+			return nil, nil, nil, err
 		}
 	}
 	b, err := e.Base()
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	d, err := tune.ReadFiles(b.Tokenizer, o.Data, true)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
-	seqs := d.Sequences(min(256, b.Model.Config.MaxSeq))
+	made, held := ownText(d, min(256, b.Model.Config.MaxSeq))
 	e.leftOut(d)
 	r, err := e.router(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
-	counts, err := e.count(ctx, b, r.Router, seqs)
+	counts, err = e.count(ctx, b, r.Router, made)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	others, err := e.others(r.Router, name)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	places, err := place(r.Router, counts, others, o.Experts)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
-	return peer.NewSet(e.pool, name, k, r.Router, places, o.Seed, peer.BF16)
+	set, err = peer.NewSet(e.pool, name, k, r.Router, places, o.Seed, peer.BF16)
+	return set, counts, held, err
 }
 
 // place spreads experts evenly over the layers.
@@ -226,8 +238,8 @@ func (e *Engine) others(r *retrieval.Router, name string) ([]*peer.Set, error) {
 	return sets, nil
 }
 
-// storeSet commits a set as a new revision, its rows in bf16.
-func (e *Engine) storeSet(ctx context.Context, set *peer.Set, baseName string, source []string, tr *Training) (*registry.Manifest, error) {
+// storeSet commits a set as a new revision, its rows in bf16, with what else belongs to it; own may be nil.
+func (e *Engine) storeSet(ctx context.Context, set *peer.Set, baseName string, source []string, tr *Training, own *ownership) (*registry.Manifest, error) {
 	r, err := e.router(ctx)
 	if err != nil {
 		return nil, err
@@ -240,16 +252,20 @@ func (e *Engine) storeSet(ctx context.Context, set *peer.Set, baseName string, s
 	for _, t := range set.Tables {
 		rec.Layers = append(rec.Layers, t.Block)
 	}
+	own.record(&rec)
 	t, err := e.reg.Begin(ctx, nsSets, set.Name)
 	if err != nil {
 		return nil, err
 	}
-	err = set.Encode(func(name string) (io.Writer, error) {
+	part := func(name string) (io.Writer, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		return t.Part(name)
-	}, peer.BF16)
+	}
+	if err = set.Encode(part, peer.BF16); err == nil {
+		err = own.encode(part)
+	}
 	if err != nil {
 		return nil, errors.Join(err, t.Abort())
 	}

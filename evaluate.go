@@ -12,7 +12,9 @@ import (
 // EvalOptions of Evaluate.
 type EvalOptions struct {
 	Data       []string
-	Sets       []string // that are on
+	Sets       []string // that are on; with Auto, between which the gates decide
+	Auto       bool     // gates decide for every window which sets are on, all that have one when Sets names none
+	GateTokens int      // tokens of a window that decide, default 64; they are scored with the base alone
 	SeqLen     int      // tokens a window, default 512
 	MaxWindows int      // 0 for all
 	TrainAll   bool     // score prompts and questions too
@@ -24,7 +26,8 @@ type EvalResult struct {
 	Tokens       int     `json:"tokens"` // predicted
 	NLL          float64 `json:"nll"`    // mean, nats a token
 	Perplexity   float64 `json:"perplexity"`
-	LogitsSHA256 string  `json:"logits_sha256"` // over all logits, f32 little-endian
+	LogitsSHA256 string  `json:"logits_sha256"`   // over all logits, f32 little-endian
+	Fired        []Fired `json:"fired,omitempty"` // with Auto: in how many windows each set was on
 }
 
 // Evaluate measures perplexity: of plain text over windows that do not overlap, the first token of a window not
@@ -38,9 +41,17 @@ func (e *Engine) Evaluate(ctx context.Context, o EvalOptions) (*EvalResult, erro
 			return nil, err
 		}
 	}
-	b, seam, err := e.withSets(ctx, o.Sets)
+	on := base.EvalOptions{HashLogits: true}
+	b, seam, a, err := e.withSetsOr(ctx, o.Sets, o.Auto)
+	on.Seam = seam
 	if err != nil {
 		return nil, err
+	}
+	if o.GateTokens == 0 {
+		o.GateTokens = gateTokens
+	}
+	if a != nil {
+		on.Choose = func(w base.Window) *base.Choice { return a.choose(promptOf(w, o.GateTokens)) }
 	}
 	d, err := tune.ReadFiles(b.Tokenizer, o.Data, o.TrainAll)
 	if err != nil {
@@ -63,11 +74,12 @@ func (e *Engine) Evaluate(ctx context.Context, o EvalOptions) (*EvalResult, erro
 	if o.MaxWindows > 0 {
 		windows = windows[:min(len(windows), o.MaxWindows)]
 	}
-	r, err := b.Measure(ctx, windows, base.EvalOptions{Seam: seam, HashLogits: true, Progress: func(done, total int) {
+	on.Progress = func(done, total int) {
 		e.progress(Progress{Task: "evaluate", Done: done, Total: total, Unit: "windows"})
-	}})
+	}
+	r, err := b.Measure(ctx, windows, on)
 	if err != nil {
 		return nil, err
 	}
-	return &EvalResult{r.Windows, r.Tokens, r.NLL, r.Perplexity, r.LogitsSHA256}, nil
+	return &EvalResult{r.Windows, r.Tokens, r.NLL, r.Perplexity, r.LogitsSHA256, a.report()}, nil
 }

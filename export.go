@@ -66,7 +66,8 @@ func writeExport(s *registry.Snapshot, m *registry.Manifest, w io.Writer) error 
 }
 
 // importSet adds a set that Export wrote. It must belong to the open base and its router.
-func (e *Engine) importSet(ctx context.Context, name, file string) (*registry.Manifest, error) {
+func (e *Engine) importSet(ctx context.Context, name string, o AddOptions) (*registry.Manifest, error) {
+	file := o.From
 	z, err := zip.OpenReader(file)
 	if err != nil {
 		return nil, fmt.Errorf("peft: import %s: no file that peft export wrote: %w", file, err)
@@ -115,5 +116,14 @@ func (e *Engine) importSet(ctx context.Context, name, file string) (*registry.Ma
 	if err := set.Check(r.Router); err != nil {
 		return nil, fmt.Errorf("peft: import %s: %w", file, err)
 	}
-	return e.storeSet(ctx, set, b.Name, append(rec.Source, file), rec.Training)
+	own, err := e.imported(ctx, b, r, set, z)
+	if err != nil {
+		return nil, fmt.Errorf("peft: import %s: %w", file, err)
+	}
+	if n := reportLength(o.ReportTokens); n > 0 && rec.Training != nil {
+		if own.lost, err = e.forgetting(ctx, b, r, set, own, nil, n); err != nil {
+			return nil, err
+		}
+	}
+	return e.storeSet(ctx, set, b.Name, append(rec.Source, file), rec.Training, own)
 }

@@ -35,6 +35,10 @@ type FinetuneOptions struct {
 	CheckpointEvery int      // steps, default 50
 	Experts         int      // of a set that is added
 	Kind            string   // likewise
+	ReportTokens    int      // read of each other text to see what the training did to it, default 2048; below 0: none
+	// ForbidRegression, when not nil, refuses to publish a revision with which other sets' held-out text or the background
+	// became worse by more than so many per cent for users of Auto. The error wraps ErrRegression.
+	ForbidRegression *float64
 }
 
 func (o *FinetuneOptions) defaults() {
@@ -74,6 +78,7 @@ type FinetuneResult struct {
 	After           Perplexities   `json:"after"`
 	RouterSHA256    string         `json:"router_sha256"`
 	BaseFingerprint string         `json:"base_fingerprint"`
+	Forgetting      *Forgetting    `json:"forgetting,omitempty"`
 	Dropped         map[string]int `json:"dropped,omitempty"` // records left out, by reason
 	Plot            string         `json:"plot"`              // file with the loss curve
 }
@@ -88,6 +93,9 @@ func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (
 	if err := o.check(e, name); err != nil {
 		return nil, err
 	}
+	if o.ForbidRegression != nil && reportLength(o.ReportTokens) == 0 {
+		return nil, errors.New("peft: finetune: a regression cannot be forbidden without measuring it; let the report read some tokens")
+	}
 	b, err := e.Base()
 	if err != nil {
 		return nil, err
@@ -97,7 +105,7 @@ func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (
 	if err != nil {
 		return nil, err
 	}
-	f := &finetuning{e: e, b: b, o: o, name: name, held: held}
+	f := &finetuning{e: e, b: b, o: o, name: name, made: train, held: held}
 	if err := f.open(ctx); err != nil {
 		return nil, err
 	}
@@ -139,7 +147,9 @@ type finetuning struct {
 	b         *base.Base
 	o         FinetuneOptions
 	name      string
+	made      []tune.Sequence // that are trained on
 	held      []tune.Sequence
+	parent    *registry.Manifest // revision that is trained; nil for a new set
 	router    *storedRouter
 	set       *peer.Set
 	with      []*peer.Set
@@ -160,9 +170,10 @@ func (f *finetuning) open(ctx context.Context) error {
 	m, err := s.Manifest(nsSets, f.name, 0)
 	switch {
 	case err == nil:
+		f.parent = m
 		f.set, err = decodeSet(s, m, f.router.Router, f.e.opt.Threads)
 	case errors.Is(err, registry.ErrNotFound):
-		f.set, err = f.e.newSet(ctx, f.name, AddOptions{Data: f.o.Data, Kind: f.o.Kind, Experts: f.o.Experts, Seed: f.o.Seed})
+		f.set, _, _, err = f.e.newSet(ctx, f.name, AddOptions{Data: f.o.Data, Kind: f.o.Kind, Experts: f.o.Experts, Seed: f.o.Seed})
 	}
 	if err != nil {
 		return err
@@ -299,7 +310,21 @@ func (f *finetuning) finish(ctx context.Context, res *tune.Result) (*FinetuneRes
 	for _, p := range res.Losses {
 		tr.Losses = append(tr.Losses, LossPoint(p))
 	}
-	m, err := f.e.storeSet(ctx, f.set, f.b.Name, f.o.Data, tr)
+	own, err := f.own(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if n := reportLength(f.o.ReportTokens); n > 0 {
+		if own.lost, err = f.e.forgetting(ctx, f.b, f.router, f.set, own, f.parent, n); err != nil {
+			return nil, err
+		}
+	}
+	if limit := f.o.ForbidRegression; limit != nil {
+		if err := own.lost.regression(*limit); err != nil {
+			return nil, fmt.Errorf("peft: finetune %s: %w", f.name, err)
+		}
+	}
+	m, err := f.e.storeSet(ctx, f.set, f.b.Name, f.o.Data, tr, own)
 	if err != nil {
 		return nil, err
 	}
@@ -317,6 +342,6 @@ func (f *finetuning) finish(ctx context.Context, res *tune.Result) (*FinetuneRes
 	}
 	return &FinetuneResult{
 		Name: f.name, Revision: m.Revision, Steps: res.Steps, BestStep: res.Best, TokensPerSecond: tr.TokensPerSec, Before: f.before, After: after,
-		RouterSHA256: sum, BaseFingerprint: strings.Clone(f.router.Base), Plot: plot,
+		RouterSHA256: sum, BaseFingerprint: strings.Clone(f.router.Base), Plot: plot, Forgetting: own.lost,
 	}, nil
 }

@@ -16,7 +16,8 @@ import (
 type GenerateOptions struct {
 	Prompt      string
 	Messages    []tokenizer.Message // a chat in the model's template, instead of Prompt
-	Sets        []string            // that are on, as "name" or "name@revision"
+	Sets        []string            // that are on, as "name" or "name@revision"; with Auto, between which the gates decide
+	Auto        bool                // gates decide by the prompt's last 128 tokens which sets are on, all that have one when Sets names none
 	MaxTokens   int                 // default 128
 	Temperature float64             // 0 is greedy
 	TopP        float64             // 0 or 1 is all
@@ -31,11 +32,12 @@ type GenerateResult struct {
 	Stop            string  `json:"stop"` // "stop" when the model ended the text, "length" otherwise
 	TokensPerSecond float64 `json:"tokens_per_second"`
 	FirstToken      float64 `json:"first_token_seconds"` // from the call to the first new token, loading not counted
+	Fired           []Fired `json:"fired,omitempty"`     // with Auto: which sets were on
 }
 
 // Generate continues a prompt or answers a chat. emit, when not nil, gets the text as it comes; its error ends the text.
 func (e *Engine) Generate(ctx context.Context, o GenerateOptions, emit func(text string) error) (*GenerateResult, error) {
-	b, seam, err := e.withSets(ctx, o.Sets)
+	b, seam, a, err := e.withSetsOr(ctx, o.Sets, o.Auto)
 	if err != nil {
 		return nil, err
 	}
@@ -49,11 +51,13 @@ func (e *Engine) Generate(ctx context.Context, o GenerateOptions, emit func(text
 		o.MaxTokens = 128
 	}
 	ids := b.Tokenizer.Encode(prompt, true)
+	gen := base.GenOptions{Sampling: base.Sampling{Temperature: o.Temperature, TopP: o.TopP, Seed: o.Seed}, MaxTokens: o.MaxTokens, Seam: seam}
+	if a != nil {
+		gen.Choose = a.choose(len(ids))
+	}
 	res := &GenerateResult{PromptTokens: len(ids)}
 	start := time.Now()
-	res.TokenIDs, res.Stop, err = b.Generate(ctx, ids, base.GenOptions{
-		Sampling: base.Sampling{Temperature: o.Temperature, TopP: o.TopP, Seed: o.Seed}, MaxTokens: o.MaxTokens, Seam: seam,
-	}, func(_ int32, text string) error {
+	res.TokenIDs, res.Stop, err = b.Generate(ctx, ids, gen, func(_ int32, text string) error {
 		if res.FirstToken == 0 {
 			res.FirstToken = time.Since(start).Seconds()
 		}
@@ -67,21 +71,24 @@ func (e *Engine) Generate(ctx context.Context, o GenerateOptions, emit func(text
 	}
 	res.TokensPerSecond = float64(len(res.TokenIDs)) / time.Since(start).Seconds()
 	res.Text = b.Tokenizer.Decode(res.TokenIDs)
+	res.Fired = a.report()
 	return res, nil
 }
 
 // LogitsOptions of Logits.
 type LogitsOptions struct {
 	Text string
-	Sets []string
-	Top  int // default 20
+	Sets []string // that are on; with Auto, between which the gates decide
+	Auto bool     // gates decide by the text's last 128 tokens which sets are on, and these see the whole text
+	Top  int      // default 20
 }
 
 // LogitsResult is what the model makes of a text.
 type LogitsResult struct {
 	TokenIDs []int32 `json:"token_ids"`
-	MeanNLL  float64 `json:"mean_nll"` // nats a token, the first not counted
-	Top      []Logit `json:"top"`      // of the last position, the largest first
+	MeanNLL  float64 `json:"mean_nll"`        // nats a token, the first not counted
+	Top      []Logit `json:"top"`             // of the last position, the largest first
+	Fired    []Fired `json:"fired,omitempty"` // with Auto: which sets were on
 }
 
 // Logit is one token's.
@@ -96,7 +103,7 @@ func (e *Engine) Logits(ctx context.Context, o LogitsOptions) (*LogitsResult, er
 	if o.Top < 0 {
 		return nil, fmt.Errorf("peft: logits: the largest %d, want at least 1", o.Top)
 	}
-	b, seam, err := e.withSets(ctx, o.Sets)
+	b, seam, a, err := e.withSetsOr(ctx, o.Sets, o.Auto)
 	if err != nil {
 		return nil, err
 	}
@@ -108,11 +115,29 @@ func (e *Engine) Logits(ctx context.Context, o LogitsOptions) (*LogitsResult, er
 	if err != nil {
 		return nil, err
 	}
+	if a != nil {
+		c := a.choose(len(ids))
+		x, err := m.Forward(llama.One(ids, nil), c.Look)
+		if err == nil {
+			seam, err = c.Decide()
+		}
+		if err != nil {
+			return nil, err
+		}
+		if seam == nil {
+			return e.logits(b, m, ids, x, o.Top, a), nil
+		}
+	}
 	x, err := m.Forward(llama.One(ids, nil), seam)
 	if err != nil {
 		return nil, err
 	}
-	res := &LogitsResult{TokenIDs: ids}
+	return e.logits(b, m, ids, x, o.Top, a), nil
+}
+
+// logits makes the result from a text's final rows x: [tokens, hidden].
+func (e *Engine) logits(b *base.Base, m *llama.Model, ids []int32, x []float32, top int, a *auto) *LogitsResult {
+	res := &LogitsResult{TokenIDs: ids, Fired: a.report()}
 	if n := len(ids) - 1; n > 0 {
 		loss, weights := make([]float32, n), make([]float32, n)
 		for i := range weights {
@@ -125,14 +150,14 @@ func (e *Engine) Logits(ctx context.Context, o LogitsOptions) (*LogitsResult, er
 	}
 	logits := make([]float32, m.Config.Vocab)
 	m.Logits(logits, x[len(x)-m.Config.Hidden:], 1)
-	if o.Top == 0 {
-		o.Top = 20
+	if top == 0 {
+		top = 20
 	}
-	n := min(o.Top, len(logits))
+	n := min(top, len(logits))
 	val, idx := make([]float32, n), make([]int32, n)
 	kernels.TopK(val, idx, logits)
 	for i, id := range idx {
 		res.Top = append(res.Top, Logit{id, val[i], b.Tokenizer.Decode([]int32{id})})
 	}
-	return res, nil
+	return res
 }

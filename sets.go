@@ -19,31 +19,36 @@ const (
 
 // SetInfo describes one revision of an expert set.
 type SetInfo struct {
-	Name         string    `json:"name"`
-	Revision     int       `json:"revision"`
-	Parent       int       `json:"parent"`
-	Created      time.Time `json:"created"`
-	Bytes        int64     `json:"bytes"`
-	Kind         string    `json:"kind"`
-	Experts      int       `json:"experts"` // over all layers
-	Layers       []int     `json:"layers"`  // blocks with experts of the set
-	Base         string    `json:"base"`    // name of the base it was made for
-	Fingerprint  string    `json:"base_fingerprint"`
-	RouterSHA256 string    `json:"router_sha256"`
-	Source       []string  `json:"source,omitempty"`   // files it was placed or trained from
-	Training     *Training `json:"training,omitempty"` // nil for a set that was never trained
+	Name         string      `json:"name"`
+	Revision     int         `json:"revision"`
+	Parent       int         `json:"parent"`
+	Created      time.Time   `json:"created"`
+	Bytes        int64       `json:"bytes"`
+	Kind         string      `json:"kind"`
+	Experts      int         `json:"experts"` // over all layers
+	Layers       []int       `json:"layers"`  // blocks with experts of the set
+	Base         string      `json:"base"`    // name of the base it was made for
+	Fingerprint  string      `json:"base_fingerprint"`
+	RouterSHA256 string      `json:"router_sha256"`
+	Source       []string    `json:"source,omitempty"`     // files it was placed or trained from
+	Training     *Training   `json:"training,omitempty"`   // nil for a set that was never trained
+	Gate         *GateInfo   `json:"gate,omitempty"`       // nil for a set that --auto does not know
+	Forgetting   *Forgetting `json:"forgetting,omitempty"` // what the revision did to other text; nil where it was not measured
+	Newer        []FireRate  `json:"newer,omitempty"`      // from Show: how often its gate fires on the text of sets that were gated later
 }
 
 // setRecord is the part of SetInfo that the manifest keeps in its Meta.
 type setRecord struct {
-	Kind         string    `json:"kind"`
-	Experts      int       `json:"experts"`
-	Layers       []int     `json:"layers"`
-	Base         string    `json:"base"`
-	Fingerprint  string    `json:"base_fingerprint"`
-	RouterSHA256 string    `json:"router_sha256"`
-	Source       []string  `json:"source,omitempty"`
-	Training     *Training `json:"training,omitempty"`
+	Kind         string      `json:"kind"`
+	Experts      int         `json:"experts"`
+	Layers       []int       `json:"layers"`
+	Base         string      `json:"base"`
+	Fingerprint  string      `json:"base_fingerprint"`
+	RouterSHA256 string      `json:"router_sha256"`
+	Source       []string    `json:"source,omitempty"`
+	Training     *Training   `json:"training,omitempty"`
+	Gate         *GateInfo   `json:"gate,omitempty"`
+	Forgetting   *Forgetting `json:"forgetting,omitempty"`
 }
 
 // Training is the record of the run that made a revision.
@@ -84,7 +89,7 @@ func infoOf(m *registry.Manifest) (*SetInfo, error) {
 	return &SetInfo{
 		Name: m.Name, Revision: m.Revision, Parent: m.Parent, Created: m.Created, Bytes: m.Size(),
 		Kind: r.Kind, Experts: r.Experts, Layers: r.Layers, Base: r.Base, Fingerprint: r.Fingerprint,
-		RouterSHA256: r.RouterSHA256, Source: r.Source, Training: r.Training,
+		RouterSHA256: r.RouterSHA256, Source: r.Source, Training: r.Training, Gate: r.Gate, Forgetting: r.Forgetting,
 	}, nil
 }
 
@@ -116,7 +121,12 @@ func (e *Engine) Show(ref string) (*SetInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return infoOf(m)
+	info, err := infoOf(m)
+	if err != nil {
+		return nil, err
+	}
+	info.Newer, err = newerRates(s, info)
+	return info, err
 }
 
 // findSet returns the manifest of "name" or "name@revision"; an unknown one gets an error that lists what there is.

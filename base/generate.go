@@ -23,6 +23,8 @@ type GenOptions struct {
 	Sampling
 	MaxTokens int
 	Seam      llama.Seam // nil for the bare base
+	// Choose, when not nil, decides after the prompt was read what goes on, in place of Seam.
+	Choose *Choice
 }
 
 // readTokens is how much of a prompt is read at a time, so that a long one takes the memory of its cache alone.
@@ -48,16 +50,12 @@ func (b *Base) Generate(ctx context.Context, prompt []int32, o GenOptions, emit 
 		return nil, "", err
 	}
 	cache, stream := b.Model.NewCache(), b.Tokenizer.Stream()
-	logits := make([]float32, b.Model.Config.Vocab)
-	batch := llama.Batch{Seqs: []llama.Seq{{Cache: cache}}}
-	var x []float32
-	read := func(ids []int32) (err error) {
-		batch.Tokens, batch.Seqs[0].Len = ids, len(ids)
-		if x, err = b.Model.ForwardIn(x, batch, o.Seam); err != nil {
-			return fmt.Errorf("generate: %w", err)
-		}
-		return nil
+	seam := o.Seam
+	if o.Choose != nil {
+		seam = o.Choose.Look
 	}
+	logits := make([]float32, b.Model.Config.Vocab)
+	r := &reader{m: b.Model, batch: llama.Batch{Seqs: []llama.Seq{{Cache: cache}}}}
 	var out []int32
 	for next := prompt; ; next = out[len(out)-1:] {
 		if err := ctx.Err(); err != nil {
@@ -66,18 +64,19 @@ func (b *Base) Generate(ctx context.Context, prompt []int32, o GenOptions, emit 
 		if len(out) >= o.MaxTokens || cache.Len+len(next) > b.Model.Config.MaxSeq && len(out) > 0 {
 			return out, StopLength, flush(stream.Flush(), emit)
 		}
-		for ; len(next) > readTokens; next = next[readTokens:] {
-			if err := read(next[:readTokens]); err != nil {
-				return out, "", err
+		if err := r.read(ctx, next, seam); err != nil {
+			return out, "", fmt.Errorf("generate: %w", err)
+		}
+		if o.Choose != nil && len(out) == 0 {
+			if seam, err = o.Choose.Decide(); err == nil && seam != nil {
+				cache.Truncate(0)
+				err = r.read(ctx, prompt, seam)
 			}
-			if err := ctx.Err(); err != nil {
-				return out, "", err
+			if err != nil {
+				return out, "", fmt.Errorf("generate: %w", err)
 			}
 		}
-		if err := read(next); err != nil {
-			return out, "", err
-		}
-		b.Model.Logits(logits, x[len(x)-b.Model.Config.Hidden:], 1)
+		b.Model.Logits(logits, r.x[len(r.x)-b.Model.Config.Hidden:], 1)
 		id := sampler.Next(logits)
 		if b.Tokenizer.IsEOS(id) {
 			return out, StopEOS, flush(stream.Flush(), emit)
@@ -87,6 +86,30 @@ func (b *Base) Generate(ctx context.Context, prompt []int32, o GenOptions, emit 
 			if err := emit(id, stream.Next(id)); err != nil {
 				return out, "", err
 			}
+		}
+	}
+}
+
+// reader reads one sequence.
+type reader struct {
+	m     *llama.Model
+	batch llama.Batch // with the sequence's cache
+	x     []float32   // rows of the last part read: [tokens, hidden]
+}
+
+// read appends tokens to what the cache holds, readTokens at a time.
+func (r *reader) read(ctx context.Context, ids []int32, seam llama.Seam) (err error) {
+	for {
+		n := min(readTokens, len(ids))
+		r.batch.Tokens, r.batch.Seqs[0].Len = ids[:n], n
+		if r.x, err = r.m.ForwardIn(r.x, r.batch, seam); err != nil {
+			return err
+		}
+		if ids = ids[n:]; len(ids) == 0 {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 	}
 }

@@ -20,6 +20,16 @@ type EvalOptions struct {
 	Seam       llama.Seam // nil for the bare base
 	HashLogits bool       // compute LogitsSHA256
 	Progress   func(done, windows int)
+	// Choose, when not nil, decides for each window what reads it, in place of Seam.
+	Choose func(w Window) *Choice
+}
+
+// Choice is how a text is read whose first tokens decide what reads the rest: once with Look, which must add nothing, and
+// again from the beginning with the seam that Decide returns, if that is not nil.
+type Choice struct {
+	Prompt int        // tokens that decide, at least 1: what comes after them is predicted with the seam decided on
+	Look   llama.Seam // sees the text while the base alone reads it; nil for nothing to see
+	Decide func() (llama.Seam, error)
 }
 
 // EvalResult is what Perplexity measured.
@@ -100,7 +110,7 @@ type evaluation struct {
 func (e *evaluation) window(w Window) error {
 	m, ids := e.b.Model, w.Tokens
 	h, v := m.Config.Hidden, m.Config.Vocab
-	x, err := m.Forward(llama.One(ids, nil), e.o.Seam)
+	x, err := e.read(w)
 	if err != nil {
 		return fmt.Errorf("evaluate: %w", err)
 	}
@@ -128,6 +138,30 @@ func (e *evaluation) window(w Window) error {
 		}
 	}
 	return nil
+}
+
+// read returns the window's rows, [tokens, hidden].
+func (e *evaluation) read(w Window) ([]float32, error) {
+	m := e.b.Model
+	if e.o.Choose == nil {
+		return m.Forward(llama.One(w.Tokens, nil), e.o.Seam)
+	}
+	c := e.o.Choose(w)
+	x, err := m.Forward(llama.One(w.Tokens, nil), c.Look)
+	if err != nil || c.Prompt > len(w.Tokens) {
+		return x, err
+	}
+	seam, err := c.Decide()
+	if err != nil || seam == nil {
+		return x, err
+	}
+	on, err := m.Forward(llama.One(w.Tokens, nil), seam)
+	if err != nil {
+		return nil, err
+	}
+	at := (c.Prompt - 1) * m.Config.Hidden // the prompt's last row predicts what comes after it
+	copy(x[at:], on[at:])
+	return x, nil
 }
 
 // littleEndian views f32 as bytes; every platform that Go's amd64 and arm64 ports run on has that order.

@@ -160,20 +160,3 @@ func TestCounts(t *testing.T) {
 		}
 	}
 }
-
-func TestLogOdds(t *testing.T) {
-	odds, err := LogOdds([]uint32{100, 0, 10, 0}, []uint32{10, 1000, 100, 0})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if odds[0] <= 0 || odds[1] >= 0 || odds[0] < odds[2] {
-		t.Error(odds)
-	}
-	same, err := LogOdds([]uint32{50, 50, 50, 50}, []uint32{5000, 5000, 5000, 5000})
-	if err != nil || slices.ContainsFunc(same, func(v float32) bool { return v > 1e-6 || v < -1e-6 }) {
-		t.Error(same, err)
-	}
-	if _, err := LogOdds(make([]uint32, 3), make([]uint32, 4)); err == nil {
-		t.Error("counts of another layer pass")
-	}
-}

@@ -88,7 +88,7 @@ func TestSmolLM2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gate, err := NewGate(r, a)
+	gate, err := NewGate(r, count.Counts())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,15 +97,12 @@ func TestSmolLM2(t *testing.T) {
 		own  bool
 	}{{"shakespeare.txt", true}, {"wikitext2-valid.txt", false}, {"gsm8k-train.jsonl", false}} {
 		for part := range 4 {
-			c := NewCounter(r, pool)
-			if _, err := b.Model.Forward(llama.One(ids(w.file, 1000, 200_000+100_000*part)[:64], nil), c); err != nil {
+			j := NewJudge(r, pool, gate)
+			if _, err := b.Model.Forward(llama.One(ids(w.file, 1000, 200_000+100_000*part)[:64], nil), j); err != nil {
 				t.Fatal(err)
 			}
-			ev, err := gate.Judge(c.Counts())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if t.Logf("64 tokens of %s: log odds %.3f", w.file, ev[0].LogOdds); ev[0].On != w.own {
+			score := Score(j.Rows(0)[1:])
+			if t.Logf("64 tokens of %s: log odds %.3f", w.file, score); (score > 0) != w.own {
 				t.Errorf("the gate is wrong about 64 tokens of %s", w.file)
 			}
 		}

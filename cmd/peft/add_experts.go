@@ -18,6 +18,7 @@ func addExpertsCommand() *cli.Command {
 			&cli.StringFlag{Name: "kind", Value: "neuron", Usage: "`KIND` of the experts"},
 			&cli.IntFlag{Name: "rank", Usage: "`R` of the experts, for kinds that have one", DefaultText: "none"},
 			&cli.IntFlag{Name: "experts", Usage: "`N` over all layers", DefaultText: "one a cell; half of that beside other sets"},
+			&cli.IntFlag{Name: "report-tokens", Value: 2048, Usage: "with --from, read `N` tokens of each other text to see what the set does to it; 0 for none"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the experts' first values"},
 		},
 		Action: func(c *cli.Context) error {
@@ -27,9 +28,13 @@ func addExpertsCommand() *cli.Command {
 			if (len(c.StringSlice("data")) > 0) == (c.String("from") != "") {
 				return usagef("add-experts: give either --data or --from")
 			}
+			tokens := c.Int("report-tokens")
+			if tokens == 0 {
+				tokens = -1 // 0 means the default to the library
+			}
 			return withEngine(c, func(e *peft.Engine) error {
 				r, err := e.AddExperts(c.Context, c.Args().First(), peft.AddOptions{Data: c.StringSlice("data"), From: c.String("from"),
-					Kind: c.String("kind"), Rank: c.Int("rank"), Experts: c.Int("experts"), Seed: c.Uint64("seed")})
+					Kind: c.String("kind"), Rank: c.Int("rank"), Experts: c.Int("experts"), Seed: c.Uint64("seed"), ReportTokens: tokens})
 				if err != nil {
 					return err
 				}

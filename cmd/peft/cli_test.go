@@ -55,6 +55,10 @@ func TestExitCodes(t *testing.T) {
 		{2, "--steps", []string{"--registry", reg, "finetune", "x", "--data", "f", "--steps", "0"}},
 		{2, "--precision", []string{"--registry", reg, "finetune", "x", "--data", "f", "--precision", "f99"}},
 		{2, "--top", []string{"--registry", reg, "logits", "--text", "x", "--top", "-3"}},
+		{2, "per cent", []string{"--registry", reg, "finetune", "x", "--data", "f", "--forbid-regression", "much"}},
+		{2, "report-tokens", []string{"--registry", reg, "finetune", "x", "--data", "f", "--forbid-regression", "1%", "--report-tokens", "0"}},
+		{2, "gate-tokens", []string{"--registry", reg, "eval", "--data", "f", "--gate-tokens", "0"}},
+		{1, "not found", []string{"--registry", reg, "gate", "x"}},
 		{1, "not found", []string{"--registry", reg, "show", "x"}},
 		{1, "x@y", []string{"--registry", reg, "show", "x@y"}},
 	} {

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -32,6 +34,8 @@ func finetuneCommand() *cli.Command {
 			&cli.IntFlag{Name: "checkpoint-every", Value: 50, Usage: "steps between checkpoints"},
 			&cli.IntFlag{Name: "experts", Usage: "`N` experts of a set that is added", DefaultText: "as add-experts"},
 			&cli.StringFlag{Name: "kind", Value: "neuron", Usage: "`KIND` of a set that is added"},
+			&cli.IntFlag{Name: "report-tokens", Value: 2048, Usage: "read `N` tokens of each other text to see what the training did to it; 0 for none"},
+			&cli.StringFlag{Name: "forbid-regression", Usage: "publish nothing when the background or another set's text becomes worse by more than `X%` with --auto", DefaultText: "any"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the order of the data and of new experts"},
 		},
 		Action: func(c *cli.Context) error {
@@ -43,6 +47,20 @@ func finetuneCommand() *cli.Command {
 				BatchTokens: c.Int("batch-tokens"), LearningRate: c.Float64("lr"), Quiet: c.Float64("quiet"), Seed: c.Uint64("seed"), Resume: c.Bool("resume"),
 				With: names(c.String("with")), Precision: c.String("precision"), TrainAll: c.Bool("train-all"), EvalEvery: c.Int("eval-every"),
 				Patience: c.Int("patience"), CheckpointEvery: c.Int("checkpoint-every"), Experts: c.Int("experts"), Kind: c.String("kind"),
+				ReportTokens: c.Int("report-tokens"),
+			}
+			if o.ReportTokens == 0 {
+				o.ReportTokens = -1 // likewise
+			}
+			if x := c.String("forbid-regression"); x != "" {
+				v, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(x), "%"), 64)
+				if err != nil || v < 0 || math.IsNaN(v) {
+					return usagef("finetune: --forbid-regression %q: want a share in per cent, such as 1%%", x)
+				}
+				if o.ReportTokens < 0 {
+					return usagef("finetune: --forbid-regression needs the report: --report-tokens above 0")
+				}
+				o.ForbidRegression = &v
 			}
 			if o.Quiet == 0 {
 				o.Quiet = -1 // 0 means the default to the library
@@ -94,5 +112,6 @@ func printFinetune(w io.Writer, r *peft.FinetuneResult) {
 	fmt.Fprintf(w, "trained %s@%d: %d steps, %.0f tokens/s\n", r.Name, r.Revision, r.Steps, r.TokensPerSecond)
 	change("held out", r.Before.Target, r.After.Target)
 	change("background", r.Before.Background, r.After.Background)
+	printForgetting(w, r.Forgetting)
 	fmt.Fprintf(w, "loss curve: %s\n", r.Plot)
 }

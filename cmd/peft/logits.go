@@ -17,6 +17,7 @@ func logitsCommand() *cli.Command {
 			&cli.StringFlag{Name: "text", Usage: "the `TEXT`"},
 			&cli.StringFlag{Name: "text-file", Usage: "the text's `FILE`"},
 			&cli.StringFlag{Name: "sets", Usage: "`SETS` that are on, such as a,b"},
+			&cli.BoolFlag{Name: "auto", Usage: "let the sets' gates decide which are on, among SETS when they are given"},
 			&cli.IntFlag{Name: "top", Value: 20, Usage: "show the `N` largest"},
 		},
 		Action: func(c *cli.Context) error {
@@ -38,11 +39,12 @@ func logitsCommand() *cli.Command {
 				text = string(b)
 			}
 			return withEngine(c, func(e *peft.Engine) error {
-				r, err := e.Logits(c.Context, peft.LogitsOptions{Text: text, Sets: names(c.String("sets")), Top: c.Int("top")})
+				r, err := e.Logits(c.Context, peft.LogitsOptions{Text: text, Sets: names(c.String("sets")), Auto: c.Bool("auto"), Top: c.Int("top")})
 				if err != nil {
 					return err
 				}
 				return result(c, r, func(w io.Writer) {
+					printFired(w, r.Fired)
 					fmt.Fprintf(w, "%d tokens %v\nmean NLL %.5f\n", len(r.TokenIDs), r.TokenIDs, r.MeanNLL)
 					for _, l := range r.Top {
 						fmt.Fprintf(w, "%8d %10.5f %q\n", l.ID, l.Logit, l.Token)

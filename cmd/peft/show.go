@@ -45,4 +45,6 @@ func printSet(w io.Writer, s *peft.SetInfo) {
 		line("target", "perplexity %.3f → %.3f", tr.Before.Target, tr.After.Target)
 		line("background", "perplexity %.3f → %.3f", tr.Before.Background, tr.After.Background)
 	}
+	printGate(w, s)
+	printForgetting(w, s.Forgetting)
 }

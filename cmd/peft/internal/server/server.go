@@ -91,7 +91,7 @@ func (s *server) all() ([]model, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := []model{{b.Name, "model", s.started, "base", ""}}
+	list := []model{{b.Name, "model", s.started, "base", ""}, {autoModel, "model", s.started, "peft", ""}}
 	sets, err := s.e.List()
 	if err != nil {
 		return nil, err
@@ -165,7 +165,10 @@ func read(w http.ResponseWriter, r *http.Request) (*request, error) {
 	return &q, nil
 }
 
-// options translates a request; sets come from the model's name: the base's, a set's, or a+b.
+// autoModel is the name under which the sets' gates decide.
+const autoModel = "auto"
+
+// options translates a request; sets come from the model's name: the base's, a set's, a+b, or auto.
 func (s *server) options(q *request, limit int) (peft.GenerateOptions, []string, error) {
 	o := peft.GenerateOptions{MaxTokens: limit, Temperature: 1, TopP: 1, Seed: uint64(s.ids.Add(1)) ^ uint64(time.Now().UnixNano())}
 	for _, n := range []*int{q.MaxTokens, q.MaxCompletionTokens} {
@@ -195,7 +198,11 @@ func (s *server) options(q *request, limit int) (peft.GenerateOptions, []string,
 	if q.Model == "" {
 		return o, nil, badRequest("model", "no model named; GET /v1/models lists them")
 	}
-	if q.Model != b.Name && q.Model != "base" {
+	switch q.Model {
+	case b.Name, "base":
+	case autoModel:
+		o.Auto = true
+	default:
 		o.Sets = strings.Split(q.Model, "+")
 	}
 	stops, err := stopStrings(q.Stop)

@@ -82,7 +82,7 @@ func TestServer(t *testing.T) {
 		}
 		defer r.Body.Close()
 		b, err := io.ReadAll(r.Body)
-		if err != nil || !strings.Contains(string(b), `"id":"builtin"`) || strings.Count(string(b), `"parent":"builtin"`) != 2 {
+		if err != nil || !strings.Contains(string(b), `"id":"builtin"`) || strings.Count(string(b), `"parent":"builtin"`) != 2 || !strings.Contains(string(b), `"id":"auto"`) {
 			t.Errorf("%s, %v", b, err)
 		}
 	})
@@ -90,6 +90,9 @@ func TestServer(t *testing.T) {
 		bare := text("builtin")
 		if text("empty") != bare || text("tarn") == bare || text("tarn+empty") != text("tarn") {
 			t.Errorf("base %q, empty %q, tarn %q, tarn+empty %q", bare, text("empty"), text("tarn"), text("tarn+empty"))
+		}
+		if auto := text("auto"); auto != bare { // two words are too little for a gate
+			t.Errorf("auto %q, base %q", auto, bare)
 		}
 	})
 	t.Run("stream", func(t *testing.T) {

@@ -1,0 +1,103 @@
+package peer
+
+import (
+	"errors"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+)
+
+// gateText is inputs of a domain: around a point that its seed gives.
+func gateText(rnd *rand.Rand, seed uint64, tokens int) []float32 {
+	point := randn(rand.New(rand.NewPCG(seed, 1)), testHidden)
+	x := randn(rnd, tokens*testHidden)
+	for i := range x {
+		x[i] += point[i%testHidden]
+	}
+	return x
+}
+
+// TestGate tells three domains apart, two of which have a gate.
+func TestGate(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(8, 2))
+	r := testRouter(6)
+	count := func(x []float32) [][]uint32 {
+		c := NewCounter(r, nil)
+		for _, b := range r.Blocks() {
+			if err := c.Forward(b, nil, x, len(x)/testHidden); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return c.Counts()
+	}
+	var all []float32
+	for seed := range uint64(3) {
+		all = append(all, gateText(rnd, seed+1, 500)...)
+	}
+	for i, c := range count(all) {
+		r.Layers[i].Background = c
+	}
+	own := [][][]uint32{count(gateText(rnd, 1, 800)), count(gateText(rnd, 2, 800))}
+	first, err := NewGate(r, own[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := NewGate(r, own[1], own[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(x []float32, calls int, from, to int) *Judge {
+		t.Helper()
+		j := NewJudge(r, nil, first, second)
+		j.From, j.To = from, to
+		n := len(x) / testHidden
+		for c := range calls {
+			lo, hi := c*n/calls, (c+1)*n/calls
+			for _, b := range r.Blocks() {
+				y := make([]float32, (hi-lo)*testHidden)
+				if err := j.Forward(b, y, x[lo*testHidden:hi*testHidden], hi-lo); err != nil {
+					t.Fatal(err)
+				}
+				if slices.ContainsFunc(y, func(v float32) bool { return v != 0 }) {
+					t.Fatal("a judge changes y")
+				}
+			}
+		}
+		return j
+	}
+	for seed := range uint64(3) {
+		x := gateText(rnd, seed+1, 64)
+		j := read(x, 1, 0, 0)
+		for g := range 2 {
+			if s := Score(j.Rows(g)); len(j.Rows(g)) != 64 || (s > 0.05) != (int(seed) == g) {
+				t.Errorf("text of domain %d: gate %d says %g of %d rows", seed, g, s, len(j.Rows(g)))
+			}
+		}
+		if part := read(x, 3, 10, 50); !reflect.DeepEqual(part.Rows(1), j.Rows(1)[10:50]) {
+			t.Error("rows judged in parts differ from those judged at once")
+		}
+	}
+	if Score(nil) != 0 {
+		t.Error("no rows say something")
+	}
+	back, err := UnmarshalGate(second.Marshal(), r)
+	if err != nil || !reflect.DeepEqual(back, second) {
+		t.Errorf("stored and read again: %v", err)
+	}
+	b := second.Marshal()
+	for n := range b {
+		if _, err := UnmarshalGate(b[:n], r); !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("%d of %d bytes: %v", n, len(b), err)
+		}
+	}
+	if _, err := UnmarshalGate(append(b, 0), r); !errors.Is(err, ErrCorrupt) {
+		t.Error("bytes too many pass:", err)
+	}
+	if _, err := NewGate(r, own[0][:1]); err == nil {
+		t.Error("counts of one layer pass for two")
+	}
+	if err := NewJudge(r, nil, first).Forward(1, nil, nil, 3); err == nil {
+		t.Error("short rows pass")
+	}
+}

@@ -1,0 +1,135 @@
+package peft
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/gopeft/peft/adapters/peer"
+	"github.com/gopeft/peft/base"
+	"github.com/gopeft/peft/base/llama"
+)
+
+// auto decides by gates which sets are on, once a sequence, from its prompt while the base alone reads it. All whose
+// gates fire are on, each as it would be alone; where none fires, what the base computed stands, to the bit.
+type auto struct {
+	e      *Engine
+	router *storedRouter
+	gates  []*storedGate
+	plain  []*peer.Gate
+	stacks map[string]*peer.Stack // by the sets that are on
+	fired  map[string]int         // sequences, by name@revision
+	seen   int                    // sequences in all
+}
+
+// newAuto prepares deciding between the named sets, or all that have a gate when none is named. It returns nil when there
+// are none.
+func (e *Engine) newAuto(ctx context.Context, names []string) (*auto, error) {
+	s := e.reg.Snapshot()
+	defer s.Close()
+	if len(names) == 0 && len(s.Names(nsSets)) == 0 { // before a router is made for nothing
+		return nil, nil
+	}
+	r, err := e.router(ctx)
+	if err != nil {
+		return nil, err
+	}
+	gates, err := e.storedGates(s, r, names)
+	if err != nil || len(gates) == 0 {
+		return nil, err
+	}
+	a := &auto{e: e, router: r, gates: gates, stacks: map[string]*peer.Stack{}, fired: map[string]int{}}
+	for _, g := range gates {
+		a.plain = append(a.plain, g.Gate)
+	}
+	return a, nil
+}
+
+// withSetsOr is withSets or, by gates, the base with what decides between the sets.
+func (e *Engine) withSetsOr(ctx context.Context, names []string, gates bool) (*base.Base, llama.Seam, *auto, error) {
+	if !gates {
+		b, seam, err := e.withSets(ctx, names)
+		return b, seam, nil, err
+	}
+	b, err := e.Base()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	a, err := e.newAuto(ctx, names)
+	return b, nil, a, err
+}
+
+// choose returns how a text is read whose first tokens are a prompt of that length.
+func (a *auto) choose(prompt int) *base.Choice {
+	a.seen++
+	j := peer.NewJudge(a.router.Router, a.e.pool, a.plain...)
+	j.From, j.To = judged(prompt)
+	return &base.Choice{Prompt: prompt, Look: j, Decide: func() (llama.Seam, error) { return a.decide(j) }}
+}
+
+// decide returns the seam with the sets whose gates fire, nil when none does.
+func (a *auto) decide(j *peer.Judge) (llama.Seam, error) {
+	var on []string
+	for i, g := range a.gates {
+		if g.info.fires(j.Rows(i)) {
+			on = append(on, g.ref)
+			a.fired[g.ref]++
+		}
+	}
+	if len(on) == 0 {
+		return nil, nil
+	}
+	key := fmt.Sprint(on)
+	if s := a.stacks[key]; s != nil {
+		return s, nil
+	}
+	s := a.e.reg.Snapshot()
+	defer s.Close()
+	var sets []*peer.Set
+	for _, ref := range on {
+		set, err := a.e.loadSet(s, a.router.Router, ref)
+		if err != nil {
+			return nil, err
+		}
+		sets = append(sets, set)
+	}
+	stack, err := peer.NewStack(a.router.Router, a.e.pool, sets...)
+	if err != nil {
+		return nil, err
+	}
+	a.stacks[key] = stack
+	return stack, nil
+}
+
+// Fired says of how many sequences a set's gate found that they are its own.
+type Fired struct {
+	Set       string  `json:"set"` // name@revision
+	Sequences int     `json:"sequences"`
+	Share     float64 `json:"share"` // of all sequences
+}
+
+// report returns what each gate did, in order of name; nil on a nil auto.
+func (a *auto) report() []Fired {
+	if a == nil {
+		return nil
+	}
+	all := make([]Fired, len(a.gates))
+	for i, g := range a.gates {
+		all[i] = Fired{Set: g.ref, Sequences: a.fired[g.ref], Share: float64(a.fired[g.ref]) / float64(max(1, a.seen))}
+	}
+	return all
+}
+
+// promptOf returns how many tokens of a window decide: all before the first that is scored, and of plain text so many.
+func promptOf(w base.Window, tokens int) int {
+	if w.Scored != nil {
+		for i, s := range w.Scored {
+			if s && i > 1 {
+				return i
+			}
+			if s {
+				break
+			}
+		}
+	}
+	return tokens
+}

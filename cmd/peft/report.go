@@ -1,0 +1,45 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/gopeft/peft"
+)
+
+func reportCommand() *cli.Command {
+	return &cli.Command{
+		Name: "report", Usage: "write one HTML page about all sets: what they changed, where their gates fire, their history",
+		Flags: []cli.Flag{&cli.StringFlag{Name: "out", Value: "peft-report.html", Usage: "the page's `FILE`"}},
+		Action: func(c *cli.Context) error {
+			if err := want(c); err != nil {
+				return err
+			}
+			return withEngine(c, func(e *peft.Engine) error {
+				f, err := os.Create(c.String("out"))
+				if err != nil {
+					return err
+				}
+				if err := errors.Join(e.WriteReport(f), f.Close()); err != nil {
+					return err
+				}
+				return result(c, map[string]string{"file": c.String("out")}, func(w io.Writer) { fmt.Fprintf(w, "wrote %s\n", c.String("out")) })
+			})
+		},
+	}
+}
+
+// printForgetting shows what a revision did to other text.
+func printForgetting(w io.Writer, f *peft.Forgetting) {
+	if f == nil {
+		return
+	}
+	fmt.Fprintf(w, "perplexity before → after, on up to %d tokens of each text:\n  %-16s %9s %9s %21s %21s %8s\n", f.Tokens, "text", "off", "alone", "own set on", "auto", "")
+	for _, t := range f.Texts {
+		fmt.Fprintf(w, "  %-16s %9.3f %9.3f %9.3f → %9.3f %9.3f → %9.3f %+7.2f %%\n", t.Text, t.Off, t.Alone, t.On[0], t.On[1], t.Auto[0], t.Auto[1], 100*t.Change())
+	}
+}

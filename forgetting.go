@@ -1,0 +1,274 @@
+package peft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/gopeft/peft/adapters/peer"
+	"github.com/gopeft/peft/adapters/tune"
+	"github.com/gopeft/peft/base"
+	"github.com/gopeft/peft/base/llama"
+	"github.com/gopeft/peft/registry"
+)
+
+// reportTokens is how much of each text the forgetting report reads, when nothing else is asked for.
+const reportTokens = 2048
+
+// reportLength resolves an option: 0 is the default, below 0 none.
+func reportLength(tokens int) int {
+	if tokens == 0 {
+		return reportTokens
+	}
+	return max(0, tokens)
+}
+
+// Forgetting says what a revision did to text that is not its own: perplexities as they were before it and are with it.
+type Forgetting struct {
+	Tokens int          `json:"tokens"` // read of each text, at most
+	Texts  []TextChange `json:"texts"`  // the set's own held-out text first, then the background and the other sets'
+}
+
+// TextChange is one text's perplexities. On and Auto are pairs: before the revision and after it.
+type TextChange struct {
+	Text   string     `json:"text"`   // "own", "background" or a set's name@revision
+	Tokens int        `json:"tokens"` // that were predicted
+	Off    float64    `json:"off"`    // with the base alone
+	Alone  float64    `json:"alone"`  // with nothing but this revision forced on
+	On     [2]float64 `json:"on"`     // with the text's own set forced on, and after it this revision beside it
+	Auto   [2]float64 `json:"auto"`   // what users of --auto get
+	Fired  [2]float64 `json:"fired"`  // share of sequences for which this set's gate fired: its earlier revision's, and now
+}
+
+// Change returns how much worse a text became for users of --auto: 0.01 is one per cent.
+func (t TextChange) Change() float64 { return t.Auto[1]/t.Auto[0] - 1 }
+
+// ErrRegression reports a revision that made other text worse than was allowed.
+var ErrRegression = errors.New("the revision was not published")
+
+// regression returns an error that wraps ErrRegression when a text that is not the set's own became worse by more than so
+// many per cent for users of --auto.
+func (f *Forgetting) regression(percent float64) error {
+	var worse []string
+	for _, t := range f.Texts {
+		if t.Text != "own" && 100*t.Change() > percent {
+			worse = append(worse, fmt.Sprintf("%s by %.2f %% (%.3f → %.3f)", t.Text, 100*t.Change(), t.Auto[0], t.Auto[1]))
+		}
+	}
+	if len(worse) == 0 {
+		return nil
+	}
+	return fmt.Errorf("with --auto, text became worse than the %g %% allowed: %s; train with a larger --quiet, fewer steps or a smaller --lr: %w",
+		percent, strings.Join(worse, ", "), ErrRegression)
+}
+
+// comparison measures texts before and after a revision.
+type comparison struct {
+	e      *Engine
+	b      *base.Base
+	r      *storedRouter
+	next   *peer.Set // the revision, not stored yet
+	gates  []*storedGate
+	before map[string]*peer.Set // current sets of the registry, and the revision's parent when it has learned something
+	stacks map[string]*peer.Stack
+}
+
+// forgetting measures a revision that is not stored yet on its own held-out text, the background and the held-out text of
+// all other sets, up to so many tokens of each. parent is the revision it was made from, nil for none.
+func (e *Engine) forgetting(ctx context.Context, b *base.Base, r *storedRouter, next *peer.Set, own *ownership, parent *registry.Manifest, tokens int) (*Forgetting, error) {
+	s := e.reg.Snapshot()
+	defer s.Close()
+	c := &comparison{e: e, b: b, r: r, next: next, before: map[string]*peer.Set{}, stacks: map[string]*peer.Stack{}}
+	var err error
+	if c.gates, err = e.storedGates(s, r, nil); err != nil {
+		return nil, err
+	}
+	c.gates = slices.DeleteFunc(c.gates, func(g *storedGate) bool { return g.name == next.Name })
+	others := slices.Clone(c.gates)
+	if parent != nil {
+		info, err := infoOf(parent)
+		if err != nil {
+			return nil, err
+		}
+		if info.Training != nil {
+			ref := fmt.Sprintf("%s@%d", parent.Name, parent.Revision)
+			if c.before[next.Name], err = e.loadSet(s, r.Router, ref); err != nil {
+				return nil, err
+			}
+			gates, err := e.storedGates(s, r, []string{ref})
+			if err != nil && !errors.Is(err, ErrNoGate) {
+				return nil, err
+			}
+			c.gates = append(c.gates, gates...)
+		}
+	}
+	texts := map[string][]tune.Sequence{"own": own.held, "background": tune.Cut(r.held, backgroundSeq)}
+	order := []string{"own", "background"}
+	for _, g := range others {
+		m, err := findSet(s, g.name)
+		if err != nil {
+			return nil, err
+		}
+		if texts[g.ref], err = readHeld(s, m, b.Model.Config.Vocab); err != nil {
+			return nil, err
+		}
+		if c.before[g.name], err = e.loadSet(s, r.Router, g.name); err != nil {
+			return nil, err
+		}
+		order = append(order, g.ref)
+	}
+	f := &Forgetting{Tokens: tokens}
+	for i, name := range order {
+		if len(texts[name]) == 0 {
+			continue
+		}
+		set, _, _ := strings.Cut(name, "@")
+		if i < 2 {
+			set = ""
+		}
+		t, err := c.text(ctx, set, tune.Spread(texts[name], tokens), own.gate)
+		if err != nil {
+			return nil, fmt.Errorf("peft: report on %s: %w", name, err)
+		}
+		t.Text = name
+		f.Texts = append(f.Texts, *t)
+		e.progress(Progress{Task: "measure what was forgotten", Done: i + 1, Total: len(order), Unit: "texts"})
+	}
+	return f, nil
+}
+
+// text measures sequences; set is whose they are, empty for the revision's own and the background.
+func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence, gate *storedGate) (*TextChange, error) {
+	gates := slices.Clone(c.gates)
+	if gate != nil {
+		gates = append(gates, gate)
+	}
+	var plain []*peer.Gate
+	for _, g := range gates {
+		plain = append(plain, g.Gate)
+	}
+	t := &TextChange{}
+	var sums [6]float64 // off, alone, on before and after, auto before and after
+	for _, s := range seqs {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		prompt := gateTokens
+		if at := firstLearned(s.Learned); at > 0 {
+			prompt = at + 1
+		}
+		j := peer.NewJudge(c.r.Router, c.e.pool, plain...)
+		j.From, j.To = judged(prompt)
+		bare, err := c.losses(s, j)
+		if err != nil {
+			return nil, err
+		}
+		var fired [2][]string
+		if prompt <= len(s.Tokens) {
+			for i, g := range gates {
+				if !g.info.fires(j.Rows(i)) {
+					continue
+				}
+				now := g == gate
+				if g.name == c.next.Name {
+					t.Fired[index(now)] += 1 / float64(len(seqs))
+				}
+				if !now {
+					fired[0] = append(fired[0], g.name)
+				}
+				if now || g.name != c.next.Name {
+					fired[1] = append(fired[1], g.name)
+				}
+			}
+		}
+		var on [2][]string
+		if set != "" {
+			on = [2][]string{{set}, {set}}
+		}
+		if c.before[c.next.Name] != nil {
+			on[0] = append(on[0], c.next.Name)
+		}
+		on[1] = append(on[1], c.next.Name)
+		memo := map[string][]float64{"": bare}
+		for i, p := range []struct {
+			on    []string
+			after bool
+			from  int // row from which they are on
+		}{{nil, false, 0}, {[]string{c.next.Name}, true, 0}, {on[0], false, 0}, {on[1], true, 0}, {fired[0], false, prompt - 1}, {fired[1], true, prompt - 1}} {
+			key, stack, err := c.stack(p.on, p.after)
+			if err != nil {
+				return nil, err
+			}
+			if memo[key] == nil {
+				if memo[key], err = c.losses(s, stack); err != nil {
+					return nil, err
+				}
+			}
+			for row, loss := range memo[key] {
+				if row < p.from {
+					loss = bare[row]
+				}
+				sums[i] += loss
+			}
+		}
+		for _, l := range s.Learned {
+			t.Tokens += index(l)
+		}
+	}
+	if t.Tokens == 0 {
+		return nil, fmt.Errorf("nothing to measure: %w", tune.ErrData)
+	}
+	p := func(i int) float64 { return math.Exp(sums[i] / float64(t.Tokens)) }
+	t.Off, t.Alone, t.On, t.Auto = p(0), p(1), [2]float64{p(2), p(3)}, [2]float64{p(4), p(5)}
+	return t, nil
+}
+
+func index(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// stack returns the named sets as they were before the revision or are after it, and a name for them together: "" of none.
+func (c *comparison) stack(names []string, after bool) (string, llama.Seam, error) {
+	if len(names) == 0 {
+		return "", nil, nil
+	}
+	var sets []*peer.Set
+	key := ""
+	for _, n := range slices.Sorted(slices.Values(names)) {
+		set := c.before[n]
+		if n == c.next.Name && after {
+			set, n = c.next, n+"@next"
+		}
+		sets, key = append(sets, set), key+" "+n
+	}
+	if s := c.stacks[key]; s != nil {
+		return key, s, nil
+	}
+	s, err := peer.NewStack(c.r.Router, c.e.pool, sets...)
+	c.stacks[key] = s
+	return key, s, err
+}
+
+// losses returns the negative log-likelihood of each row's target, in nats; 0 of rows that are not learned.
+func (c *comparison) losses(s tune.Sequence, seam llama.Seam) ([]float64, error) {
+	x, err := c.b.Model.Forward(llama.One(s.Tokens, nil), seam)
+	if err != nil {
+		return nil, err
+	}
+	loss, weights := make([]float32, len(s.Tokens)), make([]float32, len(s.Tokens))
+	for i, l := range s.Learned {
+		weights[i] = float32(index(l))
+	}
+	c.b.Model.HeadLoss(loss, nil, x, s.Targets, weights)
+	all := make([]float64, len(loss))
+	for i, l := range loss {
+		all[i] = float64(l)
+	}
+	return all, nil
+}

@@ -1,0 +1,132 @@
+package peft
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/gopeft/peft/adapters/tune"
+	"github.com/gopeft/peft/base"
+)
+
+// prompted returns n prompts of 63 rows that score about mean against the one other text.
+func prompted(rnd *rand.Rand, n int, mean float64) [][][]float64 {
+	all := make([][][]float64, n)
+	for i := range all {
+		shift := mean + 0.1*rnd.NormFloat64()
+		for range 63 {
+			all[i] = append(all[i], []float64{shift + 0.5*rnd.NormFloat64()})
+		}
+	}
+	return all
+}
+
+func TestThresholds(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(2, 7))
+	text := func(name string, guess bool, mean float64) scored {
+		return scored{otherText{name: name, guess: guess}, prompted(rnd, 120, mean), prompted(rnd, 400, mean)}
+	}
+	own, background, older := text("own", false, 1), text("background", true, 0), text("older@1", false, 0.2)
+	g := GateInfo{Alpha: gateAlpha, Margin: gateMargin}
+	g.setBy(own, []scored{background, older})
+	if g.Own.Rate() < 0.95 || g.Own.Sequences != 400 || len(g.Others) != 2 || g.Others[0].Rate() > 0.01 || g.Others[1].Rate() > 0.01 {
+		t.Errorf("rates: own %+v, others %+v", g.Own, g.Others)
+	}
+	if n := g.Negatives; len(n) != 2 || n[0].Sequences != 120 || n[0].Aside != 0 || !n[1].Exact || n[1].Quantile <= n[0].Quantile {
+		t.Errorf("set on %+v", n)
+	}
+	last := math.Inf(1)
+	for _, h := range g.Thresholds { // fewer tokens say less, so more is asked
+		if h.Score > last || h.Score < 0.2 || h.Score > 1 {
+			t.Errorf("thresholds %+v", g.Thresholds)
+		}
+		last = h.Score
+	}
+	high := make([][]float64, 63)
+	for i := range high {
+		high[i] = []float64{9, 9}
+	}
+	if g.fires(high[:6]) || g.fires(nil) || !g.fires(high[:7]) || !g.fires(high) {
+		t.Error("a prompt's length counts wrongly")
+	}
+	high[0] = []float64{9, -9 * 63} // one other text explains it better
+	if g.fires(high) {
+		t.Error("what one other text explains is taken for own")
+	}
+}
+
+// TestAside: the background may hold a little text of the set's own kind, an older set's text may not.
+func TestAside(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(4, 7))
+	own := scored{otherText{name: "own"}, prompted(rnd, 100, 1), prompted(rnd, 100, 1)}
+	set := func(guess bool, like int) GateInfo {
+		mixed := append(prompted(rnd, 100-like, 0), prompted(rnd, like, 1.3)...)
+		g := GateInfo{Alpha: gateAlpha, Margin: gateMargin}
+		g.setBy(own, []scored{{otherText{name: "x", guess: guess}, mixed, nil}})
+		return g
+	}
+	if g := set(true, 5); g.Negatives[0].Aside != 5 || g.Own.Rate() < 0.9 {
+		t.Errorf("5 of 100 like own text: %+v, own %+v", g.Negatives, g.Own)
+	}
+	if g := set(true, 30); g.Negatives[0].Aside != 8 || g.Own.Rate() > 0.5 {
+		t.Errorf("30 of 100 like own text: %+v, own %+v", g.Negatives, g.Own)
+	}
+	if g := set(false, 5); g.Negatives[0].Aside != 0 || g.Own.Rate() > 0.5 || len(g.ownWarning("x")) != 1 {
+		t.Errorf("an older set's text: %+v, own %+v", g.Negatives, g.Own)
+	}
+}
+
+func TestPrompts(t *testing.T) {
+	ids := make([]int32, 201)
+	text := tune.Cut(ids, 200) // 200 rows
+	if p := prompts(text, 10); len(p) != 3 || len(p[2]) != 64 {
+		t.Errorf("%d prompts of a text of 200 tokens", len(p))
+	}
+	record := tune.Sequence{Tokens: ids[:90], Targets: ids[1:91], Learned: make([]bool, 90)}
+	for i := 79; i < 90; i++ {
+		record.Learned[i] = true
+	}
+	if p := prompts([]tune.Sequence{record}, 10); len(p) != 1 || len(p[0]) != 80 {
+		t.Errorf("%d prompts of a record", len(p))
+	}
+	if p := prompts(slices.Repeat(text, 40), 7); len(p) != 7 {
+		t.Errorf("%d prompts, want the most asked for", len(p))
+	}
+	for prompt, want := range map[int][2]int{1: {1, 1}, 2: {1, 2}, 64: {1, 64}, 129: {1, 129}, 200: {72, 200}} {
+		if from, to := judged(prompt); from != want[0] || to != want[1] {
+			t.Errorf("of a prompt of %d tokens %d to %d are judged, want %v", prompt, from, to, want)
+		}
+	}
+	scored := append([]bool{false}, record.Learned...)
+	for _, w := range []struct {
+		scored []bool
+		want   int
+	}{{nil, 64}, {[]bool{false, true, true}, 64}, {scored, 80}, {make([]bool, 5), 64}} {
+		if got := promptOf(base.Window{Scored: w.scored}, 64); got != w.want {
+			t.Errorf("prompt of %d tokens, want %d", got, w.want)
+		}
+	}
+}
+
+func TestForeignTexts(t *testing.T) {
+	e, err := Open(Options{Registry: t.TempDir(), Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	b, err := e.Base()
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := foreignTexts(b.Tokenizer, gateTokens)
+	short := 0
+	for _, x := range texts {
+		if len(x) < gateTokens {
+			short++
+		}
+	}
+	if len(texts) < 70 || short > 5 {
+		t.Errorf("%d passages, %d of them shorter than %d tokens", len(texts), short, gateTokens)
+	}
+}
