@@ -23,6 +23,7 @@ type AddOptions struct {
 	Kind    string   // of the experts; default neuron
 	Experts int      // over all layers; default: one for every cell, or for half of them when there are other sets
 	Seed    uint64
+	Placing
 }
 
 // AddResult is what AddExperts did.
@@ -99,6 +100,9 @@ func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*regist
 	if err != nil {
 		return nil, err
 	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
 	for _, f := range o.Data {
 		if err := exists("data", f); err != nil {
 			return nil, err
@@ -124,7 +128,7 @@ func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*regist
 	if err != nil {
 		return nil, err
 	}
-	places, err := place(r.Router, counts, others, o.Experts)
+	places, err := o.place(r.Router, counts, others, o.Experts)
 	if err != nil {
 		return nil, err
 	}
@@ -133,32 +137,6 @@ func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*regist
 		return nil, err
 	}
 	return e.storeSet(ctx, set, b.Name, o.Data, nil)
-}
-
-// place spreads experts evenly over the layers.
-func place(r *retrieval.Router, counts [][]uint32, others []*peer.Set, experts int) ([]peer.Placement, error) {
-	layers := len(r.Layers)
-	if experts == 0 {
-		perLayer := r.Layers[0].Cells()
-		if len(others) > 0 {
-			perLayer = max(1, perLayer/2)
-		}
-		return peer.Place(r, counts, others, perLayer)
-	}
-	if experts < layers {
-		return nil, fmt.Errorf("peft: %d experts for %d layers; want at least one a layer", experts, layers)
-	}
-	// Layers take experts/layers each, rounded up, and the last what is left, so that the sum is what was asked for.
-	places, err := peer.Place(r, counts, others, (experts+layers-1)/layers)
-	if err != nil || experts%layers == 0 {
-		return places, err
-	}
-	fewer, err := peer.Place(r, counts, others, experts/layers)
-	if err != nil {
-		return nil, err
-	}
-	copy(places[experts%layers:], fewer[experts%layers:])
-	return places, nil
 }
 
 // count runs data through the base and counts the cells that it selects.

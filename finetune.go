@@ -35,6 +35,9 @@ type FinetuneOptions struct {
 	CheckpointEvery int      // steps, default 50
 	Experts         int      // of a set that is added
 	Kind            string   // likewise
+	Placing                  // likewise
+	OnlyNew         bool     // train only the experts that never were, such as those a set grew by
+	Prune           float64  // share of the experts to keep afterwards, those most selected; 0 for all
 }
 
 func (o *FinetuneOptions) defaults(maxSeq int) {
@@ -85,6 +88,9 @@ func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (
 	if len(o.Data) == 0 {
 		return nil, errors.New("peft: finetune: no data given")
 	}
+	if !(o.Prune >= 0 && o.Prune <= 1) {
+		return nil, fmt.Errorf("peft: finetune: keep a share of %g of the experts, want 0 to 1", o.Prune)
+	}
 	b, err := e.Base()
 	if err != nil {
 		return nil, err
@@ -106,6 +112,9 @@ func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (
 	}
 	res, err := f.train(ctx, train)
 	if err != nil {
+		return nil, err
+	}
+	if err := f.settle(ctx, train); err != nil {
 		return nil, err
 	}
 	out, err := f.finish(ctx, res)
@@ -137,7 +146,7 @@ func (e *Engine) ensureSet(ctx context.Context, name string, o FinetuneOptions) 
 	if !errors.Is(err, registry.ErrNotFound) {
 		return err
 	}
-	_, err = e.AddExperts(ctx, name, AddOptions{Data: o.Data, Kind: o.Kind, Experts: o.Experts, Seed: o.Seed})
+	_, err = e.AddExperts(ctx, name, AddOptions{Data: o.Data, Kind: o.Kind, Experts: o.Experts, Seed: o.Seed, Placing: o.Placing})
 	return err
 }
 
@@ -223,6 +232,11 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 	if err != nil {
 		return nil, err
 	}
+	if f.o.OnlyNew {
+		if err := tr.OnlyNew(); err != nil {
+			return nil, err
+		}
+	}
 	o := tune.Options{
 		Steps: f.o.Steps, BatchTokens: f.o.BatchTokens, LearningRate: f.o.LearningRate, Seed: f.o.Seed,
 		EvalEvery: f.o.EvalEvery, Patience: f.o.Patience, EvalTokens: 4096, Quiet: f.o.Quiet, Background: tune.Cut(f.router.seen, backgroundSeq), CheckpointEvery: f.o.CheckpointEvery,
@@ -280,14 +294,13 @@ func (f *finetuning) checkpoint(write func(io.Writer) error) error {
 
 // finish measures the trained set as it is stored and commits it.
 func (f *finetuning) finish(ctx context.Context, res *tune.Result) (*FinetuneResult, error) {
-	f.set.Convert(f.e.pool, peer.BF16)
 	after, err := f.measure(ctx, "after")
 	if err != nil {
 		return nil, err
 	}
 	tr := &Training{
 		Steps: res.Steps, Tokens: res.Tokens, LearningRate: f.o.LearningRate, Seed: f.o.Seed, SeqLen: f.o.SeqLen, BatchTokens: f.o.BatchTokens,
-		Precision: f.precision, Seconds: res.Seconds, TokensPerSec: float64(res.Tokens) / res.Seconds, With: f.o.With, Before: f.before, After: after,
+		Precision: f.precision, Seconds: res.Seconds, TokensPerSec: float64(res.Tokens) / res.Seconds, With: f.o.With, Before: f.before, After: after, Kept: f.o.Prune,
 	}
 	for _, p := range res.Losses {
 		tr.Losses = append(tr.Losses, LossPoint(p))

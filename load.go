@@ -84,8 +84,13 @@ func (e *Engine) seam(ctx context.Context, names []string) (llama.Seam, error) {
 	}
 	s := e.reg.Snapshot()
 	defer s.Close()
-	for _, n := range names { // before a router is made for nothing
-		if _, err := findSet(s, n); err != nil {
+	refs, scales := make([]string, len(names)), make([]float32, len(names))
+	for i, n := range names { // before a router is made for nothing
+		var err error
+		if refs[i], scales[i], err = parseScaled(n); err != nil {
+			return nil, err
+		}
+		if _, err := findSet(s, refs[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -94,12 +99,17 @@ func (e *Engine) seam(ctx context.Context, names []string) (llama.Seam, error) {
 		return nil, err
 	}
 	var sets []*peer.Set
-	for _, n := range names {
+	for i, n := range refs {
 		set, err := e.loadSet(s, r.Router, n)
 		if err != nil {
 			return nil, err
 		}
-		sets = append(sets, set)
+		if scales[i] != 0 { // otherwise it is as good as off, to the bit
+			sets = append(sets, set.Scaled(scales[i]))
+		}
+	}
+	if len(sets) == 0 {
+		return nil, nil
 	}
 	return peer.NewStack(r.Router, e.pool, sets...)
 }
