@@ -11,16 +11,17 @@ import (
 // ErrScale reports a request's strength that is no number.
 var ErrScale = errors.New("not a strength")
 
-// parseScaled splits "name", "name@revision", "name*scale" or "name@revision*scale", as sets are named in requests: what
-// the set contributes is multiplied by scale, 1 where none is given, in that request alone.
+// parseScaled splits "name" or "name@revision" with any number of "*factor" behind it, as sets are named in requests: what
+// the set contributes is multiplied by the factors in that request alone.
 func parseScaled(s string) (ref string, scale float32, err error) {
-	ref, text, found := strings.Cut(s, "*")
-	if !found {
-		return ref, 1, nil
+	parts := strings.Split(s, "*")
+	scale = 1
+	for _, p := range parts[1:] {
+		v, err := strconv.ParseFloat(p, 32)
+		scale *= float32(v)
+		if s := float64(scale); err != nil || math.IsNaN(s) || math.IsInf(s, 0) {
+			return "", 0, fmt.Errorf("set %s: %q is %w; want a finite number, such as in %s*0.5", parts[0], p, ErrScale, parts[0])
+		}
 	}
-	v, err := strconv.ParseFloat(text, 32)
-	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
-		return "", 0, fmt.Errorf("set %s: %q after the * is %w; want a finite number, such as %s*0.5", s, text, ErrScale, ref)
-	}
-	return ref, float32(v), nil
+	return parts[0], scale, nil
 }

@@ -61,7 +61,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		},
 		Commands: []*cli.Command{
 			initCommand(), addExpertsCommand(), finetuneCommand(), evalCommand(), generateCommand(), logitsCommand(),
-			listCommand(), showCommand(), historyCommand(), rollbackCommand(), removeCommand(), exportCommand(),
+			listCommand(), showCommand(), historyCommand(), rollbackCommand(), pruneCommand(), removeCommand(), exportCommand(),
 			verifyCommand(), backupCommand(), restoreCommand(),
 			serveCommand(), benchCommand(), pretrainCommand(),
 		},

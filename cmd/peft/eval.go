@@ -14,7 +14,8 @@ func evalCommand() *cli.Command {
 		Name: "eval", Usage: "measure perplexity",
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "data", Required: true, Usage: "a `FILE` to measure on; may be repeated"},
-			&cli.StringFlag{Name: "sets", Usage: "`SETS` that are on, such as a,b"},
+			&cli.StringFlag{Name: "sets", Usage: "`SETS` that are on, such as a,b or a*0.5,b for a at half its strength"},
+			scaleFlag(),
 			&cli.IntFlag{Name: "seq-len", Value: 512, Usage: "tokens a window"},
 			&cli.IntFlag{Name: "max-windows", Usage: "measure the first `N` windows", DefaultText: "all"},
 			&cli.BoolFlag{Name: "train-all", Usage: "score prompts and questions too, not only answers"},
@@ -27,7 +28,7 @@ func evalCommand() *cli.Command {
 				return usagef("eval: --seq-len %d --max-windows %d: want at least 2 and 0", c.Int("seq-len"), c.Int("max-windows"))
 			}
 			return withEngine(c, func(e *peft.Engine) error {
-				r, err := e.Evaluate(c.Context, peft.EvalOptions{Data: c.StringSlice("data"), Sets: names(c.String("sets")),
+				r, err := e.Evaluate(c.Context, peft.EvalOptions{Data: c.StringSlice("data"), Sets: setsOn(c),
 					SeqLen: c.Int("seq-len"), MaxWindows: c.Int("max-windows"), TrainAll: c.Bool("train-all")})
 				if err != nil {
 					return err

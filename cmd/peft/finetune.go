@@ -29,6 +29,10 @@ func finetuneCommand() *cli.Command {
 			&cli.IntFlag{Name: "checkpoint-every", Value: 50, Usage: "steps between checkpoints"},
 			&cli.IntFlag{Name: "experts", Usage: "`N` experts of a set that is added", DefaultText: "as add-experts"},
 			&cli.StringFlag{Name: "kind", Value: "neuron", Usage: "`KIND` of a set that is added"},
+			occupancyFlag(), spreadFlag(),
+			&cli.BoolFlag{Name: "only-new", Usage: "train only experts that never were, such as those that add-experts --experts +N put in"},
+			&cli.BoolFlag{Name: "prune", Usage: "leave out the experts that the data selects least"},
+			&cli.Float64Flag{Name: "keep", Value: 0.5, Usage: "`SHARE` of the experts that --prune keeps"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the order of the data and of new experts"},
 		},
 		Action: func(c *cli.Context) error {
@@ -40,6 +44,12 @@ func finetuneCommand() *cli.Command {
 				BatchTokens: c.Int("batch-tokens"), LearningRate: c.Float64("lr"), Quiet: c.Float64("quiet"), Seed: c.Uint64("seed"), Resume: c.Bool("resume"),
 				With: names(c.String("with")), Precision: c.String("precision"), TrainAll: c.Bool("train-all"), EvalEvery: c.Int("eval-every"),
 				Patience: c.Int("patience"), CheckpointEvery: c.Int("checkpoint-every"), Experts: c.Int("experts"), Kind: c.String("kind"),
+				Placing: placing(c), OnlyNew: c.Bool("only-new"),
+			}
+			if c.Bool("prune") {
+				if o.Prune = c.Float64("keep"); !(o.Prune > 0 && o.Prune <= 1) {
+					return usagef("finetune: --keep %g: want more than 0 and at most 1", o.Prune)
+				}
 			}
 			if o.Quiet == 0 {
 				o.Quiet = -1 // 0 means the default to the library

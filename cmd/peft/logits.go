@@ -16,7 +16,8 @@ func logitsCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "text", Usage: "the `TEXT`"},
 			&cli.StringFlag{Name: "text-file", Usage: "the text's `FILE`"},
-			&cli.StringFlag{Name: "sets", Usage: "`SETS` that are on, such as a,b"},
+			&cli.StringFlag{Name: "sets", Usage: "`SETS` that are on, such as a,b or a*0.5,b for a at half its strength"},
+			scaleFlag(),
 			&cli.IntFlag{Name: "top", Value: 20, Usage: "show the `N` largest"},
 		},
 		Action: func(c *cli.Context) error {
@@ -35,7 +36,7 @@ func logitsCommand() *cli.Command {
 				text = string(b)
 			}
 			return withEngine(c, func(e *peft.Engine) error {
-				r, err := e.Logits(c.Context, peft.LogitsOptions{Text: text, Sets: names(c.String("sets")), Top: c.Int("top")})
+				r, err := e.Logits(c.Context, peft.LogitsOptions{Text: text, Sets: setsOn(c), Top: c.Int("top")})
 				if err != nil {
 					return err
 				}
