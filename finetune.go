@@ -27,6 +27,8 @@ type FinetuneOptions struct {
 	Seed            uint64
 	Resume          bool     // go on from the checkpoint of a run that was interrupted
 	With            []string // sets that are on beside it, and stay as they are
+	Alternate       bool     // those of With are on in every second step only, so that it learns to do with and without them
+	QuietData       []string // files of text that it is to leave alone as it does the background
 	Quiet           float64  // weight of the penalty on what the set adds to background text, default 3; below 0: none
 	Precision       string   // f32, bf16, or empty: bf16 where the machine has it
 	TrainAll        bool     // learn prompts and questions too
@@ -209,7 +211,7 @@ func (f *finetuning) open(ctx context.Context) error {
 
 // measure returns the perplexities of the held-out and the background text with the sets on, in f32.
 func (f *finetuning) measure(ctx context.Context, when string) (Perplexities, error) {
-	stack, err := peer.NewStack(f.router.Router, f.e.pool, append([]*peer.Set{f.set}, f.with...)...)
+	stack, err := peer.NewStack(f.router.Router, f.e.pool, append([]*peer.Set{f.set}, f.beside()...)...)
 	if err != nil {
 		return Perplexities{}, err
 	}
@@ -232,6 +234,10 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 	if err != nil {
 		return nil, err
 	}
+	quiet, err := f.quiet()
+	if err != nil {
+		return nil, err
+	}
 	if f.o.OnlyNew {
 		if err := tr.OnlyNew(); err != nil {
 			return nil, err
@@ -239,7 +245,7 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 	}
 	o := tune.Options{
 		Steps: f.o.Steps, BatchTokens: f.o.BatchTokens, LearningRate: f.o.LearningRate, Seed: f.o.Seed,
-		EvalEvery: f.o.EvalEvery, Patience: f.o.Patience, EvalTokens: 4096, Quiet: f.o.Quiet, Background: tune.Cut(f.router.seen, backgroundSeq), CheckpointEvery: f.o.CheckpointEvery,
+		EvalEvery: f.o.EvalEvery, Patience: f.o.Patience, EvalTokens: 4096, Quiet: f.o.Quiet, Background: quiet, Alternate: f.o.Alternate, CheckpointEvery: f.o.CheckpointEvery,
 		Checkpoint: func(write func(io.Writer) error) error { return f.checkpoint(write) },
 		Progress: func(p tune.Progress) {
 			note := fmt.Sprintf("loss %.3f, %.0f tokens/s", p.Loss, p.TokensPerSecond)

@@ -14,6 +14,42 @@ const (
 	strengthTokens = 8192
 )
 
+// beside returns the sets that are on when the trained one is measured.
+func (f *finetuning) beside() []*peer.Set {
+	if f.o.Alternate {
+		return nil
+	}
+	return f.with
+}
+
+// quiet returns the text that the set is to leave alone: the background and, as much of it, the files given for that,
+// taking turns.
+func (f *finetuning) quiet() ([]tune.Sequence, error) {
+	background := tune.Cut(f.router.seen, backgroundSeq)
+	if len(f.o.QuietData) == 0 {
+		return background, nil
+	}
+	d, err := tune.ReadFiles(f.b.Tokenizer, f.o.QuietData, true)
+	if err != nil {
+		return nil, err
+	}
+	rows := 0
+	for _, s := range background {
+		rows += len(s.Tokens)
+	}
+	more, _ := evenly(d.Sequences(backgroundSeq), rows)
+	var both []tune.Sequence
+	for i := range max(len(background), len(more)) {
+		if i < len(background) {
+			both = append(both, background[i])
+		}
+		if i < len(more) {
+			both = append(both, more[i])
+		}
+	}
+	return both, nil
+}
+
 // loudest is the quantile of its strength on held-out text that a set is capped at.
 const loudest = 0.999
 
@@ -23,7 +59,7 @@ func (f *finetuning) settle(ctx context.Context, train []tune.Sequence) error {
 	f.set.Convert(f.e.pool, peer.BF16)
 	counter := peer.NewCounter(f.router.Router, f.e.pool)
 	var err error
-	if counter.With, err = peer.NewStack(f.router.Router, f.e.pool, append([]*peer.Set{f.set}, f.with...)...); err != nil {
+	if counter.With, err = peer.NewStack(f.router.Router, f.e.pool, append([]*peer.Set{f.set}, f.beside()...)...); err != nil {
 		return err
 	}
 	if err := f.read(ctx, "count experts", counter, train, hitTokens); err != nil {
@@ -46,7 +82,7 @@ func (f *finetuning) cap(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	beside, err := peer.NewStack(f.router.Router, f.e.pool, f.with...)
+	beside, err := peer.NewStack(f.router.Router, f.e.pool, f.beside()...)
 	if err != nil {
 		return err
 	}

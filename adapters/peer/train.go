@@ -51,6 +51,13 @@ func (t *Training) Alone() *Training {
 	return a
 }
 
+// Beside switches the sets beside the trained one on, as they are at first, or off.
+func (t *Training) Beside(on bool) {
+	for _, l := range t.layers {
+		l.alone = !on
+	}
+}
+
 // Layer returns the layer beside that block, or nil when no set has experts there.
 func (t *Training) Layer(block int) *TrainLayer { return t.layers[block] }
 
@@ -80,8 +87,9 @@ type TrainLayer struct {
 
 	pool    *kernels.Pool
 	tables  []active
-	trained int // index of the trained set's table; -1 when it has none here
-	frozen  int // experts of it, from the first, that get no gradient
+	trained int  // index of the trained set's table; -1 when it has none here
+	alone   bool // whether the sets beside the trained one are off
+	frozen  int  // experts of it, from the first, that get no gradient
 
 	routing  retrieval.Routing
 	tokens   int
@@ -209,7 +217,8 @@ func (l *TrainLayer) Forward(y, x []float32, tokens int) error {
 			t.norms = norms(t.norms, stream, t.hi-t.lo, hid)
 			for j := range l.tables {
 				a, p := &l.tables[j], &t.pairs[j]
-				if t.on[j] = p.find(a.Occupancy, r, t.lo, t.hi, perToken, a.scale); !t.on[j] {
+				t.on[j] = (j == l.trained || !l.alone) && p.find(a.Occupancy, r, t.lo, t.hi, perToken, a.scale)
+				if !t.on[j] {
 					continue
 				}
 				s.sum(a, p, r.XHat[t.lo*hid:t.hi*hid], hid)

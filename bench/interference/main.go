@@ -30,8 +30,9 @@ type set struct {
 	Occupancy string  `json:"occupancy"`
 	Share     float64 `json:"share"` // of the cells that get an expert
 	Spread    int     `json:"spread,omitempty"`
-	Beside    string  `json:"beside,omitempty"` // an earlier set
-	Quiet     float64 `json:"quiet,omitempty"`  // the penalty's weight, 0 for the default
+	Beside    string  `json:"beside,omitempty"`    // an earlier set
+	Quiet     string  `json:"quiet,omitempty"`     // another text that it is to leave alone, beside the background
+	Alternate bool    `json:"alternate,omitempty"` // whether the earlier set is on in every second step
 }
 
 // sets in the order in which they are trained.
@@ -44,6 +45,9 @@ var sets = []set{
 	{Name: "b-full", Text: "b", Occupancy: "full", Share: 1, Beside: "a-full"},
 	{Name: "b-quarter", Text: "b", Occupancy: "tfidf", Share: 0.25, Beside: "a-full"},
 	{Name: "b-spread", Text: "b", Occupancy: "tfidf", Share: 0.5, Spread: 2, Beside: "a-full"},
+	{Name: "b-quiet", Text: "b", Occupancy: "tfidf", Share: 0.5, Beside: "a-full", Quiet: "a"},
+	{Name: "b-alternate", Text: "b", Occupancy: "tfidf", Share: 0.5, Beside: "a-full", Alternate: true},
+	{Name: "b-both", Text: "b", Occupancy: "tfidf", Share: 0.5, Beside: "a-full", Quiet: "a", Alternate: true},
 }
 
 // figure is one measurement.
@@ -59,7 +63,7 @@ type results struct {
 	Base     string             `json:"base"`
 	Steps    int                `json:"steps"`
 	Sets     []set              `json:"sets"`
-	Seconds  map[string]float64 `json:"seconds"` // that each set's finetune took
+	Seconds  map[string]float64 `json:"seconds"` // that each set's finetune took, with its measurements
 	Figures  []figure           `json:"figures"`
 	Measured map[string]string  `json:"measured"` // how much of each text
 }
@@ -273,7 +277,13 @@ func (b *bench) train(ctx context.Context, s set) error {
 			}
 		}
 		start := time.Now()
-		o := peft.FinetuneOptions{Data: []string{b.texts[s.Text+"-train"]}, EvalData: []string{b.texts[s.Text+"-held"]}, Steps: b.res.Steps, Quiet: s.Quiet}
+		o := peft.FinetuneOptions{Data: []string{b.texts[s.Text+"-train"]}, EvalData: []string{b.texts[s.Text+"-held"]}, Steps: b.res.Steps}
+		if s.Quiet != "" {
+			o.QuietData = []string{b.texts[s.Quiet+"-train"]}
+		}
+		if s.Alternate {
+			o.With, o.Alternate = []string{s.Beside}, true
+		}
 		o.Occupancy, o.Spread = s.Occupancy, s.Spread
 		if s.Occupancy != "full" {
 			cells, err := b.cells()

@@ -22,6 +22,8 @@ func finetuneCommand() *cli.Command {
 			&cli.Float64Flag{Name: "quiet", Value: 3, Usage: "weight of the penalty on what the set adds to background text"},
 			&cli.BoolFlag{Name: "resume", Usage: "go on with a run that was interrupted"},
 			&cli.StringFlag{Name: "with", Usage: "`SETS` that are on beside it, such as a,b"},
+			&cli.BoolFlag{Name: "alternate", Usage: "the sets of --with are on in every second step only: it learns to do with and without them"},
+			&cli.StringSliceFlag{Name: "quiet-data", Usage: "a `FILE` of text that the set is to leave alone, as it does the background; may be repeated"},
 			&cli.StringFlag{Name: "precision", Usage: "f32 or bf16", DefaultText: "bf16 where the machine has it"},
 			&cli.BoolFlag{Name: "train-all", Usage: "learn prompts and questions too, not only answers"},
 			&cli.IntFlag{Name: "eval-every", Usage: "steps between evaluations on held-out data", DefaultText: "none"},
@@ -44,7 +46,10 @@ func finetuneCommand() *cli.Command {
 				BatchTokens: c.Int("batch-tokens"), LearningRate: c.Float64("lr"), Quiet: c.Float64("quiet"), Seed: c.Uint64("seed"), Resume: c.Bool("resume"),
 				With: names(c.String("with")), Precision: c.String("precision"), TrainAll: c.Bool("train-all"), EvalEvery: c.Int("eval-every"),
 				Patience: c.Int("patience"), CheckpointEvery: c.Int("checkpoint-every"), Experts: c.Int("experts"), Kind: c.String("kind"),
-				Placing: placing(c), OnlyNew: c.Bool("only-new"),
+				QuietData: c.StringSlice("quiet-data"), Alternate: c.Bool("alternate"), Placing: placing(c), OnlyNew: c.Bool("only-new"),
+			}
+			if o.Alternate && len(o.With) == 0 {
+				return usagef("finetune: --alternate is about the sets of --with, and there is none")
 			}
 			if c.Bool("prune") {
 				if o.Prune = c.Float64("keep"); !(o.Prune > 0 && o.Prune <= 1) {
