@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/gopeft/peft/adapters/peer"
@@ -82,7 +83,7 @@ const measuredTokens = 16384
 // Finetune trains one set, adding it when the registry has none of that name, and commits the result as a new revision.
 // Base, router and all other sets stay as they are. A cancelled context leaves a checkpoint, and the registry as it was.
 func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (*FinetuneResult, error) {
-	for _, f := range append(append([]string{}, o.Data...), o.EvalData...) {
+	for _, f := range slices.Concat(o.Data, o.EvalData, o.QuietData) {
 		if err := exists("data", f); err != nil {
 			return nil, err
 		}
@@ -181,6 +182,9 @@ func (f *finetuning) open(ctx context.Context) error {
 	}
 	if f.set, err = decodeSet(s, m, f.router.Router); err != nil {
 		return err
+	}
+	if f.o.OnlyNew && f.set.Fresh() == 0 { // before much is measured
+		return fmt.Errorf("peft: finetune %s: all its experts were trained before; give it more with add-experts %s --experts +N, or train them all", f.name, f.name)
 	}
 	for _, n := range f.o.With {
 		w, err := f.e.loadSet(s, f.router.Router, n)

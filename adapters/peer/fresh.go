@@ -5,14 +5,19 @@ import (
 	"slices"
 )
 
+// Fresh returns how many of the set's experts were never trained.
+func (s *Set) Fresh() int {
+	n := 0
+	for _, t := range s.Tables {
+		n += t.Fresh
+	}
+	return n
+}
+
 // OnlyNew freezes the experts that were trained before: only those that never were get gradients. Without any the error
 // says so.
 func (t *Training) OnlyNew() error {
-	n := 0
-	for _, table := range t.Set.Tables {
-		n += table.Fresh
-	}
-	if n == 0 {
+	if t.Set.Fresh() == 0 {
 		return fmt.Errorf("peer: set %s has no experts that were never trained; add some first", t.Set.Name)
 	}
 	t.Fresh = true
