@@ -10,8 +10,8 @@ import (
 
 // Text of a set's own that is read after its training: to count which experts it selects, and to fit the set's strength.
 const (
-	hitTokens      = 8192
-	strengthTokens = 8192
+	hitTokens      = 4096
+	strengthTokens = 4096
 )
 
 // beside returns the sets that are on when the trained one is measured.

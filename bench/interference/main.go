@@ -17,6 +17,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,9 +81,9 @@ type bench struct {
 // What is measured of each text: of the last tenth of A and B the beginning. As much again is held out for training, which
 // fits the sets' caps on it.
 const (
-	share   = 24000 // bytes of A
-	records = 40    // of B
-	windows = 12    // of W, 256 tokens each
+	share   = 12000 // bytes of A
+	records = 24    // of B
+	windows = 8     // of W, 256 tokens each
 )
 
 var errEnough = errors.New("enough for now")
@@ -342,27 +343,36 @@ func (b *bench) measureAll(ctx context.Context) error {
 			b.res.Figures = append(b.res.Figures, figure{text, on, r.Tokens, r.Perplexity})
 			return b.save()
 		}
-		for _, text := range []string{"a", "b", "w"} {
-			if err := measure(text); err != nil {
+		for _, f := range plan() {
+			if err := measure(f[0], f[1:]...); err != nil {
 				return err
-			}
-			for _, s := range sets {
-				if err := measure(text, s.Name); err != nil {
-					return err
-				}
-			}
-			for _, first := range sets {
-				for _, second := range sets {
-					if first.Text == "a" && second.Text == "b" && text != "w" {
-						if err := measure(text, first.Name, second.Name); err != nil {
-							return err
-						}
-					}
-				}
 			}
 		}
 		return nil
 	})
+}
+
+// plan lists what is measured, each a text and the sets that are on: what the pairs are about first.
+func plan() [][]string {
+	var alone, pairs, others [][]string
+	for _, text := range []string{"a", "b", "w"} {
+		others = append(others, []string{text})
+		for _, s := range sets {
+			if s.Text == text {
+				alone = append(alone, []string{text, s.Name})
+			} else {
+				others = append(others, []string{text, s.Name})
+			}
+		}
+	}
+	for _, first := range sets {
+		for _, second := range sets {
+			if first.Text == "a" && second.Text == "b" {
+				pairs = append(pairs, []string{"b", first.Name, second.Name}, []string{"a", first.Name, second.Name})
+			}
+		}
+	}
+	return slices.Concat(alone, pairs, others)
 }
 
 func (b *bench) figure(text, on string) *figure {
