@@ -28,6 +28,7 @@ type AddOptions struct {
 	Seed    uint64
 	// ReportTokens is how much of each other text is read to see what an imported set does to it, default 2048; below 0: none.
 	ReportTokens int
+	Placing
 }
 
 // AddResult is what AddExperts did.
@@ -159,38 +160,12 @@ func (e *Engine) newSet(ctx context.Context, name string, o AddOptions) (set *pe
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	places, err := place(r.Router, counts, others, o.Experts)
+	places, err := o.place(r.Router, counts, others, o.Experts)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	set, err = peer.NewSet(e.pool, name, k, r.Router, places, o.Seed, peer.BF16)
 	return set, counts, held, err
-}
-
-// place spreads experts evenly over the layers.
-func place(r *retrieval.Router, counts [][]uint32, others []*peer.Set, experts int) ([]peer.Placement, error) {
-	layers := len(r.Layers)
-	if experts == 0 {
-		perLayer := r.Layers[0].Cells()
-		if len(others) > 0 {
-			perLayer = max(1, perLayer/2)
-		}
-		return peer.Place(r, counts, others, perLayer)
-	}
-	if experts < layers {
-		return nil, fmt.Errorf("peft: %d experts for %d layers; want at least one a layer", experts, layers)
-	}
-	// Layers take experts/layers each, rounded up, and the last what is left, so that the sum is what was asked for.
-	places, err := peer.Place(r, counts, others, (experts+layers-1)/layers)
-	if err != nil || experts%layers == 0 {
-		return places, err
-	}
-	fewer, err := peer.Place(r, counts, others, experts/layers)
-	if err != nil {
-		return nil, err
-	}
-	copy(places[experts%layers:], fewer[experts%layers:])
-	return places, nil
 }
 
 // count runs data through the base and counts the cells that it selects.

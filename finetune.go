@@ -27,6 +27,8 @@ type FinetuneOptions struct {
 	Seed            uint64
 	Resume          bool     // go on from the checkpoint of a run that was interrupted
 	With            []string // sets that are on beside it, and stay as they are
+	Alternate       bool     // those of With are on in every second step only, so that it learns to do with and without them
+	QuietData       []string // files of text that it is to leave alone as it does the background
 	Quiet           float64  // weight of the penalty on what the set adds to background text, default 3; below 0: none
 	Precision       string   // int8, bf16 or f32; empty: the first of them that the machine and the base's weights have
 	TrainAll        bool     // learn prompts and questions too
@@ -39,6 +41,9 @@ type FinetuneOptions struct {
 	// ForbidRegression, when not nil, refuses to publish a revision with which other sets' held-out text or the background
 	// became worse by more than so many per cent for users of Auto. The error wraps ErrRegression.
 	ForbidRegression *float64
+	Placing                  // likewise
+	OnlyNew          bool    // train only the experts that never were, such as those a set grew by
+	Prune            float64 // share of the experts to keep afterwards, those most selected; 0 for all
 }
 
 func (o *FinetuneOptions) defaults() {
@@ -96,6 +101,9 @@ func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (
 	if o.ForbidRegression != nil && reportLength(o.ReportTokens) == 0 {
 		return nil, errors.New("peft: finetune: a regression cannot be forbidden without measuring it; let the report read some tokens")
 	}
+	if !(o.Prune >= 0 && o.Prune <= 1) {
+		return nil, fmt.Errorf("peft: finetune: keep a share of %g of the experts, want 0 to 1", o.Prune)
+	}
 	b, err := e.Base()
 	if err != nil {
 		return nil, err
@@ -114,6 +122,9 @@ func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (
 	}
 	res, err := f.train(ctx, train)
 	if err != nil {
+		return nil, err
+	}
+	if err := f.settle(ctx, train); err != nil {
 		return nil, err
 	}
 	out, err := f.finish(ctx, res)
@@ -173,10 +184,13 @@ func (f *finetuning) open(ctx context.Context) error {
 		f.parent = m
 		f.set, err = decodeSet(s, m, f.router.Router, f.e.opt.Threads)
 	case errors.Is(err, registry.ErrNotFound):
-		f.set, _, _, err = f.e.newSet(ctx, f.name, AddOptions{Data: f.o.Data, Kind: f.o.Kind, Experts: f.o.Experts, Seed: f.o.Seed})
+		f.set, _, _, err = f.e.newSet(ctx, f.name, AddOptions{Data: f.o.Data, Kind: f.o.Kind, Experts: f.o.Experts, Seed: f.o.Seed, Placing: f.o.Placing})
 	}
 	if err != nil {
 		return err
+	}
+	if f.o.OnlyNew && f.set.Fresh() == 0 { // before much is measured
+		return fmt.Errorf("peft: finetune %s: all its experts were trained before; give it more with add-experts %s --experts +N, or train them all", f.name, f.name)
 	}
 	for _, n := range f.o.With {
 		w, err := f.e.loadSet(s, f.router.Router, n)
@@ -219,7 +233,7 @@ func (o *FinetuneOptions) precision(coded bool) (kernels.Precision, error) {
 
 // measure returns the perplexities of the held-out and the background text with the sets on, in f32.
 func (f *finetuning) measure(ctx context.Context, when string) (Perplexities, error) {
-	stack, err := peer.NewStack(f.router.Router, f.e.pool, append([]*peer.Set{f.set}, f.with...)...)
+	stack, err := peer.NewStack(f.router.Router, f.e.pool, append([]*peer.Set{f.set}, f.beside()...)...)
 	if err != nil {
 		return Perplexities{}, err
 	}
@@ -242,8 +256,17 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 	if err != nil {
 		return nil, err
 	}
+	quiet, err := f.quiet()
+	if err != nil {
+		return nil, err
+	}
+	if f.o.OnlyNew {
+		if err := tr.OnlyNew(); err != nil {
+			return nil, err
+		}
+	}
 	o := f.o.run()
-	o.Background = tune.Cut(f.router.seen, backgroundSeq)
+	o.Background, o.Alternate = quiet, f.o.Alternate
 	o.Checkpoint = f.checkpoint
 	o.Progress = func(p tune.Progress) {
 		note := fmt.Sprintf("loss %.3f, %.0f tokens/s", p.Loss, p.TokensPerSecond)
@@ -298,14 +321,13 @@ func (f *finetuning) checkpoint(write func(io.Writer) error) error {
 
 // finish measures the trained set as it is stored and commits it.
 func (f *finetuning) finish(ctx context.Context, res *tune.Result) (*FinetuneResult, error) {
-	f.set.Convert(f.e.pool, peer.BF16)
 	after, err := f.measure(ctx, "after")
 	if err != nil {
 		return nil, err
 	}
 	tr := &Training{
 		Steps: res.Steps, Tokens: res.Tokens, LearningRate: f.o.LearningRate, Seed: f.o.Seed, SeqLen: f.o.SeqLen, BatchTokens: f.o.BatchTokens,
-		Precision: f.precision, Seconds: res.Seconds, TokensPerSec: float64(res.Tokens) / res.Seconds, With: f.o.With, Before: f.before, After: after,
+		Precision: f.precision, Seconds: res.Seconds, TokensPerSec: float64(res.Tokens) / res.Seconds, With: f.o.With, Before: f.before, After: after, Kept: f.o.Prune,
 	}
 	for _, p := range res.Losses {
 		tr.Losses = append(tr.Losses, LossPoint(p))

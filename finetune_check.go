@@ -14,7 +14,7 @@ func (o *FinetuneOptions) check(e *Engine, name string) error {
 	if len(o.Data) == 0 {
 		return errors.New("peft: finetune: no data given")
 	}
-	for _, f := range slices.Concat(o.Data, o.EvalData) {
+	for _, f := range slices.Concat(o.Data, o.EvalData, o.QuietData) {
 		if err := exists("data", f); err != nil {
 			return err
 		}

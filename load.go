@@ -116,13 +116,15 @@ func (e *Engine) withSets(ctx context.Context, names []string) (*base.Base, llam
 	}
 	s := e.reg.Snapshot()
 	defer s.Close()
-	var wanted []*registry.Manifest
-	for _, n := range names { // before a base is loaded, or a router is made, for nothing
-		m, err := findSet(s, n)
-		if err != nil {
+	refs, scales, wanted := make([]string, len(names)), make([]float32, len(names)), make([]*registry.Manifest, len(names))
+	for i, n := range names { // before a base is loaded, or a router is made, for nothing
+		var err error
+		if refs[i], scales[i], err = parseScaled(n); err != nil {
 			return nil, nil, err
 		}
-		wanted = append(wanted, m)
+		if wanted[i], err = findSet(s, refs[i]); err != nil {
+			return nil, nil, err
+		}
 	}
 	wait := e.readAhead(s, wanted)
 	b, err := e.loadBase(true)
@@ -135,12 +137,17 @@ func (e *Engine) withSets(ctx context.Context, names []string) (*base.Base, llam
 		return nil, nil, err
 	}
 	var sets []*peer.Set
-	for _, n := range names {
+	for i, n := range refs {
 		set, err := e.loadSet(s, r.Router, n)
 		if err != nil {
 			return nil, nil, err
 		}
-		sets = append(sets, set)
+		if scales[i] != 0 { // otherwise it is as good as off, to the bit
+			sets = append(sets, set.Scaled(scales[i]))
+		}
+	}
+	if len(sets) == 0 {
+		return b, nil, nil
 	}
 	seam, err := peer.NewStack(r.Router, e.pool, sets...)
 	return b, seam, err

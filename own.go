@@ -120,6 +120,27 @@ func (f *finetuning) earlier(counts [][]uint32, held []tune.Sequence) ([]tune.Se
 	return slices.Concat(tune.Spread(before, heldTokens/2), tune.Spread(held, heldTokens/2)), nil
 }
 
+// inherited returns the ownership of a revision, for one that is made from it without other text.
+func (e *Engine) inherited(s *registry.Snapshot, r *storedRouter, m *registry.Manifest) (*ownership, error) {
+	b, err := e.Base()
+	if err != nil {
+		return nil, err
+	}
+	o := &ownership{}
+	if o.held, err = readHeld(s, m, b.Model.Config.Vocab); err != nil {
+		return nil, err
+	}
+	gates, err := e.storedGates(s, r, []string{fmt.Sprintf("%s@%d", m.Name, m.Revision)})
+	if errors.Is(err, ErrNoGate) {
+		return o, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	o.gate = gates[0]
+	return o, nil
+}
+
 // add adds selections to counts.
 func add(counts, more [][]uint32) {
 	for i, c := range more {

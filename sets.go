@@ -65,6 +65,7 @@ type Training struct {
 	With         []string     `json:"with,omitempty"` // sets that were on beside it
 	Before       Perplexities `json:"before"`
 	After        Perplexities `json:"after"`
+	Kept         float64      `json:"kept,omitempty"` // share of the experts that pruning left; 0 for all
 	Losses       []LossPoint  `json:"losses,omitempty"`
 }
 

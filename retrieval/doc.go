@@ -12,6 +12,6 @@
 // text, without training: standardised, projected on principal components, whitened, rotated differently for each head,
 // and clustered.
 //
-// An [Occupancy] says which experts of a set live in which cells; [Place] fills cells in the order that [ByCount] or
-// [ByTFIDF] gives.
+// An [Occupancy] says which experts of a set live in which cells; [Place] fills cells in the order that an [Ordering]
+// gives, and [Layer.Spread] lets experts be reached from neighbouring cells too.
 package retrieval

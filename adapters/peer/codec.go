@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -34,6 +33,7 @@ const (
 	headerPart    = "set.json"
 	occupancyPart = "%03d/occupancy"
 	countsPart    = "%03d/counts"
+	hitsPart      = "%03d/hits"
 	rowsPart      = "%03d/rows"
 )
 
@@ -56,9 +56,11 @@ type header struct {
 }
 
 type layerHeader struct {
-	Block   int `json:"block"`
-	Cells   int `json:"cells"`
-	Experts int `json:"experts"`
+	Block   int     `json:"block"`
+	Cells   int     `json:"cells"`
+	Experts int     `json:"experts"`
+	Fresh   int     `json:"fresh,omitempty"`
+	Cap     float32 `json:"cap,omitempty"`
 }
 
 // Encode writes the set as named parts, rows in the format f: part begins a part, and each Write to what it returns is
@@ -67,7 +69,7 @@ type layerHeader struct {
 func (s *Set) Encode(part func(name string) (io.Writer, error), f Format) error {
 	h := header{Format: setFormat, Kind: s.Kind.Name(), Hidden: s.Hidden, Width: s.Kind.Width(s.Hidden), Scale: s.Scale, Router: s.Router, Rows: f.String()}
 	for _, t := range s.Tables {
-		h.Layers = append(h.Layers, layerHeader{t.Block, t.Occupancy.Cells(), t.Occupancy.Experts()})
+		h.Layers = append(h.Layers, layerHeader{t.Block, t.Occupancy.Cells(), t.Occupancy.Experts(), t.Fresh, t.Cap})
 	}
 	j, err := json.Marshal(h)
 	if err != nil {
@@ -94,6 +96,9 @@ func (s *Set) Encode(part func(name string) (io.Writer, error), f Format) error 
 		err := put(fmt.Sprintf(occupancyPart, t.Block), t.Occupancy.Marshal())
 		if err == nil && t.Counts != nil {
 			err = put(fmt.Sprintf(countsPart, t.Block), retrieval.MarshalCounts(t.Counts))
+		}
+		if err == nil && t.Hits != nil {
+			err = put(fmt.Sprintf(hitsPart, t.Block), retrieval.MarshalCounts(t.Hits))
 		}
 		var w io.Writer
 		if err == nil {
@@ -236,7 +241,7 @@ func (h *header) set() (*Set, Format, error) {
 }
 
 func (l layerHeader) decode(threads int, open func(name string) (io.Reader, error), width int, f Format) (*Table, error) {
-	t := &Table{Block: l.Block}
+	t := &Table{Block: l.Block, Fresh: l.Fresh, Cap: l.Cap}
 	b, err := readPart(open, fmt.Sprintf(occupancyPart, l.Block))
 	if err != nil {
 		return nil, err
@@ -244,21 +249,15 @@ func (l layerHeader) decode(threads int, open func(name string) (io.Reader, erro
 	if t.Occupancy, err = retrieval.UnmarshalOccupancy(b, l.Cells, l.Experts); err != nil {
 		return nil, errors.Join(err, ErrCorrupt)
 	}
-	name := fmt.Sprintf(countsPart, l.Block)
+	if t.Counts, err = readCounts(open, fmt.Sprintf(countsPart, l.Block), l.Cells); err != nil {
+		return nil, err
+	}
+	if t.Hits, err = readCounts(open, fmt.Sprintf(hitsPart, l.Block), l.Experts); err != nil {
+		return nil, err
+	}
+	name := fmt.Sprintf(rowsPart, l.Block)
 	r, err := open(name)
 	if err != nil {
-		return nil, fmt.Errorf("part %s: %w", name, err)
-	}
-	if r != nil {
-		if b, err = io.ReadAll(r); err != nil {
-			return nil, fmt.Errorf("part %s: %w", name, err)
-		}
-		if t.Counts, err = retrieval.UnmarshalCounts(b, l.Cells); err != nil {
-			return nil, errors.Join(err, ErrCorrupt)
-		}
-	}
-	name = fmt.Sprintf(rowsPart, l.Block)
-	if r, err = open(name); err != nil {
 		return nil, fmt.Errorf("part %s: %w", name, err)
 	}
 	if r == nil {
@@ -268,6 +267,26 @@ func (l layerHeader) decode(threads int, open func(name string) (io.Reader, erro
 		return nil, fmt.Errorf("part %s: %w", name, err)
 	}
 	return t, nil
+}
+
+// readCounts reads n counts; nil when there is no such part.
+func readCounts(open func(name string) (io.Reader, error), name string, n int) ([]uint32, error) {
+	r, err := open(name)
+	if err != nil {
+		return nil, fmt.Errorf("part %s: %w", name, err)
+	}
+	if r == nil {
+		return nil, nil
+	}
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("part %s: %w", name, err)
+	}
+	counts, err := retrieval.UnmarshalCounts(b, n)
+	if err != nil {
+		return nil, errors.Join(err, ErrCorrupt)
+	}
+	return counts, nil
 }
 
 func readPart(open func(name string) (io.Reader, error), name string) ([]byte, error) {
@@ -283,21 +302,4 @@ func readPart(open func(name string) (io.Reader, error), name string) ([]byte, e
 		return nil, fmt.Errorf("part %s: %w", name, err)
 	}
 	return b, nil
-}
-
-// Parts is a stored set in memory, by the names of its parts.
-type Parts map[string]*bytes.Buffer
-
-// Part begins a part; it is for Encode.
-func (p Parts) Part(name string) (io.Writer, error) {
-	p[name] = new(bytes.Buffer)
-	return p[name], nil
-}
-
-// Open is for Decode.
-func (p Parts) Open(name string) (io.Reader, error) {
-	if b := p[name]; b != nil {
-		return bytes.NewReader(b.Bytes()), nil
-	}
-	return nil, nil
 }

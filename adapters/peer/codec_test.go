@@ -26,6 +26,8 @@ func TestCodecRoundTrip(t *testing.T) {
 		s.Scale = 0.5
 		s.Tables[0].Counts = make([]uint32, 36)
 		s.Tables[0].Counts[7] = 99
+		s.Tables[0].Hits = make([]uint32, s.Tables[0].Occupancy.Experts())
+		s.Tables[0].Hits[0], s.Tables[0].Fresh, s.Tables[1].Cap = 7, 1, 0.25
 		p := encoded(t, s, f)
 		back, err := Decode(2, p.Open)
 		if err != nil {
@@ -41,6 +43,9 @@ func TestCodecRoundTrip(t *testing.T) {
 			want := s.Tables[i]
 			if !slices.Equal(table.Rows.F32, want.Rows.F32) || !slices.Equal(table.Rows.BF16, want.Rows.BF16) || !slices.Equal(table.Counts, want.Counts) {
 				t.Error("rows or counts differ")
+			}
+			if !slices.Equal(table.Hits, want.Hits) || table.Fresh != want.Fresh || table.Cap != want.Cap {
+				t.Errorf("hits %v, %d untrained, cap %g; want %v, %d, %g", table.Hits, table.Fresh, table.Cap, want.Hits, want.Fresh, want.Cap)
 			}
 		}
 		again := encoded(t, back, f)

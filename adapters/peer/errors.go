@@ -6,5 +6,6 @@ import "errors"
 var (
 	ErrOtherRouter = errors.New("the set belongs to another router")
 	ErrUnknownKind = errors.New("unknown kind of expert")
+	ErrNoHits      = errors.New("the set was not trained yet, so how often its experts are selected is not known")
 	ErrCorrupt     = errors.New("corrupt expert set")
 )

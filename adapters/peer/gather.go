@@ -59,8 +59,8 @@ func (g *gathered) sum(a *active, head int, y, x []float32) bool {
 	return true
 }
 
-// tokens adds a table's contribution to the tokens [lo, hi).
-func (g *gathered) tokens(a *active, r *retrieval.Routing, lo, hi int, y []float32, heads, topK, hid int) {
+// tokens adds a table's contribution to the tokens [lo, hi); norms are those of the stream, for a table with a cap.
+func (g *gathered) tokens(a *active, r *retrieval.Routing, lo, hi int, y, norms []float32, heads, topK, hid int) {
 	g.find(a, r, lo*heads, hi*heads, topK)
 	g.total = resize(g.total, hid)
 	for t := lo; t < hi; t++ {
@@ -70,6 +70,9 @@ func (g *gathered) tokens(a *active, r *retrieval.Routing, lo, hi int, y []float
 			hit = g.sum(a, (t-lo)*heads+h, g.total, r.XHat[t*hid:(t+1)*hid]) || hit
 		}
 		if hit {
+			if a.Cap > 0 {
+				a.limit(g.total, norms[t])
+			}
 			row := y[t*hid : (t+1)*hid]
 			kernels.Add(row, row, g.total)
 		}
@@ -96,8 +99,12 @@ func (f *forwardState) byHeads(a *active) {
 			kernels.Add(sum, sum, f.sums[h*hid:(h+1)*hid])
 		}
 		if first >= 0 {
+			sum := f.sums[first*hid : (first+1)*hid]
+			if a.Cap > 0 {
+				a.limit(sum, f.norms[t])
+			}
 			row := f.y[t*hid : (t+1)*hid]
-			kernels.Add(row, row, f.sums[first*hid:(first+1)*hid])
+			kernels.Add(row, row, sum)
 		}
 	}
 }

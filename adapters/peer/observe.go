@@ -156,33 +156,3 @@ func (c *Counter) Usage() []retrieval.Usage {
 	}
 	return all
 }
-
-// Place places a new set of that many experts a layer by its own data's counts, as Counts gave them: where there are fewer
-// experts than cells, in the cells that are most its own against the router's background text and the other sets (TF-IDF).
-func Place(r *retrieval.Router, counts [][]uint32, others []*Set, experts int) ([]Placement, error) {
-	if len(counts) != len(r.Layers) {
-		return nil, fmt.Errorf("peer: place by counts of %d layers, the router has %d", len(counts), len(r.Layers))
-	}
-	places := make([]Placement, len(r.Layers))
-	for i, l := range r.Layers {
-		var against [][]uint32
-		if l.Background != nil {
-			against = append(against, l.Background)
-		}
-		for _, s := range others {
-			if t := s.Table(l.Block); t != nil && t.Counts != nil {
-				against = append(against, t.Counts)
-			}
-		}
-		order, err := retrieval.ByTFIDF(counts[i], against...)
-		if err != nil {
-			return nil, fmt.Errorf("peer: block %d: %w", l.Block, err)
-		}
-		o, err := retrieval.Place(order, experts)
-		if err != nil {
-			return nil, fmt.Errorf("peer: block %d: %w", l.Block, err)
-		}
-		places[i] = Placement{Occupancy: o, Counts: counts[i]}
-	}
-	return places, nil
-}

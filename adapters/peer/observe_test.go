@@ -81,7 +81,7 @@ func TestCounterAndPlace(t *testing.T) {
 	}
 	first.Tables[0].Counts = counts[0]
 	r2 := testRouter(6)
-	places, err := Place(r2, counts, []*Set{first}, 9)
+	places, err := Place(r2, counts, []*Set{first}, Placing{Experts: 9})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,10 +90,10 @@ func TestCounterAndPlace(t *testing.T) {
 			t.Error(p.Occupancy.Experts(), p.Occupancy.Occupied())
 		}
 	}
-	if _, err := Place(r2, counts, nil, 36*retrieval.MaxPerCell+1); err == nil {
+	if _, err := Place(r2, counts, nil, Placing{Experts: 36*retrieval.MaxPerCell + 1}); err == nil {
 		t.Error("too many experts pass")
 	}
-	if _, err := Place(r2, counts[:1], nil, 9); err == nil {
+	if _, err := Place(r2, counts[:1], nil, Placing{Experts: 9}); err == nil {
 		t.Error("counts of one layer pass for two")
 	}
 }

@@ -72,7 +72,7 @@ func TestSmolLM2(t *testing.T) {
 	play := ids("shakespeare.txt", 30_000, 0)
 	count := NewCounter(r, pool)
 	read(play, 2048, count)
-	places, err := Place(r, count.Counts(), nil, 128)
+	places, err := Place(r, count.Counts(), nil, Placing{Experts: 128})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,7 @@ type Stack struct {
 type stackLayer struct {
 	router *retrieval.Layer
 	tables []active
+	capped bool // whether one of the tables is
 }
 
 // active is one set's table as a layer uses it.
@@ -45,6 +46,7 @@ type forwardState struct {
 	tables  []active
 	y       []float32
 	routing retrieval.Routing
+	norms   []float32 // [tokens] of the stream before any set is added, when the layer is capped
 
 	table *active   // where the threads share a token's heads
 	sums  []float32 // [tokens, heads, hidden]
@@ -91,6 +93,7 @@ func NewStack(r *retrieval.Router, p *kernels.Pool, sets ...*Set) (*Stack, error
 				a.gather = k
 			}
 			l.tables = append(l.tables, a)
+			l.capped = l.capped || t.Cap > 0
 		}
 	}
 	return s, nil
@@ -113,6 +116,9 @@ func (s *Stack) Forward(block int, y, x []float32, tokens int) error {
 	f := s.spare.Get().(*forwardState)
 	f.layer, f.tables, f.y = l, l.tables, y
 	l.router.Route(s.pool, &f.routing, x, tokens)
+	if f.norms = f.norms[:0]; l.capped {
+		f.norms = norms(f.norms, y, tokens, hid)
+	}
 	if tokens < s.pool.Threads() {
 		for i := range l.tables {
 			if a := &l.tables[i]; a.gather != nil {
@@ -139,24 +145,27 @@ func (f *forwardState) byTokens(lo, hi int) {
 		a := &f.tables[i]
 		switch {
 		case a.gather != nil:
-			t.tokens(a, r, lo, hi, f.y, l.Heads, l.TopK, l.Hidden)
+			t.tokens(a, r, lo, hi, f.y, f.norms, l.Heads, l.TopK, l.Hidden)
 		case t.pairs.find(a.Occupancy, r, lo, hi, l.Heads*l.TopK, a.scale):
-			t.forward(a, &t.pairs, f.y[lo*l.Hidden:hi*l.Hidden], r.XHat[lo*l.Hidden:hi*l.Hidden], l.Hidden)
+			t.sum(a, &t.pairs, r.XHat[lo*l.Hidden:hi*l.Hidden], l.Hidden)
+			if a.Cap > 0 {
+				a.limitAll(t.acc, f.norms[lo:hi], nil)
+			}
+			addHit(f.y[lo*l.Hidden:hi*l.Hidden], t.acc, t.pairs.hit, l.Hidden)
 		}
 	}
 }
 
-// forward adds one table's contribution for the pairs found.
-func (t *tileState) forward(a *active, p *pairs, y, x []float32, hid int) {
+// sum leaves one table's contribution for the pairs found in t.acc, which gets the shape of x.
+func (t *tileState) sum(a *active, p *pairs, x []float32, hid int) {
 	kind := a.set.Kind
-	t.acc = resize(t.acc, len(y))
+	t.acc = resize(t.acc, len(x))
 	clear(t.acc)
 	t.row = resize(t.row, a.Rows.Width)
 	p.state = resize(p.state, len(p.tokens)*kind.State())
 	for _, g := range p.groups {
 		kind.Forward(p.work(g, kind.State()), a.Rows.Row(int(g.expert), t.row), t.acc, x, hid)
 	}
-	addHit(y, t.acc, p.hit, hid)
 }
 
 // byName orders sets.

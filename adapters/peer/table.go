@@ -2,6 +2,7 @@ package peer
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 
 	"github.com/gopeft/peft/adapters"
@@ -97,6 +98,13 @@ type Table struct {
 	// Counts, [cells], is how often the set's own data selected each cell; nil when not known. Other sets are placed, and
 	// gates decide, by it.
 	Counts []uint32
+	// Hits, [experts], is how often the set's own text selected each expert when it was last trained; nil when not known.
+	Hits []uint32
+	// Fresh is how many experts, those with the highest numbers, were never trained.
+	Fresh int
+	// Cap bounds, for each token, the norm of what the set adds here, as a share of the norm of the residual stream it is
+	// added to; 0 for no bound. See Strength.
+	Cap float32
 }
 
 // Set is experts of one kind in the layers of one router.
@@ -133,7 +141,7 @@ func NewSet(p *kernels.Pool, name string, kind adapters.Kind, r *retrieval.Route
 		if o == nil {
 			continue
 		}
-		t := &Table{Block: l.Block, Occupancy: o, Counts: places[i].Counts, Rows: NewRows(o.Experts(), width, f)}
+		t := &Table{Block: l.Block, Occupancy: o, Counts: places[i].Counts, Rows: NewRows(o.Experts(), width, f), Fresh: o.Experts()}
 		p.Run(o.Experts(), 256, func(lo, hi int) {
 			buf := make([]float32, width)
 			for e := lo; e < hi; e++ {
@@ -206,6 +214,15 @@ func (s *Set) Check(r *retrieval.Router) error {
 		}
 		if t.Counts != nil && len(t.Counts) != l.Cells() {
 			return fmt.Errorf("peer: set %s: block %d: counts of %d cells, want %d", s.Name, t.Block, len(t.Counts), l.Cells())
+		}
+		if t.Hits != nil && len(t.Hits) != t.Occupancy.Experts() {
+			return fmt.Errorf("peer: set %s: block %d: hits of %d experts, want %d", s.Name, t.Block, len(t.Hits), t.Occupancy.Experts())
+		}
+		if t.Fresh < 0 || t.Fresh > t.Occupancy.Experts() {
+			return fmt.Errorf("peer: set %s: block %d: %d of %d experts untrained", s.Name, t.Block, t.Fresh, t.Occupancy.Experts())
+		}
+		if !(t.Cap >= 0) || math.IsInf(float64(t.Cap), 0) {
+			return fmt.Errorf("peer: set %s: block %d: a bound of %g on its output, want 0 or more", s.Name, t.Block, t.Cap)
 		}
 	}
 	return nil

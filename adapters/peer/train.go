@@ -15,16 +15,19 @@ import (
 type Training struct {
 	Set    *Set
 	With   []*Set // the others, in the order in which they were given
+	Fresh  bool   // whether only experts that never were trained learn; see OnlyNew
 	layers map[int]*TrainLayer
 }
 
-// NewTraining prepares to train set, whose rows it converts to F32, with the others on beside it.
+// NewTraining prepares to train set, whose rows it converts to F32 and whose caps it takes off, with the others on beside
+// it.
 func NewTraining(r *retrieval.Router, p *kernels.Pool, set *Set, with ...*Set) (*Training, error) {
 	stack, err := NewStack(r, p, append([]*Set{set}, with...)...)
 	if err != nil {
 		return nil, err
 	}
 	set.Convert(p, F32)
+	set.Uncap()
 	t := &Training{Set: set, With: with, layers: map[int]*TrainLayer{}}
 	for block, l := range stack.layers {
 		tl := &TrainLayer{Router: l.router, pool: p, tables: l.tables, trained: -1}
@@ -43,9 +46,16 @@ func (t *Training) Alone() *Training {
 	a := &Training{Set: t.Set, layers: map[int]*TrainLayer{}}
 	for _, b := range t.Blocks() {
 		l := t.layers[b]
-		a.layers[b] = &TrainLayer{Router: l.Router, pool: l.pool, tables: l.tables[l.trained : l.trained+1]}
+		a.layers[b] = &TrainLayer{Router: l.Router, pool: l.pool, tables: l.tables[l.trained : l.trained+1], frozen: l.frozen}
 	}
 	return a
+}
+
+// Beside switches the sets beside the trained one on, as they are at first, or off.
+func (t *Training) Beside(on bool) {
+	for _, l := range t.layers {
+		l.alone = !on
+	}
 }
 
 // Layer returns the layer beside that block, or nil when no set has experts there.
@@ -77,7 +87,9 @@ type TrainLayer struct {
 
 	pool    *kernels.Pool
 	tables  []active
-	trained int // index of the trained set's table; -1 when it has none here
+	trained int  // index of the trained set's table; -1 when it has none here
+	alone   bool // whether the sets beside the trained one are off
+	frozen  int  // experts of it, from the first, that get no gradient
 
 	routing  retrieval.Routing
 	tokens   int
@@ -86,6 +98,7 @@ type TrainLayer struct {
 	dxh      []float32 // [tokens, hidden]
 	dGates   []float32 // [tokens, heads, k]
 	grad     RowGrad
+	learning RowGrad  // the part of grad that is of experts which are not frozen
 	segments []uint64 // expert, tile, group of the trained table
 	first    []int    // where each touched expert's segments begin
 }
@@ -95,7 +108,9 @@ type trainTile struct {
 	lo, hi int
 	pairs  []pairs
 	on     []bool
-	dGates []float32 // of the trained table's pairs
+	dGates []float32   // of the trained table's pairs
+	norms  []float32   // [tokens] of the stream, when a table has a cap
+	shares [][]float32 // of each table that has a cap, [tokens] what it left of the table's contribution
 }
 
 // Bits of a segment: an expert's number takes the 28 above, a tile's the next, and a group's the lowest.
@@ -189,7 +204,7 @@ func (l *TrainLayer) Forward(y, x []float32, tokens int) error {
 	l.Router.Route(l.pool, r, x, tokens)
 	n := (tokens + tile - 1) / tile
 	for len(l.tiles) < n {
-		l.tiles = append(l.tiles, trainTile{pairs: make([]pairs, len(l.tables)), on: make([]bool, len(l.tables))})
+		l.tiles = append(l.tiles, trainTile{pairs: make([]pairs, len(l.tables)), on: make([]bool, len(l.tables)), shares: make([][]float32, len(l.tables))})
 	}
 	perToken := l.Router.Heads * l.Router.TopK
 	l.pool.Run(n, 1, func(first, last int) {
@@ -198,11 +213,20 @@ func (l *TrainLayer) Forward(y, x []float32, tokens int) error {
 		for i := first; i < last; i++ {
 			t := &l.tiles[i]
 			t.lo, t.hi = i*tile, min((i+1)*tile, tokens)
+			stream := y[t.lo*hid : t.hi*hid]
+			t.norms = norms(t.norms, stream, t.hi-t.lo, hid)
 			for j := range l.tables {
 				a, p := &l.tables[j], &t.pairs[j]
-				if t.on[j] = p.find(a.Occupancy, r, t.lo, t.hi, perToken, a.scale); t.on[j] {
-					s.forward(a, p, y[t.lo*hid:t.hi*hid], r.XHat[t.lo*hid:t.hi*hid], hid)
+				t.on[j] = (j == l.trained || !l.alone) && p.find(a.Occupancy, r, t.lo, t.hi, perToken, a.scale)
+				if !t.on[j] {
+					continue
 				}
+				s.sum(a, p, r.XHat[t.lo*hid:t.hi*hid], hid)
+				if a.Cap > 0 {
+					t.shares[j] = resize(t.shares[j], t.hi-t.lo)
+					a.limitAll(s.acc, t.norms, t.shares[j])
+				}
+				addHit(stream, s.acc, p.hit, hid)
 			}
 		}
 	})
@@ -307,7 +331,7 @@ func (l *TrainLayer) backwardRows(tiles []trainTile, dy []float32) *RowGrad {
 			}
 		}
 	})
-	return g
+	return l.unfrozen()
 }
 
 // backwardInput computes the gradient with respect to x̂, and to the gates, of one tile.
@@ -323,6 +347,16 @@ func (l *TrainLayer) backwardInput(s *tileState, t *trainTile, dy []float32) {
 		a, p := &l.tables[j], &t.pairs[j]
 		kind, dGates := a.set.Kind, t.dGates
 		s.row = resize(s.row, a.Rows.Width)
+		dy := dy
+		if a.Cap > 0 { // what the cap leaves of a contribution counts as constant
+			s.acc = resize(s.acc, len(dy))
+			for i, share := range t.shares[j] {
+				row := s.acc[i*hid : (i+1)*hid]
+				copy(row, dy[i*hid:(i+1)*hid])
+				kernels.Scale(share, row)
+			}
+			dy = s.acc
+		}
 		if j != l.trained && l.RouterGrad != nil {
 			s.dGates = resize(s.dGates, len(p.tokens))
 			dGates = s.dGates

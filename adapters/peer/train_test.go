@@ -179,3 +179,45 @@ func TestRowGradAdd(t *testing.T) {
 		}
 	}
 }
+
+// TestBeside: the sets beside the trained one can be off, forward and backward, and come on again.
+func TestBeside(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(11, 3))
+	r := testRouter(11)
+	const tokens = 60
+	x, y0, dy := randn(rnd, tokens*testHidden), randn(rnd, tokens*testHidden), randn(rnd, tokens*testHidden)
+	a, b := testSet(t, r, "a", 1, F32), testSet(t, r, "b", 2, F32)
+	both, err := NewTraining(r, nil, a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone, err := NewTraining(r, nil, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass := func(tr *Training) (y, dx []float32) {
+		y, dx = slices.Clone(y0), make([]float32, len(x))
+		for _, block := range r.Blocks() {
+			if err := tr.Forward(block, y, x, tokens); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tr.Layer(block).Backward(dx, dy); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return y, dx
+	}
+	yBoth, dxBoth := pass(both)
+	yAlone, dxAlone := pass(alone)
+	if slices.Equal(yBoth, yAlone) || slices.Equal(dxBoth, dxAlone) {
+		t.Fatal("the set beside it adds nothing, so that the test says nothing")
+	}
+	both.Beside(false)
+	if y, dx := pass(both); !slices.Equal(y, yAlone) || !slices.Equal(dx, dxAlone) {
+		t.Error("a set that is switched off still adds something")
+	}
+	both.Beside(true)
+	if y, dx := pass(both); !slices.Equal(y, yBoth) || !slices.Equal(dx, dxBoth) {
+		t.Error("a set that is on again adds something else")
+	}
+}

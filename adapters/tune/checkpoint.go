@@ -148,7 +148,7 @@ func (r *run) keepBest() {
 // rows, and the data.
 func (r *run) identity(train []Sequence) (string, error) {
 	h := sha256.New()
-	decisive := []any{r.o.decisive(), r.m.Precision().String(), r.t.Set.Router, r.t.Set.Scale}
+	decisive := []any{r.o.decisive(), r.m.Precision().String(), r.t.Set.Router, r.t.Set.Scale, r.t.Fresh}
 	for _, s := range r.t.With {
 		decisive = append(decisive, s.Name, s.Revision, s.Scale)
 	}

@@ -30,6 +30,8 @@ type Options struct {
 	Patience     int     // evaluations without a better one after which training stops; 0: never
 	EvalTokens   int     // held-out rows measured each time; 0: all
 
+	Alternate bool // the sets beside the trained one are on in every second step, and off when the held-out data is measured
+
 	Background []Sequence // text that the set is to leave alone
 	Quiet      float64    // weight of the penalty on the set's output there; 0: none
 
@@ -62,7 +64,7 @@ func (o *Options) Defaults() {
 
 // decisive returns the options that decide what a run computes.
 func (o Options) decisive() any {
-	return []any{o.Steps, o.BatchTokens, o.LearningRate, o.Beta1, o.Beta2, o.WarmUp, o.Decay, o.Floor, o.Clip, o.Seed, o.EvalEvery, o.Patience, o.EvalTokens, o.Quiet, graphTokens}
+	return []any{o.Steps, o.BatchTokens, o.LearningRate, o.Beta1, o.Beta2, o.WarmUp, o.Decay, o.Floor, o.Clip, o.Seed, o.EvalEvery, o.Patience, o.EvalTokens, o.Quiet, o.Alternate, graphTokens}
 }
 
 // Check reports the first option that cannot be.
@@ -240,6 +242,7 @@ func (r *run) loop(ctx context.Context, g *graph, train []Sequence) (*Result, er
 // train makes one step.
 func (r *run) train(g *graph, b *Batch, lr float64) (Progress, error) {
 	start := time.Now()
+	r.t.Beside(!r.o.Alternate || r.step%2 == 1)
 	loss, grads, err := g.run(b)
 	if err != nil {
 		return Progress{}, err
@@ -294,6 +297,7 @@ func (r *run) evaluate(ctx context.Context) error {
 	if last.HeldOut != 0 {
 		return nil
 	}
+	r.t.Beside(!r.o.Alternate)
 	nll, _, err := Evaluate(ctx, r.m, r.held, r.t, r.o.BatchTokens, nil)
 	if err != nil {
 		return err

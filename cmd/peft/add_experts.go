@@ -3,38 +3,54 @@ package main
 import (
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/gopeft/peft"
+	"github.com/gopeft/peft/retrieval"
 )
 
 func addExpertsCommand() *cli.Command {
 	return &cli.Command{
-		Name: "add-experts", Usage: "add a set of experts, placed where its data is most its own, or import one", ArgsUsage: "NAME",
+		Name: "add-experts", Usage: "add a set of experts, placed where its data is most its own, or import one; or give a set more experts", ArgsUsage: "NAME",
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "data", Usage: "a `FILE` of the set's domain (.txt, .md, .jsonl); may be repeated"},
 			&cli.StringFlag{Name: "from", Usage: "import a `FILE` that peft export wrote"},
 			&cli.StringFlag{Name: "kind", Value: "neuron", Usage: "`KIND` of the experts"},
 			&cli.IntFlag{Name: "rank", Usage: "`R` of the experts, for kinds that have one", DefaultText: "none"},
-			&cli.IntFlag{Name: "experts", Usage: "`N` over all layers", DefaultText: "one a cell; half of that beside other sets"},
+			&cli.StringFlag{Name: "experts", Usage: "`N` over all layers, or +N for so many more in a set there is", DefaultText: "one a cell; half of that beside other sets"},
 			&cli.IntFlag{Name: "report-tokens", Value: 2048, Usage: "with --from, read `N` tokens of each other text to see what the set does to it; 0 for none"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the experts' first values"},
+			occupancyFlag(), spreadFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			if err := want(c, "NAME"); err != nil {
 				return err
 			}
-			if (len(c.StringSlice("data")) > 0) == (c.String("from") != "") {
-				return usagef("add-experts: give either --data or --from")
+			n, more, err := experts(c.String("experts"))
+			if err != nil {
+				return err
+			}
+			o := peft.AddOptions{Data: c.StringSlice("data"), From: c.String("from"), Kind: c.String("kind"), Experts: n,
+				Seed: c.Uint64("seed"), Placing: placing(c)}
+			switch {
+			case more && (len(o.Data) > 0 || o.From != "" || o.Spread != 0):
+				return usagef("add-experts: --experts %s is for a set there is, without --data, --from or --spread", c.String("experts"))
+			case more:
+				return withEngine(c, func(e *peft.Engine) error {
+					return grow(c, e, peft.GrowOptions{Experts: n, Seed: o.Seed, Placing: o.Placing})
+				})
+			case (len(o.Data) > 0) == (o.From != ""):
+				return usagef("add-experts: give either --data or --from, or --experts +N for a set there is")
 			}
 			tokens := c.Int("report-tokens")
 			if tokens == 0 {
 				tokens = -1 // 0 means the default to the library
 			}
 			return withEngine(c, func(e *peft.Engine) error {
-				r, err := e.AddExperts(c.Context, c.Args().First(), peft.AddOptions{Data: c.StringSlice("data"), From: c.String("from"),
-					Kind: c.String("kind"), Rank: c.Int("rank"), Experts: c.Int("experts"), Seed: c.Uint64("seed"), ReportTokens: tokens})
+				r, err := e.AddExperts(c.Context, c.Args().First(), o)
 				if err != nil {
 					return err
 				}
@@ -44,4 +60,39 @@ func addExpertsCommand() *cli.Command {
 			})
 		},
 	}
+}
+
+// experts reads a number of experts; a plus in front means as many more.
+func experts(s string) (n int, more bool, err error) {
+	if s == "" {
+		return 0, false, nil
+	}
+	digits, more := strings.CutPrefix(s, "+")
+	n, err = strconv.Atoi(digits)
+	if err != nil || n < 1 || strings.HasPrefix(digits, "+") {
+		return 0, false, usagef("--experts %s: want a number of at least 1, or + and one", s)
+	}
+	return n, more, nil
+}
+
+func grow(c *cli.Context, e *peft.Engine, o peft.GrowOptions) error {
+	s, err := e.Grow(c.Context, c.Args().First(), o)
+	if err != nil {
+		return err
+	}
+	return result(c, s, func(w io.Writer) {
+		fmt.Fprintf(w, "%s@%d has %d experts, %d of them new and untrained; finetune trains them\n", s.Name, s.Revision, s.Experts, o.Experts)
+	})
+}
+
+func occupancyFlag() cli.Flag {
+	return &cli.StringFlag{Name: "occupancy", Usage: "`ORDER` in which cells get an expert: tfidf or ratio (most the set's own first), count, or full for all", DefaultText: string(retrieval.Default)}
+}
+
+func spreadFlag() cli.Flag {
+	return &cli.IntFlag{Name: "spread", Usage: "neighbouring cells `K` in which an expert can be reached too"}
+}
+
+func placing(c *cli.Context) peft.Placing {
+	return peft.Placing{Occupancy: c.String("occupancy"), Spread: c.Int("spread")}
 }

@@ -66,7 +66,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		},
 		Commands: []*cli.Command{
 			initCommand(), addExpertsCommand(), finetuneCommand(), evalCommand(), generateCommand(), logitsCommand(),
-			listCommand(), showCommand(), historyCommand(), rollbackCommand(), removeCommand(), exportCommand(), gateCommand(), reportCommand(),
+			listCommand(), showCommand(), historyCommand(), rollbackCommand(), pruneCommand(), removeCommand(), exportCommand(), gateCommand(), reportCommand(),
 			verifyCommand(), backupCommand(), restoreCommand(),
 			serveCommand(), benchCommand(), pretrainCommand(),
 		},

@@ -60,6 +60,10 @@ func TestExitCodes(t *testing.T) {
 		{2, "gate-tokens", []string{"--registry", reg, "eval", "--data", "f", "--gate-tokens", "0"}},
 		{1, "not found", []string{"--registry", reg, "gate", "x"}},
 		{1, "not found", []string{"--registry", reg, "show", "x"}},
+		{1, "not found", []string{"--registry", reg, "prune", "x"}},
+		{2, "at most 1", []string{"--registry", reg, "prune", "x", "--keep", "1.5"}},
+		{2, "without --data", []string{"--registry", reg, "add-experts", "x", "--experts", "+5", "--data", "f"}},
+		{1, "not found", []string{"--registry", reg, "add-experts", "x", "--experts", "+5"}},
 		{1, "x@y", []string{"--registry", reg, "show", "x@y"}},
 	} {
 		code, out, errs := call(t, c.args...)
@@ -124,6 +128,22 @@ func TestNames(t *testing.T) {
 	for in, want := range map[string][]string{"": {}, "a": {"a"}, "a,b": {"a", "b"}, "a+b@2": {"a", "b@2"}} {
 		if got := names(in); !slices.Equal(got, want) {
 			t.Errorf("%q: %q", in, got)
+		}
+	}
+}
+
+func TestExperts(t *testing.T) {
+	for in, want := range map[string]struct {
+		n    int
+		more bool
+	}{"": {0, false}, "12": {12, false}, "+12": {12, true}} {
+		if n, more, err := experts(in); err != nil || n != want.n || more != want.more {
+			t.Errorf("%q: %d, %v, %v", in, n, more, err)
+		}
+	}
+	for _, bad := range []string{"0", "-3", "+0", "++3", "many", "+"} {
+		if _, _, err := experts(bad); err == nil {
+			t.Errorf("%q passes", bad)
 		}
 	}
 }

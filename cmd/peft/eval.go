@@ -14,8 +14,9 @@ func evalCommand() *cli.Command {
 		Name: "eval", Usage: "measure perplexity",
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "data", Usage: "a `FILE` to measure on; may be repeated"},
-			&cli.StringFlag{Name: "sets", Usage: "`SETS` that are on, such as a,b"},
+			&cli.StringFlag{Name: "sets", Usage: "`SETS` that are on, such as a,b or a*0.5,b for a at half its strength"},
 			&cli.BoolFlag{Name: "auto", Usage: "let the sets' gates decide which are on, among SETS when they are given"},
+			scaleFlag(),
 			&cli.IntFlag{Name: "seq-len", Value: 512, Usage: "tokens a window"},
 			&cli.IntFlag{Name: "gate-tokens", Value: 64, Usage: "with --auto, the `N` first tokens of a window decide, and are read by the base alone"},
 			&cli.IntFlag{Name: "max-windows", Usage: "measure the first `N` windows", DefaultText: "all"},
@@ -32,7 +33,7 @@ func evalCommand() *cli.Command {
 				return usagef("eval: --seq-len %d --max-windows %d --gate-tokens %d: want at least 2, 0 and 1", c.Int("seq-len"), c.Int("max-windows"), c.Int("gate-tokens"))
 			}
 			return withEngine(c, func(e *peft.Engine) error {
-				r, err := e.Evaluate(c.Context, peft.EvalOptions{Data: c.StringSlice("data"), Sets: names(c.String("sets")), Auto: c.Bool("auto"), GateTokens: c.Int("gate-tokens"),
+				r, err := e.Evaluate(c.Context, peft.EvalOptions{Data: c.StringSlice("data"), Sets: setsOn(c), Auto: c.Bool("auto"), GateTokens: c.Int("gate-tokens"),
 					SeqLen: c.Int("seq-len"), MaxWindows: c.Int("max-windows"), TrainAll: c.Bool("train-all")})
 				if err != nil {
 					return err

@@ -27,6 +27,8 @@ func finetuneCommand() *cli.Command {
 			&cli.Float64Flag{Name: "quiet", Value: 3, Usage: "weight of the penalty on what the set adds to background text"},
 			&cli.BoolFlag{Name: "resume", Usage: "go on with a run that was interrupted"},
 			&cli.StringFlag{Name: "with", Usage: "`SETS` that are on beside it, such as a,b"},
+			&cli.BoolFlag{Name: "alternate", Usage: "the sets of --with are on in every second step only: it learns to do with and without them"},
+			&cli.StringSliceFlag{Name: "quiet-data", Usage: "a `FILE` of text that the set is to leave alone, as it does the background; may be repeated"},
 			&cli.StringFlag{Name: "precision", Usage: "of products with weights: int8, bf16 or f32", DefaultText: "the first that the machine and the base's weights have"},
 			&cli.BoolFlag{Name: "train-all", Usage: "learn prompts and questions too, not only answers"},
 			&cli.IntFlag{Name: "eval-every", Usage: "steps between evaluations on held-out data", DefaultText: "none"},
@@ -36,6 +38,10 @@ func finetuneCommand() *cli.Command {
 			&cli.StringFlag{Name: "kind", Value: "neuron", Usage: "`KIND` of a set that is added"},
 			&cli.IntFlag{Name: "report-tokens", Value: 2048, Usage: "read `N` tokens of each other text to see what the training did to it; 0 for none"},
 			&cli.StringFlag{Name: "forbid-regression", Usage: "publish nothing when the background or another set's text becomes worse by more than `X%` with --auto", DefaultText: "any"},
+			occupancyFlag(), spreadFlag(),
+			&cli.BoolFlag{Name: "only-new", Usage: "train only experts that never were, such as those that add-experts --experts +N put in"},
+			&cli.BoolFlag{Name: "prune", Usage: "leave out the experts that the data selects least"},
+			&cli.Float64Flag{Name: "keep", Value: 0.5, Usage: "`SHARE` of the experts that --prune keeps"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the order of the data and of new experts"},
 		},
 		Action: func(c *cli.Context) error {
@@ -47,10 +53,18 @@ func finetuneCommand() *cli.Command {
 				BatchTokens: c.Int("batch-tokens"), LearningRate: c.Float64("lr"), Quiet: c.Float64("quiet"), Seed: c.Uint64("seed"), Resume: c.Bool("resume"),
 				With: names(c.String("with")), Precision: c.String("precision"), TrainAll: c.Bool("train-all"), EvalEvery: c.Int("eval-every"),
 				Patience: c.Int("patience"), CheckpointEvery: c.Int("checkpoint-every"), Experts: c.Int("experts"), Kind: c.String("kind"),
-				ReportTokens: c.Int("report-tokens"),
+				ReportTokens: c.Int("report-tokens"), QuietData: c.StringSlice("quiet-data"), Alternate: c.Bool("alternate"), Placing: placing(c), OnlyNew: c.Bool("only-new"),
+			}
+			if o.Alternate && len(o.With) == 0 {
+				return usagef("finetune: --alternate is about the sets of --with, and there is none")
+			}
+			if c.Bool("prune") {
+				if o.Prune = c.Float64("keep"); !(o.Prune > 0 && o.Prune <= 1) {
+					return usagef("finetune: --keep %g: want more than 0 and at most 1", o.Prune)
+				}
 			}
 			if o.ReportTokens == 0 {
-				o.ReportTokens = -1 // likewise
+				o.ReportTokens = -1 // 0 means the default to the library
 			}
 			if x := c.String("forbid-regression"); x != "" {
 				v, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(x), "%"), 64)
@@ -63,7 +77,7 @@ func finetuneCommand() *cli.Command {
 				o.ForbidRegression = &v
 			}
 			if o.Quiet == 0 {
-				o.Quiet = -1 // 0 means the default to the library
+				o.Quiet = -1 // likewise
 			}
 			return withEngine(c, func(e *peft.Engine) error {
 				r, err := e.Finetune(c.Context, c.Args().First(), o)

@@ -14,8 +14,9 @@ func generateCommand() *cli.Command {
 	return &cli.Command{
 		Name: "generate", Usage: "continue a prompt, or answer it as a chat", ArgsUsage: "PROMPT",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "sets", Usage: "`SETS` that are on, such as a,b"},
+			&cli.StringFlag{Name: "sets", Usage: "`SETS` that are on, such as a,b or a*0.5,b for a at half its strength"},
 			&cli.BoolFlag{Name: "auto", Usage: "let the sets' gates decide which are on, among SETS when they are given"},
+			scaleFlag(),
 			&cli.IntFlag{Name: "max-tokens", Value: 128, Usage: "write at most `N` tokens"},
 			&cli.Float64Flag{Name: "temperature", Usage: "0 takes the most probable token always"},
 			&cli.Float64Flag{Name: "top-p", Value: 1, Usage: "sample from the most probable tokens of this probability together"},
@@ -29,7 +30,7 @@ func generateCommand() *cli.Command {
 			if c.Int("max-tokens") < 1 || c.Float64("temperature") < 0 || c.Float64("top-p") < 0 || c.Float64("top-p") > 1 {
 				return usagef("generate: want --max-tokens at least 1, --temperature at least 0, --top-p 0 to 1")
 			}
-			o := peft.GenerateOptions{Prompt: c.Args().First(), Sets: names(c.String("sets")), Auto: c.Bool("auto"), MaxTokens: c.Int("max-tokens"),
+			o := peft.GenerateOptions{Prompt: c.Args().First(), Sets: setsOn(c), Auto: c.Bool("auto"), MaxTokens: c.Int("max-tokens"),
 				Temperature: c.Float64("temperature"), TopP: c.Float64("top-p"), Seed: c.Uint64("seed")}
 			if c.Bool("chat") {
 				o.Messages = []tokenizer.Message{{Role: "user", Content: o.Prompt}}

@@ -16,8 +16,9 @@ func logitsCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "text", Usage: "the `TEXT`"},
 			&cli.StringFlag{Name: "text-file", Usage: "the text's `FILE`"},
-			&cli.StringFlag{Name: "sets", Usage: "`SETS` that are on, such as a,b"},
+			&cli.StringFlag{Name: "sets", Usage: "`SETS` that are on, such as a,b or a*0.5,b for a at half its strength"},
 			&cli.BoolFlag{Name: "auto", Usage: "let the sets' gates decide which are on, among SETS when they are given"},
+			scaleFlag(),
 			&cli.IntFlag{Name: "top", Value: 20, Usage: "show the `N` largest"},
 		},
 		Action: func(c *cli.Context) error {
@@ -39,7 +40,7 @@ func logitsCommand() *cli.Command {
 				text = string(b)
 			}
 			return withEngine(c, func(e *peft.Engine) error {
-				r, err := e.Logits(c.Context, peft.LogitsOptions{Text: text, Sets: names(c.String("sets")), Auto: c.Bool("auto"), Top: c.Int("top")})
+				r, err := e.Logits(c.Context, peft.LogitsOptions{Text: text, Sets: setsOn(c), Auto: c.Bool("auto"), Top: c.Int("top")})
 				if err != nil {
 					return err
 				}

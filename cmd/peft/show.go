@@ -42,6 +42,9 @@ func printSet(w io.Writer, s *peft.SetInfo) {
 	}
 	if tr := s.Training; tr != nil {
 		line("training", "%d steps, %d tokens, learning rate %g, %.0f s, %.0f tokens/s", tr.Steps, tr.Tokens, tr.LearningRate, tr.Seconds, tr.TokensPerSec)
+		if tr.Kept > 0 && tr.Kept < 1 {
+			line("pruned", "to %.0f %% of the experts", 100*tr.Kept)
+		}
 		line("target", "perplexity %.3f → %.3f", tr.Before.Target, tr.After.Target)
 		line("background", "perplexity %.3f → %.3f", tr.Before.Background, tr.After.Background)
 	}

@@ -1,0 +1,125 @@
+package peft
+
+import (
+	"context"
+
+	"github.com/gopeft/peft/adapters/peer"
+	"github.com/gopeft/peft/adapters/tune"
+	"github.com/gopeft/peft/base/llama"
+)
+
+// Text of a set's own that is read after its training: to count which experts it selects, and to fit the set's strength.
+const (
+	hitTokens      = 4096
+	strengthTokens = 4096
+)
+
+// beside returns the sets that are on when the trained one is measured.
+func (f *finetuning) beside() []*peer.Set {
+	if f.o.Alternate {
+		return nil
+	}
+	return f.with
+}
+
+// quiet returns the text that the set is to leave alone: the background and, as much of it, the files given for that,
+// taking turns.
+func (f *finetuning) quiet() ([]tune.Sequence, error) {
+	background := tune.Cut(f.router.seen, backgroundSeq)
+	if len(f.o.QuietData) == 0 {
+		return background, nil
+	}
+	d, err := tune.ReadFiles(f.b.Tokenizer, f.o.QuietData, true)
+	if err != nil {
+		return nil, err
+	}
+	rows := 0
+	for _, s := range background {
+		rows += len(s.Tokens)
+	}
+	more, _ := evenly(d.Sequences(backgroundSeq), rows)
+	var both []tune.Sequence
+	for i := range max(len(background), len(more)) {
+		if i < len(background) {
+			both = append(both, background[i])
+		}
+		if i < len(more) {
+			both = append(both, more[i])
+		}
+	}
+	return both, nil
+}
+
+// loudest is the quantile of its strength on held-out text that a set is capped at.
+const loudest = 0.999
+
+// settle makes of the rows that training left what is stored: in bf16, with the experts' hits, without the coldest where
+// that was asked for, and capped.
+func (f *finetuning) settle(ctx context.Context, train []tune.Sequence) error {
+	f.set.Convert(f.e.pool, peer.BF16)
+	counter := peer.NewCounter(f.router.Router, f.e.pool)
+	var err error
+	if counter.With, err = peer.NewStack(f.router.Router, f.e.pool, append([]*peer.Set{f.set}, f.beside()...)...); err != nil {
+		return err
+	}
+	if err := f.read(ctx, "count experts", counter, train, hitTokens); err != nil {
+		return err
+	}
+	if err := f.set.SetTrained(f.router.Router, counter.Counts()); err != nil {
+		return err
+	}
+	if f.o.Prune > 0 {
+		if err := f.set.Prune(f.o.Prune); err != nil {
+			return err
+		}
+	}
+	return f.cap(ctx)
+}
+
+// cap fits the caps of the set on its held-out text.
+func (f *finetuning) cap(ctx context.Context) error {
+	alone, err := peer.NewStack(f.router.Router, f.e.pool, f.set)
+	if err != nil {
+		return err
+	}
+	beside, err := peer.NewStack(f.router.Router, f.e.pool, f.beside()...)
+	if err != nil {
+		return err
+	}
+	strength := peer.NewStrength(f.set, alone, beside)
+	if err := f.read(ctx, "measure strength", strength, f.held, strengthTokens); err != nil {
+		return err
+	}
+	return strength.Fit(loudest)
+}
+
+// read runs at most so many tokens, evenly from all of the text, through the base with seam in it.
+func (f *finetuning) read(ctx context.Context, task string, seam llama.Seam, seqs []tune.Sequence, tokens int) error {
+	last := f.router.Layers[len(f.router.Layers)-1].Block
+	picked, total := evenly(seqs, tokens)
+	done := 0
+	for _, s := range picked {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := f.b.Model.ForwardTo(llama.One(s.Tokens, nil), seam, last+1); err != nil {
+			return err
+		}
+		done += len(s.Tokens)
+		f.e.progress(Progress{Task: task, Done: done, Total: total, Unit: "tokens"})
+	}
+	return nil
+}
+
+// evenly picks sequences of about so many tokens together, evenly from all there are, and counts their tokens.
+func evenly(seqs []tune.Sequence, tokens int) (picked []tune.Sequence, total int) {
+	all := 0
+	for _, s := range seqs {
+		all += len(s.Tokens)
+	}
+	every := max(1, all/max(1, tokens))
+	for i := 0; i < len(seqs) && total < tokens; i += every {
+		picked, total = append(picked, seqs[i]), total+len(seqs[i].Tokens)
+	}
+	return picked, total
+}
