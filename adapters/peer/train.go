@@ -74,6 +74,8 @@ type TrainLayer struct {
 	// RouterGrad, when not nil, makes Backward add the router's gradient to it, as in the paper, where the router is
 	// trained with the experts. Normally it is nil and routing is constant. Set it before Forward.
 	RouterGrad *retrieval.Grad
+	// QueryNorm, when not nil, normalises the queries over each batch while RouterGrad is set.
+	QueryNorm *retrieval.BatchNorm
 
 	pool    *kernels.Pool
 	tables  []active
@@ -174,6 +176,9 @@ func (l *TrainLayer) Table() *Table {
 	return l.tables[l.trained].Table
 }
 
+// Routing returns what the last Forward selected, until the next.
+func (l *TrainLayer) Routing() *retrieval.Routing { return &l.routing }
+
 // Forward adds the layer's contribution to y. x and y: [tokens, hidden]; x must stay unchanged until Backward.
 func (l *TrainLayer) Forward(y, x []float32, tokens int) error {
 	hid := l.Router.Hidden
@@ -185,7 +190,7 @@ func (l *TrainLayer) Forward(y, x []float32, tokens int) error {
 	}
 	l.tokens = tokens
 	r := &l.routing
-	r.Train = l.RouterGrad != nil
+	r.Train, r.Norm = l.RouterGrad != nil, l.QueryNorm
 	l.Router.Route(l.pool, r, x, tokens)
 	n := (tokens + tile - 1) / tile
 	for len(l.tiles) < n {
