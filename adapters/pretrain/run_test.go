@@ -228,7 +228,7 @@ func TestVariantsLearn(t *testing.T) {
 		}
 		o := tinyOptions()
 		o.Shape.Instead = v
-		o.Steps, o.Optimizer.Decay = 120, 60
+		o.Steps, o.Optimizer.Decay = 80, 40
 		r, err := Run(t.Context(), o, "", nil)
 		if err != nil {
 			t.Fatal(err)
