@@ -87,6 +87,7 @@ type TrainLayer struct {
 	scratch  sync.Pool // *tileState
 	dxh      []float32 // [tokens, hidden]
 	dGates   []float32 // [tokens, heads, k]
+	noDx     []float32 // [tokens, hidden]
 	grad     RowGrad
 	segments []uint64 // expert, tile, group of the trained table
 	first    []int    // where each touched expert's segments begin
@@ -238,6 +239,10 @@ func (l *TrainLayer) Backward(dx, dy []float32) (*RowGrad, error) {
 		return grad, nil
 	}
 	train := l.RouterGrad != nil
+	if dx == nil { // the router's gradient needs a place for it all the same
+		l.noDx = resize(l.noDx, l.tokens*hid)
+		dx = l.noDx
+	}
 	if train {
 		l.dGates = resize(l.dGates, len(l.routing.Gates))
 		clear(l.dGates)
