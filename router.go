@@ -26,6 +26,8 @@ type InitOptions struct {
 	TopK       int    // cells a head selects, default 16
 	SubKeys    int    // n of the n × n cells of a layer, default 16
 	Seed       uint64
+	Train      bool // query networks and sub-keys on background text, from what calibration gives
+	Steps      int  // of that, default 200
 }
 
 // InitResult is what Init made.
@@ -37,6 +39,7 @@ type InitResult struct {
 	Background      string            `json:"background"`
 	Seconds         float64           `json:"seconds"`
 	Report          *retrieval.Report `json:"report"`
+	Training        *RouterTraining   `json:"training,omitempty"` // where it was trained
 }
 
 // ErrRouterExists reports that the base has a router already. Sets belong to it, so it never changes.
@@ -54,8 +57,8 @@ type routerRecord struct {
 	Base string `json:"base"`
 }
 
-// Init makes the base's router from background text, without training: see retrieval.Calibrate. The other commands call
-// it with defaults when it is needed.
+// Init makes the base's router from background text: see retrieval.Calibrate. It trains it only if asked to. The other
+// commands call it with defaults when it is needed.
 func (e *Engine) Init(ctx context.Context, o InitOptions) (*InitResult, error) {
 	b, err := e.Base()
 	if err != nil {
@@ -108,11 +111,17 @@ func (e *Engine) Init(ctx context.Context, o InitOptions) (*InitResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	var training *RouterTraining
+	if o.Train {
+		if router, report, training, err = e.trainRouter(ctx, b, o, router, report, rec, seen); err != nil {
+			return nil, err
+		}
+	}
 	sum, err := router.SHA256()
 	if err != nil {
 		return nil, err
 	}
-	res := InitResult{RouterSHA256: sum, BaseFingerprint: print, Blocks: blocks, Cells: cfg.Cells(), Background: o.Background, Report: report}
+	res := InitResult{Training: training, RouterSHA256: sum, BaseFingerprint: print, Blocks: blocks, Cells: cfg.Cells(), Background: o.Background, Report: report}
 	if res.Background == "" {
 		res.Background = selfBackground
 	}

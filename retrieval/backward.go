@@ -48,10 +48,13 @@ func (l *Layer) RouteBackward(p *kernels.Pool, g *Grad, dx []float32, r *Routing
 			}
 		}
 	})
-	kernels.MatMulTN(p, g.W, g.dq, r.XHat, qcols, l.Hidden, tokens, true)
 	for t := range tokens {
 		kernels.Add(g.B, g.B, g.dq[t*qcols:(t+1)*qcols])
 	}
+	if r.Norm != nil {
+		r.Norm.backward(p, g.dq, r.Queries, l.B, tokens)
+	}
+	kernels.MatMulTN(p, g.W, g.dq, r.XHat, qcols, l.Hidden, tokens, true)
 	if l.InvStd == nil {
 		kernels.MatMulNN(p, dx, g.dq, l.W, tokens, l.Hidden, qcols, true)
 		return

@@ -14,8 +14,9 @@ type Routing struct {
 	Gates  []float32 // [tokens, heads, k] their weights; each head's sum to 1
 	XHat   []float32 // [tokens, hidden] standardised input; the input itself when the layer does not standardise
 
-	// Train makes Route keep the queries for RouteBackward.
+	// Train makes Route keep the queries for RouteBackward; Norm, when not nil, normalises them over the tokens then.
 	Train   bool
+	Norm    *BatchNorm
 	Queries []float32 // [tokens, heads, 2, half]
 
 	xhat   []float32 // XHat's own memory
@@ -53,6 +54,9 @@ func (l *Layer) Route(p *kernels.Pool, r *Routing, x []float32, tokens int) {
 	r.layer, r.packed, r.pool, r.x = l, l.pack(p), p, x
 	if r.byTokens == nil {
 		r.byTokens, r.byHeads = r.routeTokens, r.routeHeads
+	}
+	if r.normalised() {
+		r.normalise()
 	}
 	if tokens < p.Threads() {
 		r.few()
@@ -148,15 +152,39 @@ func (r *Routing) routeHeads(lo, hi int) {
 // folded reports whether the scores are computed from x̂ at once, without queries.
 func (r *Routing) folded() bool { return r.packed.fold != nil && !r.Train }
 
+// normalised reports whether the queries are normalised over the batch, so that all must be there before one is scored.
+func (r *Routing) normalised() bool { return r.Train && r.Norm != nil }
+
+// normalise computes XHat and the normalised queries of all tokens.
+func (r *Routing) normalise() {
+	l := r.layer
+	if l.Mean != nil {
+		r.pool.Run(r.Tokens, 64, r.standardise)
+	}
+	kernels.MulPacked(r.pool, r.Queries, r.XHat, r.Tokens, r.packed.queries, false)
+	r.Norm.forward(r.pool, r.Queries, r.Tokens)
+	addRows(r.Queries, l.B, r.Tokens)
+}
+
+// standardise computes XHat of the tokens [lo, hi).
+func (r *Routing) standardise(lo, hi int) {
+	l, hid := r.layer, r.layer.Hidden
+	for i := lo; i < hi; i++ {
+		standardise(r.XHat[i*hid:(i+1)*hid], r.x[i*hid:(i+1)*hid], l.Mean, l.InvStd)
+	}
+}
+
 // project standardises the tokens [lo, hi) and computes their scores, s: [hi-lo, heads, 2, n], when the products are
 // folded, and otherwise their queries, [hi-lo, heads, 2, half], in q or, when they are to be kept, there, and returns them.
 func (r *Routing) project(p *kernels.Pool, q, s []float32, lo, hi int) []float32 {
 	l, m, hid := r.layer, hi-lo, r.layer.Hidden
+	if r.normalised() {
+		n := l.Heads * 2 * l.HalfDim
+		return r.Queries[lo*n : hi*n]
+	}
 	xh := r.XHat[lo*hid : hi*hid]
 	if l.Mean != nil {
-		for i := lo; i < hi; i++ {
-			standardise(r.XHat[i*hid:(i+1)*hid], r.x[i*hid:(i+1)*hid], l.Mean, l.InvStd)
-		}
+		r.standardise(lo, hi)
 	}
 	if r.folded() {
 		kernels.MulPacked(p, s, xh, m, r.packed.fold, false)

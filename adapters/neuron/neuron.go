@@ -1,4 +1,5 @@
-// Package neuron is the expert of arXiv 2407.04153 (section 2): one hidden neuron, f(x) = σ(u·x)·v.
+// Package neuron is the expert of arXiv 2407.04153 (section 2): one hidden neuron, f(x) = σ(u·x)·v; and what is left of it
+// in a product-key memory, f(x) = v.
 package neuron
 
 import (

@@ -10,7 +10,7 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	for _, k := range []*Kind{SiLU, GELU} {
+	for _, k := range []adapters.Kind{SiLU, GELU, Value} {
 		t.Run(k.Name(), func(t *testing.T) { adaptertest.Run(t, k) })
 	}
 }

@@ -2,7 +2,9 @@ package peer
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/kernels"
@@ -74,6 +76,9 @@ func (r *Recorder) ObserveFFN(block int, out []float32, tokens int) {
 	}
 	b.outputs += tokens
 }
+
+// Blocks returns the blocks that are recorded, ascending.
+func (r *Recorder) Blocks() []int { return slices.Sorted(maps.Keys(r.blocks)) }
 
 // Full reports whether every block has as many tokens as are kept.
 func (r *Recorder) Full() bool {

@@ -84,6 +84,8 @@ type TrainLayer struct {
 	// RouterGrad, when not nil, makes Backward add the router's gradient to it, as in the paper, where the router is
 	// trained with the experts. Normally it is nil and routing is constant. Set it before Forward.
 	RouterGrad *retrieval.Grad
+	// QueryNorm, when not nil, normalises the queries over each batch while RouterGrad is set.
+	QueryNorm *retrieval.BatchNorm
 
 	pool    *kernels.Pool
 	tables  []active
@@ -97,6 +99,7 @@ type TrainLayer struct {
 	scratch  sync.Pool // *tileState
 	dxh      []float32 // [tokens, hidden]
 	dGates   []float32 // [tokens, heads, k]
+	noDx     []float32 // [tokens, hidden]
 	grad     RowGrad
 	learning RowGrad  // the part of grad that is of experts which are not frozen
 	segments []uint64 // expert, tile, group of the trained table
@@ -189,6 +192,9 @@ func (l *TrainLayer) Table() *Table {
 	return l.tables[l.trained].Table
 }
 
+// Routing returns what the last Forward selected, until the next.
+func (l *TrainLayer) Routing() *retrieval.Routing { return &l.routing }
+
 // Forward adds the layer's contribution to y. x and y: [tokens, hidden]; x must stay unchanged until Backward.
 func (l *TrainLayer) Forward(y, x []float32, tokens int) error {
 	hid := l.Router.Hidden
@@ -200,7 +206,7 @@ func (l *TrainLayer) Forward(y, x []float32, tokens int) error {
 	}
 	l.tokens = tokens
 	r := &l.routing
-	r.Train = l.RouterGrad != nil
+	r.Train, r.Norm = l.RouterGrad != nil, l.QueryNorm
 	l.Router.Route(l.pool, r, x, tokens)
 	n := (tokens + tile - 1) / tile
 	for len(l.tiles) < n {
@@ -257,6 +263,10 @@ func (l *TrainLayer) Backward(dx, dy []float32) (*RowGrad, error) {
 		return grad, nil
 	}
 	train := l.RouterGrad != nil
+	if dx == nil { // the router's gradient needs a place for it all the same
+		l.noDx = resize(l.noDx, l.tokens*hid)
+		dx = l.noDx
+	}
 	if train {
 		l.dGates = resize(l.dGates, len(l.routing.Gates))
 		clear(l.dGates)

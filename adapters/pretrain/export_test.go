@@ -70,9 +70,14 @@ func TestFileGivesTheTrainersLogits(t *testing.T) {
 
 // logits are the trainer's own of all of ids, in f32.
 func logits(t *trainer, ids []int32) []float32 {
-	m := newModel(t.Shape, t.w, nil, nil)
+	m, err := newModel(t.Shape, t.w, nil, nil)
+	if err != nil {
+		panic(err)
+	}
 	m.pack(0)
-	m.forward(ids, len(ids))
+	if err := m.forward(ids, len(ids)); err != nil {
+		panic(err)
+	}
 	loss := make([]float32, len(ids))
 	m.head(loss, ids, false) // targets do not matter
 	return slices.Clone(m.act.logits[:len(ids)*t.Shape.Vocab])

@@ -1,127 +1,10 @@
 package pretrain
 
 import (
-	"fmt"
 	"math"
-	"math/rand/v2"
 
 	"github.com/gopeft/peft/kernels"
 )
-
-// Shape is the size of a decoder of the Llama architecture with tied embeddings.
-type Shape struct {
-	Vocab     int     `json:"vocab"`
-	Hidden    int     `json:"hidden"`
-	Layers    int     `json:"layers"`
-	Heads     int     `json:"heads"`
-	KVHeads   int     `json:"kv_heads"`
-	HeadDim   int     `json:"head_dim"`
-	FFN       int     `json:"ffn"`
-	Context   int     `json:"context"` // tokens of a training sequence, and the most the model promises to read
-	NormEps   float32 `json:"norm_eps"`
-	RopeTheta float32 `json:"rope_theta"`
-}
-
-func (s Shape) check() error {
-	for _, d := range []struct {
-		name string
-		v    int
-	}{{"vocab", s.Vocab}, {"hidden", s.Hidden}, {"layers", s.Layers}, {"heads", s.Heads}, {"kv_heads", s.KVHeads}, {"head_dim", s.HeadDim}, {"ffn", s.FFN}} {
-		if d.v <= 0 {
-			return fmt.Errorf("model shape: %s is %d, want at least 1", d.name, d.v)
-		}
-	}
-	switch {
-	case s.Context < 2:
-		return fmt.Errorf("model shape: context is %d tokens, want at least 2", s.Context)
-	case s.Heads%s.KVHeads != 0:
-		return fmt.Errorf("model shape: %d heads do not divide evenly over %d key heads", s.Heads, s.KVHeads)
-	case s.Heads*s.HeadDim != s.Hidden:
-		return fmt.Errorf("model shape: %d heads of %d make %d, want hidden %d", s.Heads, s.HeadDim, s.Heads*s.HeadDim, s.Hidden)
-	case s.HeadDim%2 != 0:
-		return fmt.Errorf("model shape: head_dim is %d, want an even number for the rotary embedding", s.HeadDim)
-	case s.Hidden%32 != 0 || s.FFN%32 != 0:
-		return fmt.Errorf("model shape: hidden %d and ffn %d must be multiples of 32 to be stored as Q8_0", s.Hidden, s.FFN)
-	}
-	return nil
-}
-
-// qkv is the width of queries, keys and values together.
-func (s Shape) qkv() int { return (s.Heads + 2*s.KVHeads) * s.HeadDim }
-
-// layerSize is the number of parameters of a block.
-func (s Shape) layerSize() int {
-	return 2*s.Hidden + s.qkv()*s.Hidden + s.Hidden*s.Heads*s.HeadDim + 3*s.FFN*s.Hidden
-}
-
-// Parameters returns the number of parameters.
-func (s Shape) Parameters() int { return s.Vocab*s.Hidden + s.Layers*s.layerSize() + s.Hidden }
-
-// weights are views of one flat vector, of parameters, of their gradients or of an optimiser's moments.
-type weights struct {
-	flat   []float32
-	embed  []float32 // [vocab, hidden]; the head too
-	layers []layerWeights
-	norm   []float32 // [hidden]
-}
-
-type layerWeights struct {
-	attnNorm []float32 // [hidden]
-	qkv      []float32 // [(heads + 2·kvHeads)·headDim, hidden]: queries, keys, values
-	out      []float32 // [hidden, heads·headDim]
-	ffnNorm  []float32 // [hidden]
-	gateUp   []float32 // [2·ffn, hidden]: gates, ups
-	down     []float32 // [hidden, ffn]
-}
-
-func newWeights(s Shape) *weights {
-	w := &weights{flat: make([]float32, s.Parameters()), layers: make([]layerWeights, s.Layers)}
-	rest := w.flat
-	take := func(n int) []float32 {
-		v := rest[:n:n]
-		rest = rest[n:]
-		return v
-	}
-	w.embed = take(s.Vocab * s.Hidden)
-	for i := range w.layers {
-		w.layers[i] = layerWeights{
-			attnNorm: take(s.Hidden),
-			qkv:      take(s.qkv() * s.Hidden),
-			out:      take(s.Hidden * s.Heads * s.HeadDim),
-			ffnNorm:  take(s.Hidden),
-			gateUp:   take(2 * s.FFN * s.Hidden),
-			down:     take(s.Hidden * s.FFN),
-		}
-	}
-	w.norm = take(s.Hidden)
-	return w
-}
-
-// initialise draws the embedding from N(0, 0.02²) and projections from U(±1/√fan-in); what writes to the residual stream
-// starts at zero, so that every block starts as the identity.
-func (w *weights) initialise(s Shape, seed uint64) {
-	rng := rand.New(rand.NewPCG(seed, 1))
-	for i := range w.embed {
-		w.embed[i] = float32(rng.NormFloat64() * 0.02)
-	}
-	bound := float32(1 / math.Sqrt(float64(s.Hidden)))
-	for _, l := range w.layers {
-		ones(l.attnNorm)
-		ones(l.ffnNorm)
-		for _, m := range [][]float32{l.qkv, l.gateUp} {
-			for i := range m {
-				m[i] = (2*rng.Float32() - 1) * bound
-			}
-		}
-	}
-	ones(w.norm)
-}
-
-func ones(x []float32) {
-	for i := range x {
-		x[i] = 1
-	}
-}
 
 // model computes losses and gradients of batches of equally long sequences.
 type model struct {
@@ -131,11 +14,13 @@ type model struct {
 	cos, sin []float32 // [context, headDim/2]
 	act      activations
 	packed   []layerPacked
+	ffn      []feedForward
 	unembed  [2]*kernels.Packed // the embedding for logits and for their gradient
+	usage    []gateSums         // of each block, where they are to be summed; else nil
 }
 
 // layerPacked are a block's matrices laid out for products, forward and backward.
-type layerPacked struct{ qkv, out, gateUp, down [2]*kernels.Packed }
+type layerPacked struct{ qkv, out [2]*kernels.Packed }
 
 // activations are what the forward keeps for the backward, of a batch of rows tokens.
 type activations struct {
@@ -154,13 +39,12 @@ type layerActivations struct {
 	x, normed1, rstd1 []float32 // [rows, hidden], [rows, hidden], [rows]
 	qkv, o, lse       []float32 // [rows, qkv], [rows, heads·headDim], [rows, heads]
 	x2, normed2, rst2 []float32
-	gu, act           []float32 // [rows, 2·ffn], [rows, ffn]
 }
 
 // headRows is how many rows of logits exist at a time.
 const headRows = 512
 
-func newModel(s Shape, w, g *weights, pool *kernels.Pool) *model {
+func newModel(s Shape, w, g *weights, pool *kernels.Pool) (*model, error) {
 	m := &model{Shape: s, w: w, g: g, pool: pool}
 	half := s.HeadDim / 2
 	m.cos, m.sin = make([]float32, s.Context*half), make([]float32, s.Context*half)
@@ -170,35 +54,41 @@ func newModel(s Shape, w, g *weights, pool *kernels.Pool) *model {
 			m.cos[p*half+i], m.sin[p*half+i] = float32(math.Cos(a)), float32(math.Sin(a))
 		}
 	}
-	m.packed = make([]layerPacked, s.Layers)
-	return m
+	m.packed, m.ffn = make([]layerPacked, s.Layers), make([]feedForward, s.Layers)
+	for i := range m.ffn {
+		var err error
+		if m.ffn[i], err = m.newFeedForward(i); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// both lays a matrix w: [out, in] out anew for products forward and, where gradients are computed, backward.
+func (m *model) both(p *[2]*kernels.Packed, w []float32, out, in int, prec kernels.Precision) {
+	if p[0] == nil || p[0].Precision() != prec {
+		p[0], p[1] = kernels.PackNT(m.pool, w, out, in, prec), nil
+	} else {
+		p[0].Repack(m.pool, w, false)
+	}
+	switch {
+	case m.g == nil: // no backward follows
+	case p[1] == nil:
+		p[1] = kernels.PackNN(m.pool, w, out, in, prec)
+	default:
+		p[1].Repack(m.pool, w, true)
+	}
 }
 
 // pack lays the weights out anew; it must follow every change of theirs. bf16 products round weights and activations,
 // f32 ones do not.
 func (m *model) pack(prec kernels.Precision) {
-	hd := m.Heads * m.HeadDim
-	both := func(p *[2]*kernels.Packed, w []float32, out, in int) {
-		if p[0] == nil || p[0].Precision() != prec {
-			p[0], p[1] = kernels.PackNT(m.pool, w, out, in, prec), nil
-		} else {
-			p[0].Repack(m.pool, w, false)
-		}
-		switch {
-		case m.g == nil: // no backward follows
-		case p[1] == nil:
-			p[1] = kernels.PackNN(m.pool, w, out, in, prec)
-		default:
-			p[1].Repack(m.pool, w, true)
-		}
-	}
-	both(&m.unembed, m.w.embed, m.Vocab, m.Hidden)
+	m.both(&m.unembed, m.w.embed, m.Vocab, m.Hidden, prec)
 	for i := range m.packed {
 		p, w := &m.packed[i], &m.w.layers[i]
-		both(&p.qkv, w.qkv, m.qkv(), m.Hidden)
-		both(&p.out, w.out, m.Hidden, hd)
-		both(&p.gateUp, w.gateUp, 2*m.FFN, m.Hidden)
-		both(&p.down, w.down, m.Hidden, m.FFN)
+		m.both(&p.qkv, w.qkv, m.qkv(), m.Hidden, prec)
+		m.both(&p.out, w.out, m.Hidden, m.Heads*m.HeadDim, prec)
+		m.ffn[i].pack(prec)
 	}
 }
 
@@ -208,16 +98,17 @@ func (m *model) reserve(sequences, length int) {
 	if a.rows == rows && a.spans[0].Len == length {
 		return
 	}
-	h, f, hd := m.Hidden, m.FFN, m.Heads*m.HeadDim
+	h, hd := m.Hidden, m.Heads*m.HeadDim
 	v := func(width int) []float32 { return make([]float32, rows*width) }
 	*a = activations{rows: rows, layers: make([]layerActivations, m.Layers), x: v(h), normed: v(h), rstd: v(1), pos: make([]int32, rows)}
 	for i := range a.layers {
 		a.layers[i] = layerActivations{x: v(h), normed1: v(h), rstd1: v(1), qkv: v(m.qkv()), o: v(hd), lse: v(m.Heads),
-			x2: v(h), normed2: v(h), rst2: v(1), gu: v(2 * f), act: v(f)}
+			x2: v(h), normed2: v(h), rst2: v(1)}
+		m.ffn[i].reserve(rows)
 	}
 	a.dnormed, a.logits = v(h), make([]float32, min(rows, headRows)*m.Vocab)
 	if m.g != nil {
-		a.dx, a.dqkv, a.dout, a.dgu, a.dact = v(h), v(m.qkv()), v(hd), v(2*f), v(f)
+		a.dx, a.dqkv, a.dout = v(h), v(m.qkv()), v(hd)
 	}
 	for i := range sequences {
 		a.spans = append(a.spans, kernels.Span{Q: i * length, Len: length, KV: i * length})
@@ -233,9 +124,9 @@ func (m *model) heads() kernels.Heads {
 }
 
 // forward computes the final normed states of tokens: sequences of length tokens one after the other.
-func (m *model) forward(tokens []int32, length int) {
+func (m *model) forward(tokens []int32, length int) error {
 	m.reserve(len(tokens)/length, length)
-	a, p, n, h, f := &m.act, m.pool, m.act.rows, m.Hidden, m.FFN
+	a, p, n, h := &m.act, m.pool, m.act.rows, m.Hidden
 	hd, kd := m.Heads*m.HeadDim, m.KVHeads*m.HeadDim
 	out := func(i int) []float32 { // where block i-1 writes and block i reads
 		if i < m.Layers {
@@ -256,13 +147,14 @@ func (m *model) forward(tokens []int32, length int) {
 		copy(l.x2, l.x)
 		kernels.MulPacked(p, l.x2, l.o, n, b.out[0], true)
 		kernels.RMSNorm(p, l.normed2, l.x2, w.ffnNorm, n, h, m.NormEps, l.rst2)
-		kernels.MulPacked(p, l.gu, l.normed2, n, b.gateUp[0], false)
-		kernels.SwiGLU(p, l.act, l.gu, n, f)
 		y := out(i + 1)
 		copy(y, l.x2)
-		kernels.MulPacked(p, y, l.act, n, b.down[0], true)
+		if err := m.ffn[i].forward(y, l.normed2, n); err != nil {
+			return err
+		}
 	}
 	kernels.RMSNorm(p, a.normed, a.x, m.w.norm, n, h, m.NormEps, a.rstd)
+	return nil
 }
 
 // head computes the losses (nats a row) of targets from the final normed states; with grad also the gradients of their
@@ -291,13 +183,14 @@ func (m *model) head(loss []float32, targets []int32, grad bool) {
 
 // step adds the gradient of the batch's mean loss to m.g and returns that loss. tokens: sequences of length+1 tokens, of
 // which all but the first are predicted.
-func (m *model) step(tokens []int32, length int) float64 {
+func (m *model) step(tokens []int32, length int) (float64, error) {
 	inputs, targets := split(tokens, length)
-	m.forward(inputs, length)
+	if err := m.forward(inputs, length); err != nil {
+		return 0, err
+	}
 	loss := make([]float32, len(inputs))
 	m.head(loss, targets, true)
-	m.backward(inputs)
-	return mean(loss)
+	return mean(loss), m.backward(inputs)
 }
 
 // split separates sequences of length+1 tokens into inputs and targets of length tokens.
@@ -318,17 +211,15 @@ func mean(x []float32) float64 {
 }
 
 // backward adds all gradients from dnormed down to m.g.
-func (m *model) backward(inputs []int32) {
-	a, p, n, h, f := &m.act, m.pool, m.act.rows, m.Hidden, m.FFN
+func (m *model) backward(inputs []int32) error {
+	a, p, n, h := &m.act, m.pool, m.act.rows, m.Hidden
 	hd, kd, qkv := m.Heads*m.HeadDim, m.KVHeads*m.HeadDim, m.qkv()
 	kernels.RMSNormBackward(p, a.dx, a.dnormed, a.x, m.w.norm, a.rstd, n, h, false, m.g.norm)
 	for i := m.Layers - 1; i >= 0; i-- {
 		l, w, g, b := &a.layers[i], &m.w.layers[i], &m.g.layers[i], &m.packed[i]
-		kernels.MulPacked(p, a.dact, a.dx, n, b.down[1], false)
-		kernels.MatMulTN(p, g.down, a.dx, l.act, h, f, n, true)
-		kernels.SwiGLUBackward(p, a.dgu, a.dact, l.gu, n, f)
-		kernels.MulPacked(p, a.dnormed, a.dgu, n, b.gateUp[1], false)
-		kernels.MatMulTN(p, g.gateUp, a.dgu, l.normed2, 2*f, h, n, true)
+		if err := m.ffn[i].backward(a.dnormed, a.dx, l.normed2, n); err != nil {
+			return err
+		}
 		kernels.RMSNormBackward(p, a.dx, a.dnormed, l.x2, w.ffnNorm, l.rst2, n, h, true, g.ffnNorm)
 
 		kernels.MulPacked(p, a.dout, a.dx, n, b.out[1], false)
@@ -342,4 +233,5 @@ func (m *model) backward(inputs []int32) {
 	for t, id := range inputs {
 		kernels.Axpy(1, a.dx[t*h:(t+1)*h], m.g.embed[int(id)*h:(int(id)+1)*h])
 	}
+	return nil
 }

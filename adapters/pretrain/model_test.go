@@ -2,8 +2,10 @@ package pretrain
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/gopeft/peft/kernels"
@@ -19,26 +21,93 @@ func randomTokens(rng *rand.Rand, n, vocab int) []int32 {
 	return t
 }
 
-// TestGradients compares the gradient of every weight tensor with central differences of the loss, along the gradient
-// itself and along random directions.
+// variants are small layers of each kind.
+var variants = map[string]Instead{
+	"dense": {},
+	"peer":  {Kind: PEER, Heads: 2, TopK: 3, SubKeys: 4, HalfDim: 6},
+	"pkm":   {Kind: PKM, Heads: 2, TopK: 3, SubKeys: 4, HalfDim: 6, Blocks: []int{1}},
+	"moe":   {Kind: MoE, Experts: 5, Active: 2, Width: 24, Balance: 0.5},
+}
+
+// choices returns which experts the last forward selected, ascending for each token and head.
+func choices(m *model) []int {
+	var all []int
+	add := func(of []int, k int) {
+		for i := 0; i < len(of); i += k {
+			slices.Sort(of[i : i+k])
+		}
+		all = append(all, of...)
+	}
+	for _, f := range m.ffn {
+		var of []int
+		switch f := f.(type) {
+		case *retrieved:
+			for _, c := range f.layer.Routing().Cells {
+				of = append(of, int(c))
+			}
+			add(of, f.router.TopK)
+		case *mixture:
+			for _, c := range f.chosen {
+				of = append(of, int(c))
+			}
+			add(of, m.Instead.Active)
+		}
+	}
+	return all
+}
+
+// TestGradients compares the gradient of every tensor of every variant with central differences of the loss, along the
+// gradient itself and along random directions. Where another expert is selected the loss jumps and has no derivative: such
+// a direction is not counted.
 func TestGradients(t *testing.T) {
-	w, g := newWeights(tiny), newWeights(tiny)
-	w.initialise(tiny, 3)
+	for name, v := range variants {
+		t.Run(name, func(t *testing.T) {
+			s := tiny
+			s.Instead = v
+			testGradients(t, s)
+		})
+	}
+}
+
+func testGradients(t *testing.T, s Shape) {
+	w, g := newWeights(s), newWeights(s)
+	w.initialise(s, 3)
 	rng := rand.New(rand.NewPCG(5, 5))
 	for i := range w.flat { // nothing stays zero or one
 		w.flat[i] += float32(rng.NormFloat64() * 0.1)
 	}
-	m := newModel(tiny, w, g, nil)
-	tokens := randomTokens(rng, 3*(tiny.Context+1), tiny.Vocab)
+	for _, e := range w.experts {
+		if e != nil {
+			for i := range e.table.Rows.F32 {
+				e.table.Rows.F32[i] += float32(rng.NormFloat64() * 0.3)
+			}
+		}
+	}
+	m, err := newModel(s, w, g, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := randomTokens(rng, 3*(s.Context+1), s.Vocab)
 	m.pack(kernels.F32)
-	m.step(tokens, tiny.Context)
-	loss := func() float64 {
-		in, out := split(tokens, tiny.Context)
+	if _, err := m.step(tokens, s.Context); err != nil {
+		t.Fatal(err)
+	}
+	selected := choices(m)
+	loss := func() (float64, bool) {
+		in, out := split(tokens, s.Context)
 		l := make([]float32, len(in))
 		m.pack(kernels.F32)
-		m.forward(in, tiny.Context)
+		if err := m.forward(in, s.Context); err != nil {
+			t.Fatal(err)
+		}
 		m.head(l, out, false)
-		return mean(l)
+		sum := mean(l)
+		for _, f := range m.ffn {
+			if x, ok := f.(*mixture); ok {
+				sum += x.balance()
+			}
+		}
+		return sum, slices.Equal(choices(m), selected)
 	}
 	tensors := map[string][2][]float32{"embed": {w.embed, g.embed}, "norm": {w.norm, g.norm}}
 	for i, n := range []string{"0.", "1."} {
@@ -47,16 +116,30 @@ func TestGradients(t *testing.T) {
 		tensors[n+"qkv"] = [2][]float32{a.qkv, b.qkv}
 		tensors[n+"out"] = [2][]float32{a.out, b.out}
 		tensors[n+"ffnNorm"] = [2][]float32{a.ffnNorm, b.ffnNorm}
-		tensors[n+"gateUp"] = [2][]float32{a.gateUp, b.gateUp}
-		tensors[n+"down"] = [2][]float32{a.down, b.down}
+		for part, x := range map[string][2][]float32{"gateUp": {a.gateUp, b.gateUp}, "down": {a.down, b.down}, "choice": {a.choice, b.choice},
+			"query": {a.query, b.query}, "shift": {a.shift, b.shift}, "keys0": {a.keys[0], b.keys[0]}, "keys1": {a.keys[1], b.keys[1]}} {
+			if x[0] != nil {
+				tensors[n+part] = x
+			}
+		}
+		if r, ok := m.ffn[i].(*retrieved); ok {
+			rows := w.experts[i].table.Rows
+			d := make([]float32, len(rows.F32))
+			for j, row := range r.grad.Rows {
+				copy(d[int(row)*rows.Width:], r.grad.Row(j))
+			}
+			tensors[n+"experts"] = [2][]float32{rows.F32, d}
+		}
 	}
-	for name, x := range tensors {
+	for _, name := range slices.Sorted(maps.Keys(tensors)) {
+		x := tensors[name]
 		norm := math.Sqrt(sumSquares(x[1]))
 		if norm < 1e-4 {
 			t.Errorf("%s: gradient's norm is %g: nothing reaches it", name, norm)
 			continue
 		}
-		for trial := range 4 {
+		checked := 0
+		for trial := 0; trial < 40 && checked < 4; trial++ {
 			dir := make([]float32, len(x[0]))
 			for i := range dir {
 				dir[i] = float32(rng.NormFloat64() / math.Sqrt(float64(len(dir))))
@@ -70,17 +153,27 @@ func TestGradients(t *testing.T) {
 			for i, d := range dir {
 				want += float64(d) * float64(x[1][i])
 			}
-			const h = 3e-3
+			h := float32(3e-3)
+			if selected != nil {
+				h = 4e-4
+			}
 			old := append([]float32(nil), x[0]...)
 			kernels.Axpy(h, dir, x[0])
-			up := loss()
+			up, same := loss()
 			copy(x[0], old)
 			kernels.Axpy(-h, dir, x[0])
-			got := (up - loss()) / (2 * h)
+			down, too := loss()
 			copy(x[0], old)
-			if math.Abs(got-want) > 1e-3*math.Abs(want)+2e-4 {
+			if !same || !too {
+				continue
+			}
+			checked++
+			if got := (up - down) / (2 * float64(h)); math.Abs(got-want) > 1e-3*math.Abs(want)+2e-4 {
 				t.Errorf("%s: derivative %g by differences, %g by backward", name, got, want)
 			}
+		}
+		if checked < 2 {
+			t.Errorf("%s: %d directions checked", name, checked)
 		}
 	}
 }
@@ -132,12 +225,17 @@ func BenchmarkStep(b *testing.B) {
 				w.initialise(s, 1)
 				pool := kernels.NewPool(2)
 				defer pool.Close()
-				m := newModel(s, w, g, pool)
-				o := newOptimizer(Optimizer{ClipNorm: 1}, s, w, g, pool)
+				m, err := newModel(s, w, g, pool)
+				if err != nil {
+					b.Fatal(err)
+				}
+				o := newOptimizer(Optimizer{ClipNorm: 1}, m)
 				tokens := randomTokens(rand.New(rand.NewPCG(1, 1)), 4096/length*(length+1), s.Vocab)
 				for b.Loop() {
 					m.pack(prec)
-					m.step(tokens, length)
+					if _, err := m.step(tokens, length); err != nil {
+						b.Fatal(err)
+					}
 					o.step(1, 10)
 				}
 				b.ReportMetric(float64(4096*b.N)/b.Elapsed().Seconds(), "tok/s")

@@ -3,21 +3,23 @@ package pretrain
 import (
 	"math"
 
+	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/kernels"
 )
 
 // Optimizer holds the rates of training.
 type Optimizer struct {
-	MatrixLR    float32 `json:"matrix_lr"`    // Muon's, for the blocks' matrices
-	EmbedLR     float32 `json:"embed_lr"`     // AdamW's, for the embedding and the norms
-	Momentum    float32 `json:"momentum"`     // Muon's
-	Beta1       float32 `json:"beta1"`        // AdamW's
-	Beta2       float32 `json:"beta2"`        // AdamW's
-	Eps         float32 `json:"eps"`          // AdamW's
-	WeightDecay float32 `json:"weight_decay"` // decoupled, of matrices, times the rate
-	ClipNorm    float32 `json:"clip_norm"`    // largest norm of the whole gradient
-	Warmup      int     `json:"warmup"`       // steps of linear growth of the rates
-	Decay       int     `json:"decay"`        // last steps, in which the rates fall linearly to zero
+	MatrixLR    float32 `json:"matrix_lr"`           // Muon's, for the blocks' matrices
+	EmbedLR     float32 `json:"embed_lr"`            // AdamW's, for the embedding and the norms
+	ExpertLR    float32 `json:"expert_lr,omitempty"` // AdamW's, for retrieved experts, sub-keys and a mixture's scores
+	Momentum    float32 `json:"momentum"`            // Muon's
+	Beta1       float32 `json:"beta1"`               // AdamW's
+	Beta2       float32 `json:"beta2"`               // AdamW's
+	Eps         float32 `json:"eps"`                 // AdamW's
+	WeightDecay float32 `json:"weight_decay"`        // decoupled, of matrices, times the rate
+	ClipNorm    float32 `json:"clip_norm"`           // largest norm of the whole gradient
+	Warmup      int     `json:"warmup"`              // steps of linear growth of the rates
+	Decay       int     `json:"decay"`               // last steps, in which the rates fall linearly to zero
 }
 
 // rate returns the factor of the learning rates at a step counted from 0: warm-up, constant, linear decay.
@@ -38,34 +40,56 @@ type optimizer struct {
 	shape   Shape
 	w, g    *weights
 	m, v    *weights
+	experts []*expertOptimizer
 	pool    *kernels.Pool
 	scratch [3][]float32
 }
 
-func newOptimizer(o Optimizer, s Shape, w, g *weights, pool *kernels.Pool) *optimizer {
-	return &optimizer{Optimizer: o, shape: s, w: w, g: g, m: newWeights(s), v: newWeights(s), pool: pool}
+// expertOptimizer updates the rows of one block's retrieved experts that a step touched.
+type expertOptimizer struct {
+	layer *retrieved
+	table *peer.Table
+	*peer.Adam
 }
 
-// step makes one step from the gradient in o.g, which it clears, and returns the gradient's norm before clipping.
+// newOptimizer returns the optimiser of a model's weights.
+func newOptimizer(o Optimizer, m *model) *optimizer {
+	opt := &optimizer{Optimizer: o, shape: m.Shape, w: m.w, g: m.g, m: newWeights(m.Shape), v: newWeights(m.Shape), pool: m.pool}
+	for i, f := range m.ffn {
+		if r, ok := f.(*retrieved); ok {
+			t := m.w.experts[i].table
+			opt.experts = append(opt.experts, &expertOptimizer{r, t, peer.NewAdam(t)})
+		}
+	}
+	return opt
+}
+
+// step makes one step from the gradient in o.g, which it clears, and in the layers of retrieved experts, and returns the
+// gradient's norm before clipping.
 func (o *optimizer) step(step, steps int) float64 {
-	norm := math.Sqrt(sumSquares(o.g.flat))
+	squares := sumSquares(o.g.flat)
+	for _, e := range o.experts {
+		squares += e.layer.grad.SquaredNorm()
+	}
+	norm, scale := math.Sqrt(squares), float32(1)
 	if norm > float64(o.ClipNorm) {
-		kernels.Scale(float32(float64(o.ClipNorm)/norm), o.g.flat)
+		scale = float32(float64(o.ClipNorm) / norm)
+		kernels.Scale(scale, o.g.flat)
 	}
 	rate := o.rate(step, steps)
-	adam := func(w, g, m, v []float32, decay float32) {
-		t := float64(step + 1)
-		kernels.Adam(w, g, m, v, o.EmbedLR*rate, o.Beta1, o.Beta2, o.Eps, decay,
-			float32(1-math.Pow(float64(o.Beta1), t)), float32(1-math.Pow(float64(o.Beta2), t)))
+	t := float64(step + 1)
+	c1, c2 := float32(1-math.Pow(float64(o.Beta1), t)), float32(1-math.Pow(float64(o.Beta2), t))
+	adam := func(lr float32, w, g, m, v []float32) {
+		kernels.Adam(w, g, m, v, lr*rate, o.Beta1, o.Beta2, o.Eps, 0, c1, c2)
 	}
-	adam(o.w.embed, o.g.embed, o.m.embed, o.v.embed, 0)
-	adam(o.w.norm, o.g.norm, o.m.norm, o.v.norm, 0)
+	adam(o.EmbedLR, o.w.embed, o.g.embed, o.m.embed, o.v.embed)
+	adam(o.EmbedLR, o.w.norm, o.g.norm, o.m.norm, o.v.norm)
 	s := o.shape
 	hd, kd := s.Heads*s.HeadDim, s.KVHeads*s.HeadDim
 	for i := range o.w.layers {
 		w, g, m, v := &o.w.layers[i], &o.g.layers[i], &o.m.layers[i], &o.v.layers[i]
-		adam(w.attnNorm, g.attnNorm, m.attnNorm, v.attnNorm, 0)
-		adam(w.ffnNorm, g.ffnNorm, m.ffnNorm, v.ffnNorm, 0)
+		adam(o.EmbedLR, w.attnNorm, g.attnNorm, m.attnNorm, v.attnNorm)
+		adam(o.EmbedLR, w.ffnNorm, g.ffnNorm, m.ffnNorm, v.ffnNorm)
 		muon := func(w, g, m []float32, from, rows, cols int) {
 			lo, hi := from*cols, (from+rows)*cols
 			o.muon(w[lo:hi], g[lo:hi], m[lo:hi], rows, cols, rate)
@@ -74,9 +98,31 @@ func (o *optimizer) step(step, steps int) float64 {
 		muon(w.qkv, g.qkv, m.qkv, hd, kd, s.Hidden)
 		muon(w.qkv, g.qkv, m.qkv, hd+kd, kd, s.Hidden)
 		muon(w.out, g.out, m.out, 0, s.Hidden, hd)
-		muon(w.gateUp, g.gateUp, m.gateUp, 0, s.FFN, s.Hidden)
-		muon(w.gateUp, g.gateUp, m.gateUp, s.FFN, s.FFN, s.Hidden)
-		muon(w.down, g.down, m.down, 0, s.Hidden, s.FFN)
+		switch f := &s.Instead; f.at(i) {
+		case Dense:
+			muon(w.gateUp, g.gateUp, m.gateUp, 0, s.FFN, s.Hidden)
+			muon(w.gateUp, g.gateUp, m.gateUp, s.FFN, s.FFN, s.Hidden)
+			muon(w.down, g.down, m.down, 0, s.Hidden, s.FFN)
+		case MoE:
+			for e := range 2 * f.Experts {
+				muon(w.gateUp, g.gateUp, m.gateUp, e*f.Width, f.Width, s.Hidden)
+			}
+			for e := range f.Experts {
+				muon(w.down, g.down, m.down, e*s.Hidden, s.Hidden, f.Width)
+			}
+			adam(o.ExpertLR, w.choice, g.choice, m.choice, v.choice)
+		default:
+			for half := range 2 * f.Heads {
+				muon(w.query, g.query, m.query, half*f.HalfDim, f.HalfDim, s.Hidden)
+			}
+			adam(o.ExpertLR, w.shift, g.shift, m.shift, v.shift)
+			for half := range 2 {
+				adam(o.ExpertLR, w.keys[half], g.keys[half], m.keys[half], v.keys[half])
+			}
+		}
+	}
+	for _, e := range o.experts {
+		e.Update(o.pool, e.table, e.layer.grad, peer.AdamRates{Step: step + 1, LR: o.ExpertLR * rate, Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, Scale: scale})
 	}
 	clear(o.g.flat)
 	return norm

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"time"
@@ -54,7 +53,7 @@ func Defaults() Options {
 	return Options{
 		HeldOut:     50,
 		Shape:       Shape{Vocab: 4096, Hidden: 192, Layers: 6, Heads: 3, KVHeads: 1, HeadDim: 64, FFN: 384, Context: 512, NormEps: 1e-5, RopeTheta: 10000},
-		Optimizer:   Optimizer{MatrixLR: 0.02, EmbedLR: 8e-3, Momentum: 0.95, Beta1: 0.9, Beta2: 0.99, Eps: 1e-10, WeightDecay: 0.1, ClipNorm: 1, Warmup: 50, Decay: 1500},
+		Optimizer:   Optimizer{MatrixLR: 0.02, EmbedLR: 8e-3, ExpertLR: 3e-3, Momentum: 0.95, Beta1: 0.9, Beta2: 0.99, Eps: 1e-10, WeightDecay: 0.1, ClipNorm: 1, Warmup: 50, Decay: 1500},
 		Steps:       4600,
 		BatchTokens: 4096,
 		Seed:        1,
@@ -82,7 +81,12 @@ type Progress struct {
 
 // Result says what a run reached.
 type Result struct {
-	Parameters      int     `json:"parameters"`
+	FFN              Kind    `json:"ffn"`
+	Parameters       int     `json:"parameters"`
+	ActiveParameters int     `json:"active_parameters"` // that one token uses
+	FLOPs            int     `json:"flops_per_token"`   // see Shape.FLOPs
+	Usage            []Usage `json:"usage,omitempty"`   // of the experts by the held-out text
+
 	TrainTokens     int     `json:"train_tokens"`      // in the text
 	SeenTokens      int     `json:"seen_tokens"`       // trained on
 	HeldOutTokens   int     `json:"held_out_tokens"`   // predicted at the end
@@ -109,8 +113,9 @@ func (o Options) check() error {
 	return nil
 }
 
-// Run trains a tokenizer and a model on o.Documents and writes them to the file out. progress may be nil. Cancelling ctx
-// stops after the step at hand with a checkpoint, when o.Checkpoint names one.
+// Run trains a tokenizer and a model on o.Documents and writes them to the file out, unless that is empty. GGUF has no form
+// for a model whose feed-forward layers are replaced: of such a one out gets the checkpoint after the last step. progress
+// may be nil. Cancelling ctx stops after the step at hand with a checkpoint, when o.Checkpoint names one.
 func Run(ctx context.Context, o Options, out string, progress func(Progress)) (Result, error) {
 	if progress == nil {
 		progress = func(Progress) {}
@@ -126,7 +131,13 @@ func Run(ctx context.Context, o Options, out string, progress func(Progress)) (R
 	if err := t.train(ctx, progress); err != nil {
 		return Result{}, err
 	}
-	r := t.result()
+	r, err := t.result()
+	if err != nil || out == "" {
+		return r, err
+	}
+	if !o.Shape.Instead.dense() {
+		return r, t.write(out)
+	}
 	f, err := os.Create(out)
 	if err != nil {
 		return Result{}, fmt.Errorf("pretrain: %w", err)
@@ -144,7 +155,7 @@ type trainer struct {
 	corpus, held []int32
 	heldBytes    int
 	pool         *kernels.Pool
-	w, g         *weights
+	w            *weights
 	model        *model
 	opt          *optimizer
 	data         *windows
@@ -185,28 +196,33 @@ func prepare(o Options, progress func(Progress)) (*trainer, error) {
 	if n := 2*o.Shape.Context + 2; len(t.corpus) < n {
 		return nil, fmt.Errorf("pretrain: the text has %d tokens, want at least %d", len(t.corpus), n)
 	}
-	progress(Progress{Message: fmt.Sprintf("%d tokens to train on, %d held out, %d parameters", len(t.corpus), len(t.held), o.Shape.Parameters())})
+	progress(Progress{Message: fmt.Sprintf("%d tokens to train on, %d held out; %d parameters, of which a token uses %d, with %.2f MFLOP in a forward",
+		len(t.corpus), len(t.held), o.Shape.Parameters(), o.Shape.ActiveParameters(), float64(o.Shape.FLOPs())/1e6)})
 	t.pool = kernels.NewPool(o.Threads)
-	t.w, t.g = newWeights(o.Shape), newWeights(o.Shape)
-	t.w.initialise(o.Shape, o.Seed)
-	t.model = newModel(o.Shape, t.w, t.g, t.pool)
-	t.opt = newOptimizer(o.Optimizer, o.Shape, t.w, t.g, t.pool)
-	t.data = newWindows(t.corpus, o.Shape.Context, o.Seed)
-	if t.run, err = t.identity(); err != nil {
+	if err := t.build(progress); err != nil {
+		t.pool.Close()
 		return nil, err
 	}
-	if o.Checkpoint != "" {
-		h, err := readCheckpoint(o.Checkpoint, t.run, t.w.flat, t.opt.m.flat, t.opt.v.flat)
-		switch {
-		case err == nil:
-			t.step, t.seconds = h.Step, h.Seconds
-			progress(Progress{Message: fmt.Sprintf("resumed after step %d", t.step)})
-		case !errors.Is(err, fs.ErrNotExist):
-			t.pool.Close()
-			return nil, err
-		}
-	}
 	return t, nil
+}
+
+// build makes the model and its optimiser, and resumes from a checkpoint when there is one.
+func (t *trainer) build(progress func(Progress)) (err error) {
+	t.w = newWeights(t.Shape)
+	t.w.initialise(t.Shape, t.Seed)
+	if t.model, err = newModel(t.Shape, t.w, newWeights(t.Shape), t.pool); err != nil {
+		return err
+	}
+	t.opt = newOptimizer(t.Optimizer, t.model)
+	t.data = newWindows(t.corpus, t.Shape.Context, t.Seed)
+	if t.run, err = t.identity(); err != nil || t.Checkpoint == "" {
+		return err
+	}
+	resumed, err := t.load(t.Checkpoint)
+	if resumed {
+		progress(Progress{Message: fmt.Sprintf("resumed after step %d", t.step)})
+	}
+	return err
 }
 
 // identity names everything that the numbers after a step depend on. The number of steps and of those in which the rates
@@ -215,6 +231,9 @@ func prepare(o Options, progress func(Progress)) (*trainer, error) {
 func (t *trainer) identity() (string, error) {
 	opt := t.Optimizer
 	opt.Decay = 0
+	if t.Shape.Instead.dense() { // which no expert learns in
+		opt.ExpertLR = 0
+	}
 	b, err := json.Marshal(struct {
 		Tokens    string
 		Shape     Shape
@@ -235,7 +254,10 @@ func (t *trainer) train(ctx context.Context, progress func(Progress)) error {
 		start := time.Now()
 		batch = t.data.batch(batch[:0], t.step, t.BatchTokens/t.Shape.Context)
 		t.model.pack(t.Precision)
-		loss := t.model.step(batch, t.Shape.Context)
+		loss, err := t.model.step(batch, t.Shape.Context)
+		if err != nil {
+			return err
+		}
 		if math.IsNaN(loss) || math.IsInf(loss, 0) {
 			return fmt.Errorf("pretrain: loss is %v at step %d: the learning rates are too high", loss, t.step)
 		}
@@ -245,7 +267,10 @@ func (t *trainer) train(ctx context.Context, progress func(Progress)) error {
 		t.seconds += sec
 		p := Progress{Step: t.step, Steps: t.Steps, Loss: loss, GradNorm: norm, TokensPerSecond: float64(t.BatchTokens) / sec}
 		if t.EvalEvery > 0 && t.step%t.EvalEvery == 0 && t.step < t.Steps {
-			nll, _ := t.evaluate(t.held[:min(len(t.held), t.EvalTokens)])
+			nll, _, err := t.evaluate(t.held[:min(len(t.held), t.EvalTokens)], nil)
+			if err != nil {
+				return err
+			}
 			p.Perplexity = math.Exp(nll)
 		}
 		progress(p)
@@ -262,34 +287,51 @@ func (t *trainer) save() error {
 	if t.Checkpoint == "" {
 		return nil
 	}
-	return writeCheckpoint(t.Checkpoint, header{Run: t.run, Step: t.step, Seconds: t.seconds}, t.w.flat, t.opt.m.flat, t.opt.v.flat)
+	return t.write(t.Checkpoint)
 }
 
 // evaluate returns the mean loss of ids in windows of the context that do not overlap, in f32 products, and how many
-// tokens were predicted. The first token of a window is not predicted.
-func (t *trainer) evaluate(ids []int32) (nll float64, predicted int) {
-	m := newModel(t.Shape, t.w, nil, t.pool)
+// tokens were predicted. The first token of a window is not predicted. Gates are added to usage, unless that is nil.
+func (t *trainer) evaluate(ids []int32, usage []gateSums) (nll float64, predicted int, err error) {
+	m, err := newModel(t.Shape, t.w, nil, t.pool)
+	if err != nil {
+		return 0, 0, err
+	}
+	m.usage = usage
 	m.pack(kernels.F32)
 	var sum float64
 	for len(ids) >= 2 {
 		n := min(t.Shape.Context, len(ids)) - 1
 		loss := make([]float32, n)
-		m.forward(ids[:n], n)
+		if err := m.forward(ids[:n], n); err != nil {
+			return 0, 0, err
+		}
 		m.head(loss, ids[1:n+1], false)
 		sum += mean(loss) * float64(n)
 		predicted += n
 		ids = ids[n+1:]
 	}
-	return sum / float64(max(1, predicted)), predicted
+	return sum / float64(max(1, predicted)), predicted, nil
 }
 
-func (t *trainer) result() Result {
-	nll, n := t.evaluate(t.held)
-	r := Result{Parameters: t.Shape.Parameters(), TrainTokens: len(t.corpus), SeenTokens: t.step * t.BatchTokens, HeldOutTokens: n,
+func (t *trainer) result() (Result, error) {
+	usage := t.Shape.newUsage()
+	nll, n, err := t.evaluate(t.held, usage)
+	if err != nil {
+		return Result{}, err
+	}
+	r := Result{FFN: t.Shape.Instead.at(0), Parameters: t.Shape.Parameters(), ActiveParameters: t.Shape.ActiveParameters(), FLOPs: t.Shape.FLOPs(),
+		TrainTokens: len(t.corpus), SeenTokens: t.step * t.BatchTokens, HeldOutTokens: n,
 		NLL: nll, Perplexity: math.Exp(nll), Seconds: t.seconds, Steps: t.step}
+	for i, u := range usage {
+		if u != nil {
+			r.FFN = t.Shape.Instead.Kind
+			r.Usage = append(r.Usage, u.usage(i))
+		}
+	}
 	r.TokensPerSecond = float64(r.SeenTokens) / t.seconds
 	if t.heldBytes > 0 {
 		r.BitsPerByte = nll / math.Ln2 * float64(len(t.held)) / float64(t.heldBytes)
 	}
-	return r
+	return r, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -115,6 +116,130 @@ func TestEndCanBeChosenLater(t *testing.T) {
 	}
 }
 
+// TestVariants stops a run of each variant in the middle, resumes it with another number of threads, and wants the state of
+// a run that never stopped, to the bit; and costs and usage that fit the shape.
+func TestVariants(t *testing.T) {
+	for name, v := range variants {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			o := tinyOptions()
+			o.Shape.Instead, o.Threads = v, 1
+			whole, parts := filepath.Join(dir, "whole"), filepath.Join(dir, "parts")
+			want, err := Run(t.Context(), o, whole, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Checkpoint, o.Threads = filepath.Join(dir, "checkpoint"), 2
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			_, err = Run(ctx, o, parts, func(p Progress) {
+				if p.Step == 5 {
+					cancel()
+				}
+			})
+			if !errors.Is(err, context.Canceled) {
+				t.Fatalf("cancelled run ended with %v", err)
+			}
+			got, err := Run(t.Context(), o, parts, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body := func(file string) []byte {
+				b, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if v.Kind != "" { // the first line has the time taken
+					_, b, _ = bytes.Cut(b, []byte("\n"))
+					b = b[:len(b)-32] // and so has the sum
+				}
+				return b
+			}
+			if want.NLL != got.NLL || !bytes.Equal(body(whole), body(parts)) {
+				t.Errorf("resumed run differs from one that never stopped (loss %v, want %v)", got.NLL, want.NLL)
+			}
+			blocks := 0
+			for i := range o.Shape.Layers {
+				if o.Shape.Instead.at(i) != Dense {
+					blocks++
+				}
+			}
+			if len(got.Usage) != blocks || got.ActiveParameters > got.Parameters || (blocks > 0) == (got.ActiveParameters == got.Parameters) {
+				t.Errorf("%d blocks replaced, usage of %d, %d of %d parameters active", blocks, len(got.Usage), got.ActiveParameters, got.Parameters)
+			}
+			for _, u := range got.Usage {
+				if u.Used < 0.5 || u.Used > 1+1e-9 || !(u.KL >= 0 && u.KL < 2) {
+					t.Errorf("usage %+v", u)
+				}
+			}
+		})
+	}
+}
+
+// TestCosts compares parameters to those there are, and FLOPs to a count by hand.
+func TestCosts(t *testing.T) {
+	for name, v := range variants {
+		s := tiny
+		s.Instead = v
+		w := newWeights(s)
+		w.initialise(s, 1)
+		n := len(w.flat)
+		for _, e := range w.experts {
+			if e != nil {
+				n += len(e.table.Rows.F32)
+			}
+		}
+		if got := s.Parameters(); got != n {
+			t.Errorf("%s: %d parameters, there are %d", name, got, n)
+		}
+	}
+	// hidden 32, 2 blocks, 4 heads of 8 with 2 key heads, 40 tokens, context 12
+	attention := 2*(64*32+32*32) + 2*2*32*13/2
+	rest := 2*attention + 2*40*32
+	for name, want := range map[string]int{
+		"dense": rest + 2*2*3*64*32,
+		"peer":  rest + 2*2*(2*2*6*32+2*2*4*6+2*3*64),
+		"pkm":   rest + 2*3*64*32 + 2*(2*2*6*32+2*2*4*6+2*3*32),
+		"moe":   rest + 2*2*(5*32+2*3*24*32),
+	} {
+		s := tiny
+		s.Instead = variants[name]
+		if got := s.FLOPs(); got != want {
+			t.Errorf("%s: %d FLOPs a token, want %d", name, got, want)
+		}
+	}
+}
+
+func TestUsage(t *testing.T) {
+	u := gateSums{2, 0, 2, 0}.usage(3)
+	if u.Block != 3 || u.Used != 0.5 || math.Abs(u.KL-math.Ln2) > 1e-12 {
+		t.Errorf("%+v, want half used and ln 2", u)
+	}
+	if u := (gateSums{1, 1, 1}).usage(0); u.Used < 0.999 || math.Abs(u.KL) > 1e-12 {
+		t.Errorf("%+v, want all used and 0", u)
+	}
+}
+
+// TestVariantsLearn wants of every variant what TestLearns wants of the dense model.
+func TestVariantsLearn(t *testing.T) {
+	for name, v := range variants {
+		if v.Kind == "" {
+			continue
+		}
+		o := tinyOptions()
+		o.Shape.Instead = v
+		o.Steps, o.Optimizer.Decay = 80, 40
+		r, err := Run(t.Context(), o, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: perplexity %.3f, usage %v", name, r.Perplexity, r.Usage)
+		if r.Perplexity > 2 || r.Perplexity < 1.1 {
+			t.Errorf("%s: held-out perplexity %.3f, want 1.1 … 2", name, r.Perplexity)
+		}
+	}
+}
+
 func TestLearns(t *testing.T) {
 	o := tinyOptions()
 	o.Steps, o.Optimizer.Decay = 120, 60
@@ -183,6 +308,13 @@ func TestOptionsAreChecked(t *testing.T) {
 		"rows of no blocks":  func(o *Options) { o.Shape.FFN = 40 },
 		"context":            func(o *Options) { o.Shape.Context = 1 },
 		"vocabulary too big": func(o *Options) { o.Shape.Vocab = 100000 },
+		"unknown layer":      func(o *Options) { o.Shape.Instead.Kind = "soft" },
+		"layer not there": func(o *Options) {
+			o.Shape.Instead = Instead{Kind: MoE, Experts: 4, Active: 2, Width: 8, Blocks: []int{2}}
+		},
+		"blocks of nothing": func(o *Options) { o.Shape.Instead.Blocks = []int{1} },
+		"too few experts":   func(o *Options) { o.Shape.Instead = Instead{Kind: MoE, Experts: 1, Active: 2, Width: 8} },
+		"too few cells":     func(o *Options) { o.Shape.Instead = Instead{Kind: PEER, Heads: 1, TopK: 16, SubKeys: 3, HalfDim: 4} },
 	} {
 		o := tinyOptions()
 		change(&o)

@@ -43,7 +43,7 @@ type bestState struct {
 func (r *run) arrays() [][]float32 {
 	var all [][]float32
 	for i, t := range r.tables {
-		all = append(all, t.Rows.F32, r.adam.tables[i].m, r.adam.tables[i].v)
+		all = append(all, t.Rows.F32, r.adam.tables[i].M, r.adam.tables[i].V)
 		if r.best.Has {
 			all = append(all, r.bestRows[i])
 		}
@@ -75,7 +75,7 @@ func (r *run) checkpoint(w io.Writer) error {
 		}
 	}
 	for _, t := range r.adam.tables {
-		for _, v := range t.last {
+		for _, v := range t.Last {
 			b = binary.LittleEndian.AppendUint32(b, v)
 			flush(1 << 18)
 		}
@@ -124,7 +124,7 @@ func (r *run) restore(rd io.Reader) error {
 		}
 	}
 	for _, t := range r.adam.tables {
-		if err := binary.Read(src, binary.LittleEndian, t.last); err != nil {
+		if err := binary.Read(src, binary.LittleEndian, t.Last); err != nil {
 			return fmt.Errorf("tune: resume: %w: %w", ErrCheckpoint, err)
 		}
 	}

@@ -19,10 +19,12 @@ import (
 func pretrainCommand() *cli.Command {
 	d := pretrain.Defaults()
 	return &cli.Command{
-		Name: "pretrain", Usage: "train a small base from scratch and write it as a GGUF file", ArgsUsage: "FILE",
+		Name: "pretrain", Usage: "train a small base from scratch and write it to a file", ArgsUsage: "FILE",
 		Description: "Trains on the documentation and sources of the Go distribution, or on text files, and writes the model with its\n" +
-			"tokenizer to FILE. An interrupted run with --checkpoint goes on where it was when the command is given again.",
-		Flags: []cli.Flag{
+			"tokenizer to FILE, as GGUF. An interrupted run with --checkpoint goes on where it was when the command is given again.\n" +
+			"With --ffn peer, moe or pkm the feed-forward layers are experts, to compare such models with dense ones: GGUF has no\n" +
+			"form for them, so that FILE gets the checkpoint after the last step. Such a model cannot be used as a base.",
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "goroot", Usage: "`DIR` of the Go distribution to read", DefaultText: "go env GOROOT"},
 			&cli.StringSliceFlag{Name: "text", Usage: "text `FILE` to read instead of the Go distribution; may be repeated"},
 			&cli.StringFlag{Name: "checkpoint", Usage: "`FILE` that keeps the state of the run"},
@@ -37,13 +39,13 @@ func pretrainCommand() *cli.Command {
 			&cli.IntFlag{Name: "layers", Value: d.Shape.Layers, Usage: "blocks `N`"},
 			&cli.IntFlag{Name: "heads", Value: d.Shape.Heads, Usage: "attention heads `N`"},
 			&cli.IntFlag{Name: "kv-heads", Value: d.Shape.KVHeads, Usage: "key and value heads `N`"},
-			&cli.IntFlag{Name: "ffn", Value: d.Shape.FFN, Usage: "width `N` of the feed-forward layers"},
+			&cli.IntFlag{Name: "ffn-width", Value: d.Shape.FFN, Usage: "width `N` of the dense feed-forward layers"},
 			&cli.IntFlag{Name: "context", Value: d.Shape.Context, Usage: "tokens `N` of a training sequence"},
 			&cli.Uint64Flag{Name: "seed", Value: d.Seed, Usage: "seed `N`"},
 			&cli.StringFlag{Name: "precision", Value: d.Precision.String(), Usage: "of products with weights in training: bf16 or f32"},
 			&cli.StringFlag{Name: "type", Value: "f16", Usage: "of matrices in the file: f16, q8_0, bf16 or f32"},
 			&cli.StringFlag{Name: "name", Value: d.About.Name, Usage: "the model's `NAME`"},
-		},
+		}, insteadFlags()...),
 		Action: pretrainAction,
 	}
 }
@@ -57,9 +59,12 @@ func pretrainOptions(c *cli.Context) (pretrain.Options, error) {
 	o.Optimizer.Decay, o.Optimizer.Warmup = c.Int("decay"), c.Int("warmup")
 	o.Optimizer.MatrixLR, o.Optimizer.EmbedLR = float32(c.Float64("matrix-lr")), float32(c.Float64("embed-lr"))
 	s := &o.Shape
-	s.Vocab, s.Hidden, s.Layers, s.FFN, s.Context = c.Int("vocab"), c.Int("hidden"), c.Int("layers"), c.Int("ffn"), c.Int("context")
+	s.Vocab, s.Hidden, s.Layers, s.FFN, s.Context = c.Int("vocab"), c.Int("hidden"), c.Int("layers"), c.Int("ffn-width"), c.Int("context")
 	s.Heads, s.KVHeads = c.Int("heads"), c.Int("kv-heads")
 	s.HeadDim = s.Hidden / max(1, s.Heads)
+	if err := instead(c, &o); err != nil {
+		return o, err
+	}
 	o.Checkpoint, o.About.Name = c.String("checkpoint"), c.String("name")
 	switch p := c.String("precision"); p {
 	case "bf16":
@@ -146,6 +151,13 @@ func pretrainAction(c *cli.Context) error {
 		pretrain.Result
 	}{out, st.Size(), r}, func(w io.Writer) {
 		fmt.Fprintf(w, "%s: %d parameters, %d bytes; %d tokens seen in %d steps and %.0f s (%.0f tokens/s)\n", out, r.Parameters, st.Size(), r.SeenTokens, r.Steps, r.Seconds, r.TokensPerSecond)
+		fmt.Fprintf(w, "a token uses %d parameters and %.2f MFLOP in a forward\n", r.ActiveParameters, float64(r.FLOPs)/1e6)
 		fmt.Fprintf(w, "held out: %d tokens, perplexity %.2f, %.3f bits per byte\n", r.HeldOutTokens, r.Perplexity, r.BitsPerByte)
+		for _, u := range r.Usage {
+			fmt.Fprintf(w, "  block %2d: %5.1f %% of the experts used, KL of their gates from uniform %.3f nats\n", u.Block, 100*u.Used, u.KL)
+		}
+		if r.FFN != pretrain.Dense {
+			fmt.Fprintf(w, "%s is the run's checkpoint, not a GGUF file: that has no form for %s layers\n", out, r.FFN)
+		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -22,7 +23,7 @@ func TestPretrain(t *testing.T) {
 		t.Fatal(err)
 	}
 	small := []string{"--steps", "4", "--decay", "2", "--vocab", "280", "--hidden", "32", "--layers", "1", "--heads", "1", "--kv-heads", "1",
-		"--ffn", "32", "--context", "32", "--batch-tokens", "64", "--checkpoint", filepath.Join(dir, "state")}
+		"--ffn-width", "32", "--context", "32", "--batch-tokens", "64", "--checkpoint", filepath.Join(dir, "state")}
 	peft := func(want int, args ...string) (map[string]any, string) {
 		t.Helper()
 		var stdout, stderr bytes.Buffer
@@ -44,6 +45,17 @@ func TestPretrain(t *testing.T) {
 	}
 	if v, _ := peft(exitOK, "--base", out, "--registry", filepath.Join(dir, "registry"), "generate", "A lighthouse", "--max-tokens", "3", "--temperature", "0"); v["token_ids"] == nil {
 		t.Errorf("generate: %v", v)
+	}
+	experts := append([]string{"pretrain", filepath.Join(dir, "experts"), "--text", file, "--ffn", "peer", "--ffn-heads", "2", "--ffn-topk", "4", "--ffn-subkeys", "8"},
+		append(slices.Clone(small), "--checkpoint", filepath.Join(dir, "other"))...)
+	if v, _ := peft(exitOK, experts...); v["ffn"] != "peer" || v["usage"] == nil || v["flops_per_token"] == nil || v["active_parameters"].(float64) >= v["parameters"].(float64) {
+		t.Errorf("result %v", v)
+	}
+	if _, e := peft(exitFailed, "--base", filepath.Join(dir, "experts"), "--registry", filepath.Join(dir, "registry"), "generate", "A lighthouse"); !strings.Contains(e, "experts") {
+		t.Errorf("experts as a base: %s", e)
+	}
+	if _, e := peft(exitUsage, "pretrain", out, "--ffn", "384"); !strings.Contains(e, "--ffn-width") {
+		t.Errorf("width as kind: %s", e)
 	}
 	if _, e := peft(exitFailed, append([]string{"pretrain", out, "--text", file, "--seed", "2"}, small...)...); !strings.Contains(e, "checkpoint") {
 		t.Errorf("checkpoint of another run: %s", e)

@@ -1,0 +1,51 @@
+package peer
+
+import (
+	"math"
+
+	"github.com/gopeft/peft/kernels"
+)
+
+// Adam is Adam (arXiv 1412.6980) on the touched rows of one table. A row that a step did not touch keeps its values, and its
+// moments decay when it is next touched as if it had had zero gradients meanwhile; bias is corrected by the number of
+// all steps. So rows touched at every step move exactly as under dense Adam.
+type Adam struct {
+	M, V []float32 // [experts, width] moments
+	Last []uint32  // [experts] the step that touched the row last; 0 for none
+}
+
+// AdamRates are what one step of Adam goes by.
+type AdamRates struct {
+	Step                  int // counted from 1
+	LR, Beta1, Beta2, Eps float32
+	Scale                 float32 // that gradients are multiplied by first
+}
+
+// NewAdam returns the state before the first step for a table whose rows are F32.
+func NewAdam(t *Table) *Adam {
+	n := len(t.Rows.F32)
+	return &Adam{M: make([]float32, n), V: make([]float32, n), Last: make([]uint32, t.Rows.Len())}
+}
+
+// Update makes one step with the table's gradient, which it may change.
+func (a *Adam) Update(p *kernels.Pool, t *Table, g *RowGrad, o AdamRates) {
+	c1 := float32(1 - math.Pow(float64(o.Beta1), float64(o.Step)))
+	c2 := float32(1 - math.Pow(float64(o.Beta2), float64(o.Step)))
+	w := g.Width
+	p.Run(len(g.Rows), 16, func(lo, hi int) {
+		for j := lo; j < hi; j++ {
+			r := int(g.Rows[j])
+			m, v := a.M[r*w:(r+1)*w], a.V[r*w:(r+1)*w]
+			if gap := o.Step - 1 - int(a.Last[r]); gap > 0 && a.Last[r] > 0 {
+				kernels.Scale(float32(math.Pow(float64(o.Beta1), float64(gap))), m)
+				kernels.Scale(float32(math.Pow(float64(o.Beta2), float64(gap))), v)
+			}
+			a.Last[r] = uint32(o.Step)
+			d := g.Row(j)
+			if o.Scale != 1 {
+				kernels.Scale(o.Scale, d)
+			}
+			kernels.Adam(t.Rows.F32[r*w:(r+1)*w], d, m, v, o.LR, o.Beta1, o.Beta2, o.Eps, 0, c1, c2)
+		}
+	})
+}
