@@ -7,9 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/gopeft/peft/base"
 )
 
 // benchHome is a directory with a registry and texts for one measurement. What is measured is prepared by other processes
@@ -25,9 +28,9 @@ func newBenchHome(c *cli.Context) (*benchHome, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bench: find this program: %w", err)
 	}
-	base := c.String("base")
-	if _, err := os.Stat(base); err == nil { // the other processes work elsewhere, out of reach of a peft.toml
-		if base, err = filepath.Abs(base); err != nil {
+	ref := c.String("base")
+	if _, err := os.Stat(ref); err == nil && ref != base.Builtin { // the other processes work elsewhere, out of reach of a peft.toml
+		if ref, err = filepath.Abs(ref); err != nil {
 			return nil, err
 		}
 	}
@@ -35,7 +38,7 @@ func newBenchHome(c *cli.Context) (*benchHome, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &benchHome{program: program, dir: dir, base: base, threads: fmt.Sprint(c.Int("threads")),
+	h := &benchHome{program: program, dir: dir, base: ref, threads: strconv.Itoa(c.Int("threads")),
 		registry: filepath.Join(dir, "registry"), data: filepath.Join(dir, "data.txt"), held: filepath.Join(dir, "held-out.txt")}
 	for file, times := range map[string]int{h.data: 400, h.held: 1} {
 		if err := os.WriteFile(file, []byte(strings.Repeat(benchText, times)), 0o600); err != nil {
@@ -75,7 +78,7 @@ func failed(cmd *exec.Cmd, err error, said fmt.Stringer) error {
 func (h *benchHome) init(c *cli.Context) error {
 	args := []string{"init", "--background", h.data}
 	if n := c.Int("sub-keys"); n > 0 {
-		args = append(args, "--subkeys", fmt.Sprint(n))
+		args = append(args, "--subkeys", strconv.Itoa(n))
 	}
 	return h.run(c.Context, args...)
 }
