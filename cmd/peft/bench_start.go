@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,7 +45,7 @@ func benchStart(c *cli.Context) (*report, error) {
 	}
 	var peak, own []float64
 	run := func() (float64, error) {
-		cmd := exec.CommandContext(c.Context, program, "--registry", registry, "--base", ref, "--threads", fmt.Sprint(c.Int("threads")),
+		cmd := exec.CommandContext(c.Context, program, "--registry", registry, "--base", ref, "--threads", strconv.Itoa(c.Int("threads")),
 			"generate", startPrompt, "--sets", benchSet, "--max-tokens", "32")
 		cmd.Dir = dir
 		var said strings.Builder
