@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 )
 
@@ -155,6 +156,35 @@ func TestPackCodesErrors(t *testing.T) {
 		change(c)
 		if _, err := PackCodes(nil, c); err == nil {
 			t.Errorf("wrong %s passes", name)
+		}
+	}
+}
+
+// TestArena: weights in an arena, packed at once, are those packed alone.
+func TestArena(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 1))
+	const n = 40
+	arena, weights, alone := new(Arena), make([]*Coded, n), make([]*Coded, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		bits := 4 + i%2*4
+		c, _ := randomCodes(rnd, 1+rnd.IntN(4000), 32*(1+rnd.IntN(40)), bits) // more than one part of the arena together
+		var err error
+		if alone[i], err = PackCodes(nil, c); err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			if w, err := arena.PackCodes(nil, c); err != nil {
+				t.Error(err)
+			} else {
+				weights[i] = w
+			}
+		})
+	}
+	wg.Wait()
+	for i, w := range weights {
+		if w == nil || !slices.Equal(w.data, alone[i].data) {
+			t.Fatalf("weight %d differs", i)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -173,6 +174,10 @@ func TestRouterRoundTrip(t *testing.T) {
 	}
 	if _, err := UnmarshalRouter(append(bytes.Clone(b), 0)); !errors.Is(err, ErrCorrupt) {
 		t.Error("a byte too many passes:", err)
+	}
+	long := slices.Concat([]byte(routerMagic), []byte{0x83, 0}, b[len(routerMagic)+1:]) // the name's length, 3, in two bytes
+	if _, err := UnmarshalRouter(long); !errors.Is(err, ErrCorrupt) {
+		t.Error("another form of the same router passes:", err)
 	}
 	back.Layers[0].W[3] = float32(math.NaN())
 	if _, err := back.Marshal(); err == nil {

@@ -212,7 +212,15 @@ func (m *Model) loadBlock(i int, from *Model) (*Block, error) {
 		}
 		p.forward = kernels.PackNT(nil, data, p.n, p.k, m.packed())
 	}
+	m.forget()
 	return b, nil
+}
+
+// forget lets go of what was read from the source so far, so that a mapped file is not in memory whole beside its weights.
+func (m *Model) forget() {
+	if s, ok := m.src.(interface{ Forget() }); ok {
+		s.Forget()
+	}
 }
 
 func blockName(i int, part string) string { return fmt.Sprintf("model.layers.%d.%s.weight", i, part) }

@@ -38,6 +38,9 @@ type ggufSource struct {
 	c Config
 }
 
+// Forget lets go of the memory of what was read so far.
+func (s ggufSource) Forget() { s.f.Forget() }
+
 var ggufNames = map[string]string{
 	"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight", "lm_head.weight": "output.weight",
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -20,46 +19,42 @@ const benchText = "A new tenant asked the library for every book on clocks, and 
 // benchSet is the name of the set that is added for a measurement, in a registry of its own.
 const benchSet = "bench"
 
-// benchEngine opens the base with an empty registry that is removed afterwards, adds a set with an expert in every cell
-// and hands the engine, the base's name and the number of experts to f.
-func benchEngine(c *cli.Context, f func(e *peft.Engine, name string, experts int) error) error {
-	dir, err := os.MkdirTemp("", "peft-bench-*")
+// benchEngine opens the base with a registry that is removed afterwards and, if asked to, has a set with an expert in every
+// cell, and hands the engine, the base's name and the number of experts to f.
+func benchEngine(c *cli.Context, set bool, f func(e *peft.Engine, name string, experts int) error) error {
+	h, err := newBenchHome(c)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	data := filepath.Join(dir, "data.txt")
-	if err := os.WriteFile(data, []byte(strings.Repeat(benchText, 400)), 0o600); err != nil {
-		return err
-	}
-	open := func(f func(e *peft.Engine) error) error {
-		e, err := peft.Open(peft.Options{Registry: filepath.Join(dir, "registry"), Base: c.String("base"), Threads: c.Int("threads")})
-		if err != nil {
+	defer h.close()
+	if set {
+		if err := h.init(c); err != nil {
 			return err
 		}
-		return errors.Join(f(e), e.Close())
-	}
-	experts := 0
-	if err := open(func(e *peft.Engine) error {
-		if _, err := e.Init(c.Context, peft.InitOptions{Background: data, SubKeys: c.Int("sub-keys")}); err != nil {
+		if err := h.run(c.Context, "add-experts", benchSet, "--data", h.data); err != nil {
 			return err
 		}
-		set, err := e.AddExperts(c.Context, benchSet, peft.AddOptions{Data: []string{data}})
-		if err == nil {
-			experts = set.Experts
-		}
-		return err
-	}); err != nil {
+	}
+	e, err := peft.Open(peft.Options{Registry: h.registry, Base: h.base, Threads: c.Int("threads")})
+	if err != nil {
 		return err
 	}
-	debug.FreeOSMemory()
-	return open(func(e *peft.Engine) error { // anew, so that work on what was written is over
+	run := func() error {
 		b, err := e.Base()
 		if err != nil {
 			return err
 		}
+		experts := 0
+		if set {
+			info, err := e.Show(benchSet)
+			if err != nil {
+				return err
+			}
+			experts = info.Experts
+		}
 		return f(e, b.Name, experts)
-	})
+	}
+	return errors.Join(run(), e.Close())
 }
 
 // benchGenerate measures rate, from what generating so many tokens after so many took, in alternating rounds without and
@@ -70,7 +65,7 @@ func benchGenerate(c *cli.Context, prompt, tokens int, rate func(r *peft.Generat
 		return nil, usagef("bench: --only %q, want base or set", only)
 	}
 	r := &report{Columns: []string{"base", "experts", "prompt tokens", "new tokens", "tokens a second", "against the base alone"}}
-	return r, benchEngine(c, func(e *peft.Engine, name string, experts int) error {
+	return r, benchEngine(c, only != "base", func(e *peft.Engine, name string, experts int) error {
 		b, err := e.Base()
 		if err != nil {
 			return err
@@ -146,7 +141,7 @@ func promptOf(t *tokenizer.Tokenizer, tokens int) string {
 func benchFinetune(c *cli.Context) (*report, error) {
 	r := &report{Columns: []string{"base", "tokens a step", "sequence", "tokens a second"},
 		Notes: []string{"Steps of the default set, measurements and checkpoints not counted; medians of runs of 8 steps."}}
-	return r, benchEngine(c, func(e *peft.Engine, name string, _ int) error {
+	return r, benchEngine(c, true, func(e *peft.Engine, name string, _ int) error {
 		dir, err := os.MkdirTemp("", "peft-bench-*")
 		if err != nil {
 			return err
