@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"strings"
 
 	"github.com/gopeft/peft/adapters/peer"
@@ -31,7 +30,7 @@ type FinetuneOptions struct {
 	Alternate       bool     // those of With are on in every second step only, so that it learns to do with and without them
 	QuietData       []string // files of text that it is to leave alone as it does the background
 	Quiet           float64  // weight of the penalty on what the set adds to background text, default 3; below 0: none
-	Precision       string   // f32, bf16, or empty: bf16 where the machine has it
+	Precision       string   // int8, bf16 or f32; empty: the first of them that the machine and the base's weights have
 	TrainAll        bool     // learn prompts and questions too
 	EvalEvery       int      // steps between evaluations on held-out data, 0 for none
 	Patience        int      // evaluations without progress after which it stops early, 0 for never
@@ -43,7 +42,7 @@ type FinetuneOptions struct {
 	Prune           float64  // share of the experts to keep afterwards, those most selected; 0 for all
 }
 
-func (o *FinetuneOptions) defaults(maxSeq int) {
+func (o *FinetuneOptions) defaults() {
 	for _, d := range []struct {
 		v *int
 		d int
@@ -52,7 +51,6 @@ func (o *FinetuneOptions) defaults(maxSeq int) {
 			*d.v = d.d
 		}
 	}
-	o.SeqLen = min(o.SeqLen, maxSeq, o.BatchTokens)
 	if o.LearningRate == 0 {
 		o.LearningRate = 2e-3
 	}
@@ -60,6 +58,14 @@ func (o *FinetuneOptions) defaults(maxSeq int) {
 		o.Quiet = 3
 	}
 	o.Quiet = max(0, o.Quiet)
+}
+
+// run returns the options of the training itself.
+func (o *FinetuneOptions) run() tune.Options {
+	return tune.Options{
+		Steps: o.Steps, BatchTokens: o.BatchTokens, LearningRate: o.LearningRate, Seed: o.Seed,
+		EvalEvery: o.EvalEvery, Patience: o.Patience, EvalTokens: 4096, Quiet: o.Quiet, Alternate: o.Alternate, CheckpointEvery: o.CheckpointEvery,
+	}
 }
 
 // FinetuneResult is what Finetune did.
@@ -80,30 +86,20 @@ type FinetuneResult struct {
 // measuredTokens bounds the held-out text measured before and after.
 const measuredTokens = 16384
 
-// Finetune trains one set, adding it when the registry has none of that name, and commits the result as a new revision.
-// Base, router and all other sets stay as they are. A cancelled context leaves a checkpoint, and the registry as it was.
+// Finetune trains one set, or a new one when the registry has none of that name, and commits the result as one revision.
+// Base, router and all other sets stay as they are. A cancelled context leaves a checkpoint, and the sets as they were.
 func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (*FinetuneResult, error) {
-	for _, f := range slices.Concat(o.Data, o.EvalData, o.QuietData) {
-		if err := exists("data", f); err != nil {
-			return nil, err
-		}
-	}
-	if len(o.Data) == 0 {
-		return nil, errors.New("peft: finetune: no data given")
-	}
-	if !(o.Prune >= 0 && o.Prune <= 1) {
-		return nil, fmt.Errorf("peft: finetune: keep a share of %g of the experts, want 0 to 1", o.Prune)
+	o.defaults()
+	if err := o.check(e, name); err != nil {
+		return nil, err
 	}
 	b, err := e.Base()
 	if err != nil {
 		return nil, err
 	}
-	o.defaults(b.Model.Config.MaxSeq)
-	d, train, held, err := readTraining(b, &o)
+	o.SeqLen = min(o.SeqLen, b.Model.Config.MaxSeq, o.BatchTokens)
+	d, train, held, err := e.readTraining(b, &o)
 	if err != nil {
-		return nil, err
-	}
-	if err := e.ensureSet(ctx, name, o); err != nil {
 		return nil, err
 	}
 	f := &finetuning{e: e, b: b, o: o, name: name, held: held}
@@ -128,7 +124,7 @@ func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (
 	return out, nil
 }
 
-func readTraining(b *base.Base, o *FinetuneOptions) (d *tune.Data, train, held []tune.Sequence, err error) {
+func (e *Engine) readTraining(b *base.Base, o *FinetuneOptions) (d *tune.Data, train, held []tune.Sequence, err error) {
 	if d, err = tune.ReadFiles(b.Tokenizer, o.Data, o.TrainAll); err != nil {
 		return nil, nil, nil, err
 	}
@@ -140,17 +136,9 @@ func readTraining(b *base.Base, o *FinetuneOptions) (d *tune.Data, train, held [
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	return d, d.Sequences(o.SeqLen), ev.Sequences(o.SeqLen), nil
-}
-
-// ensureSet adds the set when it is missing.
-func (e *Engine) ensureSet(ctx context.Context, name string, o FinetuneOptions) error {
-	_, err := e.Show(name)
-	if !errors.Is(err, registry.ErrNotFound) {
-		return err
-	}
-	_, err = e.AddExperts(ctx, name, AddOptions{Data: o.Data, Kind: o.Kind, Experts: o.Experts, Seed: o.Seed, Placing: o.Placing})
-	return err
+	held = ev.Sequences(o.SeqLen)
+	e.leftOut(ev)
+	return d, d.Sequences(o.SeqLen), held, nil
 }
 
 // finetuning is one run.
@@ -166,9 +154,10 @@ type finetuning struct {
 	model     *llama.Model // of the training's precision
 	before    Perplexities
 	precision string
+	saved     bool // whether there is a checkpoint of this run
 }
 
-// open loads the set, as a copy of its own, and the sets beside it.
+// open loads the set, as a copy of its own, or makes it, and loads the sets beside it.
 func (f *finetuning) open(ctx context.Context) error {
 	var err error
 	if f.router, err = f.e.router(ctx); err != nil {
@@ -176,11 +165,14 @@ func (f *finetuning) open(ctx context.Context) error {
 	}
 	s := f.e.reg.Snapshot()
 	defer s.Close()
-	m, err := findSet(s, f.name)
-	if err != nil {
-		return err
+	m, err := s.Manifest(nsSets, f.name, 0)
+	switch {
+	case err == nil:
+		f.set, err = decodeSet(s, m, f.router.Router, f.e.opt.Threads)
+	case errors.Is(err, registry.ErrNotFound):
+		f.set, err = f.e.newSet(ctx, f.name, AddOptions{Data: f.o.Data, Kind: f.o.Kind, Experts: f.o.Experts, Seed: f.o.Seed, Placing: f.o.Placing})
 	}
-	if f.set, err = decodeSet(s, m, f.router.Router); err != nil {
+	if err != nil {
 		return err
 	}
 	if f.o.OnlyNew && f.set.Fresh() == 0 { // before much is measured
@@ -191,26 +183,38 @@ func (f *finetuning) open(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if w.Name == f.name {
-			return fmt.Errorf("peft: finetune %s: the set itself stands among those beside it", f.name)
-		}
 		f.with = append(f.with, w)
 	}
-	prec := kernels.F32
-	switch f.o.Precision {
-	case "":
-		if kernels.HasBF16() {
-			prec = kernels.BF16
-		}
-	case "bf16":
-		prec = kernels.BF16
-	case "f32":
-	default:
-		return fmt.Errorf("peft: precision %q, want f32 or bf16", f.o.Precision)
+	prec, err := f.o.precision(f.b.Model.Coded())
+	if err != nil {
+		return err
 	}
-	f.precision = prec.String()
-	f.model, err = f.b.Model.WithPrecision(prec)
-	return err
+	if f.model, err = f.b.Model.WithPrecision(prec); err != nil {
+		return err
+	}
+	f.precision = f.model.Precision().String()
+	return nil
+}
+
+// precision returns the arithmetic of the products with weights; coded tells that they are quantised.
+func (o *FinetuneOptions) precision(coded bool) (kernels.Precision, error) {
+	switch o.Precision {
+	case "":
+		switch {
+		case coded && kernels.HasVNNI():
+			return kernels.Int8, nil
+		case kernels.HasBF16():
+			return kernels.BF16, nil
+		}
+		return kernels.F32, nil
+	case "int8":
+		return kernels.Int8, nil
+	case "bf16":
+		return kernels.BF16, nil
+	case "f32":
+		return kernels.F32, nil
+	}
+	return 0, fmt.Errorf("peft: precision %q, want int8, bf16 or f32", o.Precision)
 }
 
 // measure returns the perplexities of the held-out and the background text with the sets on, in f32.
@@ -238,8 +242,8 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 	if err != nil {
 		return nil, err
 	}
-	quiet, err := f.quiet()
-	if err != nil {
+	o := f.o.run()
+	if o.Background, err = f.quiet(); err != nil {
 		return nil, err
 	}
 	if f.o.OnlyNew {
@@ -247,17 +251,13 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 			return nil, err
 		}
 	}
-	o := tune.Options{
-		Steps: f.o.Steps, BatchTokens: f.o.BatchTokens, LearningRate: f.o.LearningRate, Seed: f.o.Seed,
-		EvalEvery: f.o.EvalEvery, Patience: f.o.Patience, EvalTokens: 4096, Quiet: f.o.Quiet, Background: quiet, Alternate: f.o.Alternate, CheckpointEvery: f.o.CheckpointEvery,
-		Checkpoint: func(write func(io.Writer) error) error { return f.checkpoint(write) },
-		Progress: func(p tune.Progress) {
-			note := fmt.Sprintf("loss %.3f, %.0f tokens/s", p.Loss, p.TokensPerSecond)
-			if !math.IsNaN(p.HeldOut) {
-				note += fmt.Sprintf(", held-out perplexity %.2f", math.Exp(p.HeldOut))
-			}
-			f.e.progress(Progress{Task: "train " + f.name, Done: p.Step, Total: p.Steps, Unit: "steps", Note: note})
-		},
+	o.Checkpoint = f.checkpoint
+	o.Progress = func(p tune.Progress) {
+		note := fmt.Sprintf("loss %.3f, %.0f tokens/s", p.Loss, p.TokensPerSecond)
+		if !math.IsNaN(p.HeldOut) {
+			note += fmt.Sprintf(", held-out perplexity %.2f", math.Exp(p.HeldOut))
+		}
+		f.e.progress(Progress{Task: "train " + f.name, Done: p.Step, Total: p.Steps, Unit: "steps", Note: note})
 	}
 	if f.o.Resume {
 		s := f.e.reg.Snapshot()
@@ -273,7 +273,7 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 		o.Resume = s.Open(p)
 	}
 	res, err := tune.Run(ctx, f.model, tr, train, f.held, o)
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) && f.saved {
 		f.e.warnf("training stopped; go on with the same options and --resume")
 	}
 	return res, err
@@ -299,6 +299,7 @@ func (f *finetuning) checkpoint(write func(io.Writer) error) error {
 	if _, err = t.Commit(nil); err != nil {
 		return err
 	}
+	f.saved = true
 	return f.e.reg.Prune(ctx, nsCheckpoints, f.name, 1)
 }
 
@@ -319,11 +320,12 @@ func (f *finetuning) finish(ctx context.Context, res *tune.Result) (*FinetuneRes
 	if err != nil {
 		return nil, err
 	}
-	if err := f.e.reg.Remove(ctx, nsCheckpoints, f.name); err != nil && !errors.Is(err, registry.ErrNotFound) {
-		return nil, err
+	// The revision stands: what fails or is cancelled from here on must not look like a failed run.
+	if err := f.e.reg.Remove(context.WithoutCancel(ctx), nsCheckpoints, f.name); err != nil && !errors.Is(err, registry.ErrNotFound) {
+		f.e.warnf("the run's checkpoint could not be removed: %v", err)
 	}
 	plot, err := f.e.plotLosses(m.Name, m.Revision, tr)
-	if err != nil { // the revision stands; a missing picture must not look like a failed run
+	if err != nil {
 		f.e.warnf("loss curve: %v", err)
 	}
 	sum, err := f.router.SHA256()

@@ -49,6 +49,15 @@ func (b *Base) Generate(ctx context.Context, prompt []int32, o GenOptions, emit 
 	}
 	cache, stream := b.Model.NewCache(), b.Tokenizer.Stream()
 	logits := make([]float32, b.Model.Config.Vocab)
+	batch := llama.Batch{Seqs: []llama.Seq{{Cache: cache}}}
+	var x []float32
+	read := func(ids []int32) (err error) {
+		batch.Tokens, batch.Seqs[0].Len = ids, len(ids)
+		if x, err = b.Model.ForwardIn(x, batch, o.Seam); err != nil {
+			return fmt.Errorf("generate: %w", err)
+		}
+		return nil
+	}
 	var out []int32
 	for next := prompt; ; next = out[len(out)-1:] {
 		if err := ctx.Err(); err != nil {
@@ -58,16 +67,15 @@ func (b *Base) Generate(ctx context.Context, prompt []int32, o GenOptions, emit 
 			return out, StopLength, flush(stream.Flush(), emit)
 		}
 		for ; len(next) > readTokens; next = next[readTokens:] {
-			if _, err := b.Model.Forward(llama.One(next[:readTokens], cache), o.Seam); err != nil {
-				return out, "", fmt.Errorf("generate: %w", err)
+			if err := read(next[:readTokens]); err != nil {
+				return out, "", err
 			}
 			if err := ctx.Err(); err != nil {
 				return out, "", err
 			}
 		}
-		x, err := b.Model.Forward(llama.One(next, cache), o.Seam)
-		if err != nil {
-			return out, "", fmt.Errorf("generate: %w", err)
+		if err := read(next); err != nil {
+			return out, "", err
 		}
 		b.Model.Logits(logits, x[len(x)-b.Model.Config.Hidden:], 1)
 		id := sampler.Next(logits)

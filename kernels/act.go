@@ -51,20 +51,32 @@ func GELUTanhBackward(dx, dy, x []float32) {
 // SwiGLU writes y = silu(gate)·up (arXiv 2002.05202, section 2): gu: [tokens, 2·ffn], a row's gate and then its up;
 // y: [tokens, ffn].
 func SwiGLU(p *Pool, y, gu []float32, tokens, ffn int) {
-	p.Run(tokens, rowGrain, func(lo, hi int) {
-		for t := lo; t < hi; t++ {
-			r := gu[2*t*ffn : 2*(t+1)*ffn]
-			swiglu(y[t*ffn:(t+1)*ffn], r[:ffn], r[ffn:])
-		}
-	})
+	swiglus.run(p, tokens, rowGrain, swigluRows{y: y, gu: gu, ffn: ffn})
 }
 
 // SwiGLUBackward writes dgu: [tokens, 2·ffn] from dy: [tokens, ffn].
 func SwiGLUBackward(p *Pool, dgu, dy, gu []float32, tokens, ffn int) {
-	p.Run(tokens, rowGrain, func(lo, hi int) {
-		for t := lo; t < hi; t++ {
-			r, d := gu[2*t*ffn:2*(t+1)*ffn], dgu[2*t*ffn:2*(t+1)*ffn]
-			swigluBackward(d[:ffn], d[ffn:], dy[t*ffn:(t+1)*ffn], r[:ffn], r[ffn:])
-		}
-	})
+	swigluBackwards.run(p, tokens, rowGrain, swigluRows{y: dy, gu: gu, dgu: dgu, ffn: ffn})
+}
+
+// swigluRows is one call's operands; y is dy in the backward.
+type swigluRows struct {
+	y, gu, dgu []float32
+	ffn        int
+}
+
+var swiglus, swigluBackwards = keep((*swigluRows).forward), keep((*swigluRows).backward)
+
+func (o *swigluRows) forward(lo, hi int) {
+	for t := lo; t < hi; t++ {
+		r := o.gu[2*t*o.ffn : 2*(t+1)*o.ffn]
+		swiglu(o.y[t*o.ffn:(t+1)*o.ffn], r[:o.ffn], r[o.ffn:])
+	}
+}
+
+func (o *swigluRows) backward(lo, hi int) {
+	for t := lo; t < hi; t++ {
+		r, d := o.gu[2*t*o.ffn:2*(t+1)*o.ffn], o.dgu[2*t*o.ffn:2*(t+1)*o.ffn]
+		swigluBackward(d[:o.ffn], d[o.ffn:], o.y[t*o.ffn:(t+1)*o.ffn], r[:o.ffn], r[o.ffn:])
+	}
 }

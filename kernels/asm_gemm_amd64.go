@@ -174,30 +174,70 @@ func fmaPeakAVX512(n int)
 //go:noescape
 func codes4x8VNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
 
-// codes8x8VNNI multiplies 8 quantised rows with a group of 8-bit codes.
-//
-//go:noescape
-func codes8x8VNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
-
 // codes4x4VNNI multiplies 4 quantised rows with a group of 4-bit codes.
 //
 //go:noescape
 func codes4x4VNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
-
-// codes8x4VNNI multiplies 4 quantised rows with a group of 8-bit codes.
-//
-//go:noescape
-func codes8x4VNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
 
 // codes4x1VNNI multiplies 1 quantised rows with a group of 4-bit codes.
 //
 //go:noescape
 func codes4x1VNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
 
+// codes4x16HighVNNI multiplies 16 quantised rows' high parts with a group of 4-bit codes.
+//
+//go:noescape
+func codes4x16HighVNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
+
+// codes4x8HighVNNI multiplies 8 quantised rows' high parts with a group of 4-bit codes.
+//
+//go:noescape
+func codes4x8HighVNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
+
+// codes4x4HighVNNI multiplies 4 quantised rows' high parts with a group of 4-bit codes.
+//
+//go:noescape
+func codes4x4HighVNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
+
+// codes4x1HighVNNI multiplies 1 quantised rows' high parts with a group of 4-bit codes.
+//
+//go:noescape
+func codes4x1HighVNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
+
+// codes8x8VNNI multiplies 8 quantised rows with a group of 8-bit codes.
+//
+//go:noescape
+func codes8x8VNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
+
+// codes8x4VNNI multiplies 4 quantised rows with a group of 8-bit codes.
+//
+//go:noescape
+func codes8x4VNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
+
 // codes8x1VNNI multiplies 1 quantised rows with a group of 8-bit codes.
 //
 //go:noescape
 func codes8x1VNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
+
+// codes8x16HighVNNI multiplies 16 quantised rows' high parts with a group of 8-bit codes.
+//
+//go:noescape
+func codes8x16HighVNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
+
+// codes8x8HighVNNI multiplies 8 quantised rows' high parts with a group of 8-bit codes.
+//
+//go:noescape
+func codes8x8HighVNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
+
+// codes8x4HighVNNI multiplies 4 quantised rows' high parts with a group of 8-bit codes.
+//
+//go:noescape
+func codes8x4HighVNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
+
+// codes8x1HighVNNI multiplies 1 quantised rows' high parts with a group of 8-bit codes.
+//
+//go:noescape
+func codes8x1HighVNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int, acc bool)
 
 // quantiseAVX512 quantises blocks of 32 values.
 //
@@ -233,6 +273,11 @@ func transpose8AVX2(n int, dst *uint32, src *uint32, ld int)
 //
 //go:noescape
 func peakBF16(n int)
+
+// peakVNNI runs n times 12 independent VPDPBUSD.
+//
+//go:noescape
+func peakVNNI(n int)
 
 // readSum reads n blocks of 512 bytes.
 //

@@ -17,27 +17,49 @@ func quantiseRow(dst []byte, x []float32) {
 	quantiseAVX512(blocks, &x[0], &dst[0])
 }
 
-// mulCodes multiplies 8, 4 or 1 rows with one group.
-func mulCodes(rows, bits int, group, q []byte, ldq int, y []float32, ldy int, acc bool) {
+// mulCodes multiplies 8, 4 or 1 rows with one group; high leaves the low parts out, and takes 16 rows too.
+func mulCodes(rows, bits int, high bool, group, q []byte, ldq int, y []float32, ldy int, acc bool) {
 	blocks := len(group) / (4*codeRows + codeRows*codeBlock*bits/8)
 	if !HasVNNI() || blocks == 0 {
-		mulCodesGeneric(rows, bits, group, q, ldq, y, ldy, acc)
+		mulCodesGeneric(rows, bits, high, group, q, ldq, y, ldy, acc)
 		return
 	}
 	_, _ = q[(rows-1)*ldq+blocks*quantisedBytes-1], y[(rows-1)*ldy+codeRows-1]
+	w, x, c := &group[0], &q[0], &y[0]
+	if bits == 4 {
+		switch {
+		case high && rows == 16:
+			codes4x16HighVNNI(blocks, w, x, ldq, c, ldy, acc)
+		case high && rows == 8:
+			codes4x8HighVNNI(blocks, w, x, ldq, c, ldy, acc)
+		case high && rows == 4:
+			codes4x4HighVNNI(blocks, w, x, ldq, c, ldy, acc)
+		case high:
+			codes4x1HighVNNI(blocks, w, x, ldq, c, ldy, acc)
+		case rows == 8:
+			codes4x8VNNI(blocks, w, x, ldq, c, ldy, acc)
+		case rows == 4:
+			codes4x4VNNI(blocks, w, x, ldq, c, ldy, acc)
+		default:
+			codes4x1VNNI(blocks, w, x, ldq, c, ldy, acc)
+		}
+		return
+	}
 	switch {
-	case bits == 4 && rows == 8:
-		codes4x8VNNI(blocks, &group[0], &q[0], ldq, &y[0], ldy, acc)
-	case bits == 4 && rows == 4:
-		codes4x4VNNI(blocks, &group[0], &q[0], ldq, &y[0], ldy, acc)
-	case bits == 4:
-		codes4x1VNNI(blocks, &group[0], &q[0], ldq, &y[0], ldy, acc)
+	case high && rows == 16:
+		codes8x16HighVNNI(blocks, w, x, ldq, c, ldy, acc)
+	case high && rows == 8:
+		codes8x8HighVNNI(blocks, w, x, ldq, c, ldy, acc)
+	case high && rows == 4:
+		codes8x4HighVNNI(blocks, w, x, ldq, c, ldy, acc)
+	case high:
+		codes8x1HighVNNI(blocks, w, x, ldq, c, ldy, acc)
 	case rows == 8:
-		codes8x8VNNI(blocks, &group[0], &q[0], ldq, &y[0], ldy, acc)
+		codes8x8VNNI(blocks, w, x, ldq, c, ldy, acc)
 	case rows == 4:
-		codes8x4VNNI(blocks, &group[0], &q[0], ldq, &y[0], ldy, acc)
+		codes8x4VNNI(blocks, w, x, ldq, c, ldy, acc)
 	default:
-		codes8x1VNNI(blocks, &group[0], &q[0], ldq, &y[0], ldy, acc)
+		codes8x1VNNI(blocks, w, x, ldq, c, ldy, acc)
 	}
 }
 

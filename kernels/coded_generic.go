@@ -42,8 +42,9 @@ func toInt32(f float32) int32 {
 	return int32(r)
 }
 
-// mulCodesGeneric multiplies rows of quantised x, ldq bytes apart, with one group: y: [rows, 16], rows ldy apart.
-func mulCodesGeneric(rows, bits int, group, q []byte, ldq int, y []float32, ldy int, acc bool) {
+// mulCodesGeneric multiplies rows of quantised x, ldq bytes apart, with one group: y: [rows, 16], rows ldy apart. high
+// leaves the low parts of x out, but for their share in the sum that M is multiplied with.
+func mulCodesGeneric(rows, bits int, high bool, group, q []byte, ldq int, y []float32, ldy int, acc bool) {
 	size := 4*codeRows + codeRows*codeBlock*bits/8
 	for t := range rows {
 		for r := range codeRows {
@@ -52,7 +53,11 @@ func mulCodesGeneric(rows, bits int, group, q []byte, ldq int, y []float32, ldy 
 				part, x := group[b*size:(b+1)*size], q[t*ldq+b*quantisedBytes:]
 				var dot int32
 				for j := range codeBlock {
-					dot += int32(codeAt(part[4*codeRows:], bits, r, j)) * (256*int32(int8(x[j])) + int32(int8(x[codeBlock+j])))
+					v := 256 * int32(int8(x[j]))
+					if !high {
+						v += int32(int8(x[codeBlock+j]))
+					}
+					dot += int32(codeAt(part[4*codeRows:], bits, r, j)) * v
 				}
 				half := func(i int) float32 { return F16(binary.LittleEndian.Uint16(part[2*i:])) }
 				word := func(i int) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(x[i:])) }

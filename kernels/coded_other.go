@@ -7,8 +7,8 @@ func HasVNNI() bool { return false }
 
 func quantiseRow(dst []byte, x []float32) { quantiseRowGeneric(dst, x) }
 
-func mulCodes(rows, bits int, group, q []byte, ldq int, y []float32, ldy int, acc bool) {
-	mulCodesGeneric(rows, bits, group, q, ldq, y, ldy, acc)
+func mulCodes(rows, bits int, high bool, group, q []byte, ldq int, y []float32, ldy int, acc bool) {
+	mulCodesGeneric(rows, bits, high, group, q, ldq, y, ldy, acc)
 }
 
 func unpackCodes(dst []uint16, group []byte, bits, blocks int) {

@@ -32,32 +32,44 @@ func SoftmaxBackward(p *Pool, dx, dy, y []float32, rows, cols int) {
 // nil weights are all 1; a row of weight 0 costs nothing. With grad the logits become the loss's gradient
 // weights[row]·(softmax - onehot).
 func CrossEntropy(p *Pool, loss, logits []float32, targets []int32, weights []float32, rows, vocab int, grad bool) {
-	p.Run(rows, 1, func(lo, hi int) {
-		buf := getF32(vocab)
-		defer putF32(buf)
-		for r := lo; r < hi; r++ {
-			x, w := logits[r*vocab:(r+1)*vocab], float32(1)
-			if weights != nil {
-				w = weights[r]
-			}
-			if w == 0 {
-				loss[r] = 0
-				if grad {
-					clear(x)
-				}
-				continue
-			}
-			m, target := Max(x), x[targets[r]]
-			e := *buf
-			if grad {
-				e = x
-			}
-			s := ExpSum(e, x, m)
-			loss[r] = w * float32(math.Log(float64(s))+float64(m)-float64(target))
-			if grad {
-				Scale(w/s, x)
-				x[targets[r]] -= w
-			}
+	crossEntropies.run(p, rows, 1, crossEntropy{loss, logits, weights, targets, vocab, grad})
+}
+
+// crossEntropy is one call's operands.
+type crossEntropy struct {
+	loss, logits, weights []float32
+	targets               []int32
+	vocab                 int
+	grad                  bool
+}
+
+var crossEntropies = keep((*crossEntropy).losses)
+
+func (o *crossEntropy) losses(lo, hi int) {
+	buf := getF32(o.vocab)
+	defer putF32(buf)
+	for r := lo; r < hi; r++ {
+		x, w := o.logits[r*o.vocab:(r+1)*o.vocab], float32(1)
+		if o.weights != nil {
+			w = o.weights[r]
 		}
-	})
+		if w == 0 {
+			o.loss[r] = 0
+			if o.grad {
+				clear(x)
+			}
+			continue
+		}
+		m, target := Max(x), x[o.targets[r]]
+		e := *buf
+		if o.grad {
+			e = x
+		}
+		s := ExpSum(e, x, m)
+		o.loss[r] = w * float32(math.Log(float64(s))+float64(m)-float64(target))
+		if o.grad {
+			Scale(w/s, x)
+			x[o.targets[r]] -= w
+		}
+	}
 }

@@ -37,7 +37,16 @@ type Layout struct {
 
 // Layout checks a batch and returns the positions of its rows.
 func (m *Model) Layout(b Batch) (*Layout, error) {
-	l := &Layout{Tokens: len(b.Tokens), Pos: make([]int32, 0, len(b.Tokens))}
+	l := new(Layout)
+	if err := m.lay(l, b); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// lay is Layout in l's memory.
+func (m *Model) lay(l *Layout, b Batch) error {
+	l.Tokens, l.Pos, l.Spans = len(b.Tokens), l.Pos[:0], l.Spans[:0]
 	row, longest := 0, 0
 	for i, s := range b.Seqs {
 		past := 0
@@ -45,10 +54,10 @@ func (m *Model) Layout(b Batch) (*Layout, error) {
 			past = s.Cache.Len
 		}
 		if s.Len < 1 {
-			return nil, fmt.Errorf("sequence %d has %d tokens, want at least 1: %w", i, s.Len, ErrInput)
+			return fmt.Errorf("sequence %d has %d tokens, want at least 1: %w", i, s.Len, ErrInput)
 		}
 		if past+s.Len > m.Config.MaxSeq {
-			return nil, fmt.Errorf("sequence %d has %d tokens, the model's context is %d: %w", i, past+s.Len, m.Config.MaxSeq, ErrInput)
+			return fmt.Errorf("sequence %d has %d tokens, the model's context is %d: %w", i, past+s.Len, m.Config.MaxSeq, ErrInput)
 		}
 		for p := range s.Len {
 			l.Pos = append(l.Pos, int32(past+p))
@@ -58,15 +67,15 @@ func (m *Model) Layout(b Batch) (*Layout, error) {
 		longest = max(longest, past+s.Len)
 	}
 	if row != len(b.Tokens) || row == 0 {
-		return nil, fmt.Errorf("%d tokens in sequences of %d: %w", len(b.Tokens), row, ErrInput)
+		return fmt.Errorf("%d tokens in sequences of %d: %w", len(b.Tokens), row, ErrInput)
 	}
 	for i, t := range b.Tokens {
 		if t < 0 || int(t) >= m.Config.Vocab {
-			return nil, fmt.Errorf("token %d at %d is outside the vocabulary of %d; text tokenised for another model? %w", t, i, m.Config.Vocab, ErrInput)
+			return fmt.Errorf("token %d at %d is outside the vocabulary of %d; text tokenised for another model? %w", t, i, m.Config.Vocab, ErrInput)
 		}
 	}
 	l.cos, l.sin = m.tables(longest)
-	return l, nil
+	return nil
 }
 
 // Cache keeps one sequence's keys and values.

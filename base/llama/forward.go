@@ -26,13 +26,19 @@ type Observer interface {
 // buffers of one forward pass. All but x, which the caller gets, serve the next one.
 type buffers struct {
 	x, h, qkv, o, gu, act []float32
+	layout                Layout
+	span                  [1]kernels.Span
 }
 
 var spareBuffers = sync.Pool{New: func() any { return new(buffers) }}
 
-func (m *Model) buffers(tokens int) *buffers {
+// buffers returns those of so many tokens; x is taken from spare where it has the room.
+func (m *Model) buffers(spare []float32, tokens int) *buffers {
 	c, f := &m.Config, spareBuffers.Get().(*buffers)
-	f.x = make([]float32, tokens*c.Hidden)
+	if f.x = spare; cap(f.x) < tokens*c.Hidden {
+		f.x = make([]float32, tokens*c.Hidden)
+	}
+	f.x = f.x[:tokens*c.Hidden]
 	widths := [...]int{c.Hidden, c.QKVWidth(), c.AttnWidth(), 2 * c.FFN, c.FFN}
 	for i, b := range []*[]float32{&f.h, &f.qkv, &f.o, &f.gu, &f.act} {
 		if n := tokens * widths[i]; cap(*b) < n {
@@ -46,8 +52,11 @@ func (m *Model) buffers(tokens int) *buffers {
 
 // Forward runs a batch through all blocks and returns the final-normed rows: [tokens, hidden]. seam may be nil, which
 // costs nothing. Caches of the sequences are extended when all went well.
-func (m *Model) Forward(b Batch, seam Seam) ([]float32, error) {
-	x, err := m.ForwardTo(b, seam, m.Config.Layers)
+func (m *Model) Forward(b Batch, seam Seam) ([]float32, error) { return m.ForwardIn(nil, b, seam) }
+
+// ForwardIn is Forward with the result in x's memory, where that is enough: calls one after the other allocate nothing.
+func (m *Model) ForwardIn(x []float32, b Batch, seam Seam) ([]float32, error) {
+	x, err := m.forwardTo(x, b, seam, m.Config.Layers)
 	if err != nil {
 		return nil, err
 	}
@@ -57,15 +66,19 @@ func (m *Model) Forward(b Batch, seam Seam) ([]float32, error) {
 
 // ForwardTo runs a batch through the first blocks and returns the residual stream: [tokens, hidden].
 func (m *Model) ForwardTo(b Batch, seam Seam, blocks int) ([]float32, error) {
-	l, err := m.Layout(b)
-	if err != nil {
-		return nil, err
-	}
-	f := m.buffers(l.Tokens)
+	return m.forwardTo(nil, b, seam, blocks)
+}
+
+func (m *Model) forwardTo(x []float32, b Batch, seam Seam, blocks int) ([]float32, error) {
+	f := m.buffers(x, len(b.Tokens))
+	l := &f.layout
 	defer func() {
 		f.x = nil
 		spareBuffers.Put(f)
 	}()
+	if err := m.lay(l, b); err != nil {
+		return nil, err
+	}
 	m.Embed(f.x, b.Tokens)
 	for _, blk := range m.Blocks[:blocks] {
 		if err := blk.forward(f, b, l, seam); err != nil {
@@ -118,7 +131,8 @@ func (b *Block) attend(f *buffers, batch Batch, l *Layout) {
 		qkv := f.qkv[row*w : (row+s.Len)*w]
 		o := f.o[row*aw : (row+s.Len)*aw]
 		row += s.Len
-		span := []kernels.Span{{Len: s.Len}}
+		span := f.span[:]
+		span[0] = kernels.Span{Len: s.Len}
 		if s.Cache == nil {
 			kernels.Attention(b.m.pool, o, aw, qkv, w, qkv[aw:], qkv[aw+kw:], w, span, c.heads(), nil)
 			continue

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/gopeft/peft/base/gguf"
 	"github.com/gopeft/peft/kernels"
 )
 
@@ -20,6 +21,7 @@ type Model struct {
 	norm      []float32 // [hidden]
 	head      weight
 	freq      []float64
+	arena     *kernels.Arena // of the codes
 
 	mu       sync.RWMutex // guards the tables
 	cos, sin []float32
@@ -40,26 +42,24 @@ type Block struct {
 	prepared bool
 }
 
-// weight is a linear layer W: [n, k], packed for Y = X·Wᵀ and, once prepared, for dX = dY·W. With codes, forward is nil,
-// or both unpack the codes as they go.
+// weight is a linear layer W: [n, k], packed for Y = X·Wᵀ and, once prepared, for dX = dY·W. With codes, forward is nil
+// and the product is with them, or both unpack the codes as they go.
 type weight struct {
 	n, k     int
 	codes    *kernels.Coded
+	high     bool // products with codes take 8 bits of X
 	forward  *kernels.Packed
 	backward *kernels.Packed
 }
 
 // New loads a model: every weight is checked for its shape and for finite values, and packed for the precision; Stored
-// becomes F32 on a machine that does not multiply codes. pool may be nil for one thread. src is kept for PrepareBackward
+// becomes F32 on a machine that does not multiply codes, and Int8 BF16. pool may be nil for one thread. src is kept for PrepareBackward
 // and WithPrecision.
 func New(c Config, src Source, prec kernels.Precision, pool *kernels.Pool) (*Model, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	if prec == kernels.Stored && !kernels.HasVNNI() {
-		prec = kernels.F32
-	}
-	m := &Model{Config: c, pool: pool, prec: prec, src: src}
+	m := &Model{Config: c, pool: pool, prec: available(prec), src: src, arena: new(kernels.Arena)}
 	var err error
 	if m.norm, err = load(src, "model.norm.weight", c.Hidden); err != nil {
 		return nil, err
@@ -81,6 +81,29 @@ func New(c Config, src Source, prec kernels.Precision, pool *kernels.Pool) (*Mod
 	return m, err
 }
 
+// available returns prec, or what stands for it on a machine that does not multiply codes.
+func available(prec kernels.Precision) kernels.Precision {
+	switch {
+	case kernels.HasVNNI():
+	case prec == kernels.Stored:
+		return kernels.F32
+	case prec == kernels.Int8:
+		return kernels.BF16
+	}
+	return prec
+}
+
+// packed is the precision of the weights that have no codes.
+func (m *Model) packed() kernels.Precision {
+	if m.prec == kernels.Int8 {
+		return kernels.BF16
+	}
+	return m.prec
+}
+
+// Coded reports whether products are with the codes of a quantised file.
+func (m *Model) Coded() bool { return m.Blocks[0].gateUp.codes != nil }
+
 // packAll loads the blocks, several at a time, and the head. Codes are taken from the model given, if any.
 func (m *Model) packAll(from *Model) error {
 	c := m.Config
@@ -93,6 +116,9 @@ func (m *Model) packAll(from *Model) error {
 	})
 	if err := errors.Join(errs...); err != nil {
 		return err
+	}
+	if m.prec == kernels.Int8 && !m.Coded() {
+		m.prec = kernels.BF16
 	}
 	return m.packHead(from)
 }
@@ -110,7 +136,7 @@ func (m *Model) packHead(from *Model) error {
 	if err != nil {
 		return err
 	}
-	m.head.forward = kernels.PackNT(m.pool, w, c.Vocab, c.Hidden, m.prec)
+	m.head.forward = kernels.PackNT(m.pool, w, c.Vocab, c.Hidden, m.packed())
 	return nil
 }
 
@@ -126,10 +152,15 @@ func (w *weight) packCodes(m *Model, p *kernels.Pool, names []string, rows []int
 		if c == nil || err != nil {
 			return false, err
 		}
-		if w.codes, err = kernels.PackCodes(p, c); err != nil {
-			return false, err
+		w.codes, err = m.arena.PackCodes(p, c)
+		if errors.Is(err, gguf.ErrUnsupported) { // a scale that codes cannot have
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("weights %q: %w: %w", names, ErrWeights, err)
 		}
 	}
+	w.high = m.prec == kernels.Int8
 	if m.prec == kernels.BF16 {
 		w.forward = kernels.FromCodes(w.codes, false)
 	}
@@ -179,7 +210,7 @@ func (m *Model) loadBlock(i int, from *Model) (*Block, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.forward = kernels.PackNT(nil, data, p.n, p.k, m.prec)
+		p.forward = kernels.PackNT(nil, data, p.n, p.k, m.packed())
 	}
 	return b, nil
 }
@@ -230,7 +261,8 @@ func (p *part) load(src Source) ([]float32, error) {
 func (m *Model) PrepareBackward(from int) error {
 	m.packing.Lock()
 	defer m.packing.Unlock()
-	if m.head.backward == nil && m.head.forward != nil && m.head.codes != nil {
+	unpacks := m.packed() == kernels.BF16 && kernels.HasBF16()
+	if m.head.backward == nil && unpacks && m.head.codes != nil {
 		m.head.backward = kernels.FromCodes(m.head.codes, true)
 	}
 	if m.head.backward == nil {
@@ -238,7 +270,7 @@ func (m *Model) PrepareBackward(from int) error {
 		if err != nil {
 			return err
 		}
-		m.head.backward = kernels.PackNN(m.pool, w, m.Config.Vocab, m.Config.Hidden, m.prec)
+		m.head.backward = kernels.PackNN(m.pool, w, m.Config.Vocab, m.Config.Hidden, m.packed())
 	}
 	errs := make([]error, len(m.Blocks))
 	m.pool.Run(len(m.Blocks), 1, func(lo, hi int) {
@@ -248,7 +280,7 @@ func (m *Model) PrepareBackward(from int) error {
 				continue
 			}
 			for _, p := range b.parts() {
-				if p.forward != nil && p.codes != nil {
+				if unpacks && p.codes != nil {
 					p.backward = kernels.FromCodes(p.codes, true)
 					continue
 				}
@@ -256,7 +288,7 @@ func (m *Model) PrepareBackward(from int) error {
 				if data, errs[i] = p.load(m.src); errs[i] != nil {
 					break
 				}
-				p.backward = kernels.PackNN(nil, data, p.n, p.k, m.prec)
+				p.backward = kernels.PackNN(nil, data, p.n, p.k, m.packed())
 			}
 			b.prepared = errs[i] == nil
 		}
@@ -266,10 +298,10 @@ func (m *Model) PrepareBackward(from int) error {
 
 // WithPrecision returns the same model with weights packed for another precision; m itself when it has that already.
 func (m *Model) WithPrecision(prec kernels.Precision) (*Model, error) {
-	if prec == m.prec {
+	if prec = available(prec); prec == m.prec {
 		return m, nil
 	}
-	n := &Model{Config: m.Config, pool: m.pool, prec: prec, src: m.src, embedding: m.embedding, norm: m.norm, freq: m.freq}
+	n := &Model{Config: m.Config, pool: m.pool, prec: prec, src: m.src, embedding: m.embedding, norm: m.norm, freq: m.freq, arena: m.arena}
 	return n, n.packAll(m)
 }
 

@@ -19,6 +19,7 @@ func addExpertsCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "data", Usage: "a `FILE` of the set's domain (.txt, .md, .jsonl); may be repeated"},
 			&cli.StringFlag{Name: "from", Usage: "import a `FILE` that peft export wrote"},
 			&cli.StringFlag{Name: "kind", Value: "neuron", Usage: "`KIND` of the experts"},
+			&cli.IntFlag{Name: "rank", Usage: "`R` of the experts, for kinds that have one", DefaultText: "none"},
 			&cli.StringFlag{Name: "experts", Usage: "`N` over all layers, or +N for so many more in a set there is", DefaultText: "one a cell; half of that beside other sets"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the experts' first values"},
 			occupancyFlag(), spreadFlag(),
@@ -31,8 +32,8 @@ func addExpertsCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			o := peft.AddOptions{Data: c.StringSlice("data"), From: c.String("from"), Kind: c.String("kind"), Experts: n,
-				Seed: c.Uint64("seed"), Placing: placing(c)}
+			o := peft.AddOptions{Data: c.StringSlice("data"), From: c.String("from"), Kind: c.String("kind"), Rank: c.Int("rank"),
+				Experts: n, Seed: c.Uint64("seed"), Placing: placing(c)}
 			switch {
 			case more && (len(o.Data) > 0 || o.From != "" || o.Spread != 0):
 				return usagef("add-experts: --experts %s is for a set there is, without --data, --from or --spread", c.String("experts"))

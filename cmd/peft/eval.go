@@ -13,7 +13,7 @@ func evalCommand() *cli.Command {
 	return &cli.Command{
 		Name: "eval", Usage: "measure perplexity",
 		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "data", Required: true, Usage: "a `FILE` to measure on; may be repeated"},
+			&cli.StringSliceFlag{Name: "data", Usage: "a `FILE` to measure on; may be repeated"},
 			&cli.StringFlag{Name: "sets", Usage: "`SETS` that are on, such as a,b or a*0.5,b for a at half its strength"},
 			scaleFlag(),
 			&cli.IntFlag{Name: "seq-len", Value: 512, Usage: "tokens a window"},
@@ -22,6 +22,9 @@ func evalCommand() *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			if err := want(c); err != nil {
+				return err
+			}
+			if err := need(c, "data"); err != nil {
 				return err
 			}
 			if c.Int("seq-len") < 2 || c.Int("max-windows") < 0 {

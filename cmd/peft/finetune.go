@@ -3,6 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"math"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -13,7 +16,7 @@ func finetuneCommand() *cli.Command {
 	return &cli.Command{
 		Name: "finetune", Usage: "train one set, adding it when it is missing; nothing else changes", ArgsUsage: "NAME",
 		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "data", Required: true, Usage: "a `FILE` to learn (.txt, .md, .jsonl); may be repeated"},
+			&cli.StringSliceFlag{Name: "data", Usage: "a `FILE` to learn (.txt, .md, .jsonl); may be repeated"},
 			&cli.StringSliceFlag{Name: "eval-data", Usage: "a `FILE` to measure on", DefaultText: "a tenth of the data, held out"},
 			&cli.IntFlag{Name: "steps", Value: 200, Usage: "`N` steps of the optimiser"},
 			&cli.IntFlag{Name: "seq-len", Value: 256, Usage: "longest sequence, in tokens"},
@@ -24,7 +27,7 @@ func finetuneCommand() *cli.Command {
 			&cli.StringFlag{Name: "with", Usage: "`SETS` that are on beside it, such as a,b"},
 			&cli.BoolFlag{Name: "alternate", Usage: "the sets of --with are on in every second step only: it learns to do with and without them"},
 			&cli.StringSliceFlag{Name: "quiet-data", Usage: "a `FILE` of text that the set is to leave alone, as it does the background; may be repeated"},
-			&cli.StringFlag{Name: "precision", Usage: "f32 or bf16", DefaultText: "bf16 where the machine has it"},
+			&cli.StringFlag{Name: "precision", Usage: "of products with weights: int8, bf16 or f32", DefaultText: "the first that the machine and the base's weights have"},
 			&cli.BoolFlag{Name: "train-all", Usage: "learn prompts and questions too, not only answers"},
 			&cli.IntFlag{Name: "eval-every", Usage: "steps between evaluations on held-out data", DefaultText: "none"},
 			&cli.IntFlag{Name: "patience", Usage: "stop after `N` evaluations without progress", DefaultText: "never"},
@@ -38,7 +41,7 @@ func finetuneCommand() *cli.Command {
 			&cli.Uint64Flag{Name: "seed", Usage: "of the order of the data and of new experts"},
 		},
 		Action: func(c *cli.Context) error {
-			if err := want(c, "NAME"); err != nil {
+			if err := checkFinetune(c); err != nil {
 				return err
 			}
 			o := peft.FinetuneOptions{
@@ -48,9 +51,6 @@ func finetuneCommand() *cli.Command {
 				Patience: c.Int("patience"), CheckpointEvery: c.Int("checkpoint-every"), Experts: c.Int("experts"), Kind: c.String("kind"),
 				QuietData: c.StringSlice("quiet-data"), Alternate: c.Bool("alternate"), Placing: placing(c), OnlyNew: c.Bool("only-new"),
 			}
-			if o.Alternate && len(o.With) == 0 {
-				return usagef("finetune: --alternate is about the sets of --with, and there is none")
-			}
 			if c.Bool("prune") {
 				if o.Prune = c.Float64("keep"); !(o.Prune > 0 && o.Prune <= 1) {
 					return usagef("finetune: --keep %g: want more than 0 and at most 1", o.Prune)
@@ -58,11 +58,6 @@ func finetuneCommand() *cli.Command {
 			}
 			if o.Quiet == 0 {
 				o.Quiet = -1 // 0 means the default to the library
-			}
-			for _, f := range []string{"steps", "seq-len", "batch-tokens", "checkpoint-every"} {
-				if c.Int(f) < 1 {
-					return usagef("finetune: --%s %d, want at least 1", f, c.Int(f))
-				}
 			}
 			return withEngine(c, func(e *peft.Engine) error {
 				r, err := e.Finetune(c.Context, c.Args().First(), o)
@@ -75,9 +70,35 @@ func finetuneCommand() *cli.Command {
 	}
 }
 
+func checkFinetune(c *cli.Context) error {
+	if err := want(c, "NAME"); err != nil {
+		return err
+	}
+	if err := need(c, "data"); err != nil {
+		return err
+	}
+	for least, flags := range [][]string{{"eval-every", "patience", "experts"}, {"steps", "seq-len", "batch-tokens", "checkpoint-every"}} {
+		for _, f := range flags {
+			if c.Int(f) < least {
+				return usagef("finetune: --%s %d, want at least %d", f, c.Int(f), least)
+			}
+		}
+	}
+	if lr := c.Float64("lr"); !(lr > 0) || math.IsInf(lr, 0) {
+		return usagef("finetune: --lr %g, want more than 0", lr)
+	}
+	if q := c.Float64("quiet"); !(q >= 0) || math.IsInf(q, 0) {
+		return usagef("finetune: --quiet %g, want 0 or more", q)
+	}
+	if p := c.String("precision"); !slices.Contains([]string{"", "int8", "bf16", "f32"}, p) {
+		return usagef("finetune: --precision %q, want int8, bf16 or f32", p)
+	}
+	return nil
+}
+
 func printFinetune(w io.Writer, r *peft.FinetuneResult) {
-	for why, n := range r.Dropped {
-		fmt.Fprintf(w, "left out %d records: %s\n", n, why)
+	for _, why := range slices.Sorted(maps.Keys(r.Dropped)) {
+		fmt.Fprintf(w, "left out %d records: %s\n", r.Dropped[why], why)
 	}
 	change := func(name string, before, after float64) {
 		fmt.Fprintf(w, "  %-10s perplexity %9.3f → %9.3f (%+.1f %%)\n", name, before, after, 100*(after/before-1))

@@ -16,11 +16,15 @@ const (
 )
 
 // codes multiplies mr rows of quantised x, lda bytes apart, with one group of 16 rows of codes of 4 or 8 bits:
-// y = d·s·(256·Σ code·high + Σ code·low) + m·(s·Σ x).
-func codes(bits, mr int) {
-	TEXT(fmt.Sprintf("codes%dx%dVNNI", bits, mr), NOSPLIT, "func(blocks int, w, a *byte, lda int, c *float32, ldc int, acc bool)")
+// y = d·s·(256·Σ code·high + Σ code·low) + m·(s·Σ x). high is for high parts alone, without Σ code·low.
+func codes(bits, mr int, high bool) {
+	name, what := fmt.Sprintf("codes%dx%dVNNI", bits, mr), "quantised rows"
+	if high {
+		name, what = fmt.Sprintf("codes%dx%dHighVNNI", bits, mr), "quantised rows' high parts"
+	}
+	TEXT(name, NOSPLIT, "func(blocks int, w, a *byte, lda int, c *float32, ldc int, acc bool)")
 	Pragma("noescape")
-	Doc(fmt.Sprintf("codes%dx%dVNNI multiplies %d quantised rows with a group of %d-bit codes.", bits, mr, mr, bits))
+	Doc(fmt.Sprintf("%s multiplies %d %s with a group of %d-bit codes.", name, mr, what, bits))
 	blocks := Load(Param("blocks"), GP64())
 	w, a, lda := ptr("w"), ptr("a"), Load(Param("lda"), GP64())
 	r := loadRows(a, lda, mr)
@@ -32,12 +36,19 @@ func codes(bits, mr int) {
 	if bits == 4 {
 		mask = avx512.constant("codeMask", 0x0f0f0f0f)
 	}
+	var whole VecVirtual
+	if high {
+		whole = avx512.constant("codeWhole", math.Float32bits(256))
+	}
 	d, m := ZMM(), ZMM()
 	code := make([]VecVirtual, 8)
 	for i := range code {
 		code[i] = ZMM()
 	}
-	sums := [2][3]VecVirtual{{ZMM(), ZMM(), ZMM()}, {ZMM(), ZMM(), ZMM()}}
+	sums := [2][3]VecVirtual{{ZMM(), ZMM()}, {ZMM(), ZMM()}}
+	if !high {
+		sums[0][2], sums[1][2] = ZMM(), ZMM()
+	}
 	Label("loop")
 	VCVTPH2PS(Mem{Base: w}, d)
 	VCVTPH2PS(Mem{Base: w, Disp: 2 * codeRows}, m)
@@ -52,19 +63,28 @@ func codes(bits, mr int) {
 			VPANDD(mask, code[i+4], code[i+4])
 		}
 	}
+	if high {
+		VMULPS(whole, d, d)
+	}
 	for i := range mr {
-		high, low, s := sums[i%2][0], sums[i%2][1], sums[i%2][2]
-		VPXORD(high, high, high)
-		VPXORD(low, low, low)
-		for j, c := range code {
-			VPDPBUSD_BCST(r.mem(i, 4*j), c, high)
-			VPDPBUSD_BCST(r.mem(i, 32+4*j), c, low)
+		sum, s, low := sums[i%2][0], sums[i%2][1], sums[i%2][2]
+		VPXORD(sum, sum, sum)
+		if !high {
+			VPXORD(low, low, low)
 		}
-		VPSLLD(Imm(8), high, high)
-		VPADDD(low, high, high)
-		VCVTDQ2PS(high, high)
+		for j, c := range code {
+			VPDPBUSD_BCST(r.mem(i, 4*j), c, sum)
+			if !high {
+				VPDPBUSD_BCST(r.mem(i, 32+4*j), c, low)
+			}
+		}
+		if !high {
+			VPSLLD(Imm(8), sum, sum)
+			VPADDD(low, sum, sum)
+		}
+		VCVTDQ2PS(sum, sum)
 		VMULPS_BCST(r.mem(i, 64), d, s)
-		VFMADD231PS(s, high, acc[i][0])
+		VFMADD231PS(s, sum, acc[i][0])
 		VFMADD231PS_BCST(r.mem(i, 68), m, acc[i][0])
 	}
 	ADDQ(U32(uint32(4*codeRows+codeRows*32*bits/8)), w)

@@ -34,9 +34,13 @@ func products() {
 		v.fromF16()
 		v.fmaPeak()
 	}
-	for _, rows := range []int{8, 4, 1} {
-		codes(4, rows)
-		codes(8, rows)
+	for _, bits := range []int{4, 8} {
+		for _, rows := range []int{8, 4, 1} {
+			codes(bits, rows, false)
+		}
+		for _, rows := range []int{16, 8, 4, 1} {
+			codes(bits, rows, true)
+		}
 	}
 	quantise()
 	for _, bits := range []int{4, 8} {
@@ -45,6 +49,7 @@ func products() {
 	}
 	transpose()
 	peakBF16()
+	peakInt8()
 	readSum()
 	spin()
 }
@@ -62,8 +67,8 @@ func spin() {
 	RET()
 }
 
-// rows addresses up to eight rows a stride apart with two base registers, so that a needs no packing.
-type rows struct{ a, a4, ld, ld3 Register }
+// rows addresses up to sixteen rows a stride apart with a base register for every four, so that a needs no packing.
+type rows struct{ a, a4, a8, a12, ld, ld3 Register }
 
 func loadRows(a, ld Register, n int) rows {
 	r := rows{a: a, ld: ld}
@@ -77,14 +82,18 @@ func loadRows(a, ld Register, n int) rows {
 		LEAQ(Mem{Base: a, Index: ld, Scale: 4}, g)
 		r.a4 = g
 	}
+	if n > 8 {
+		g, h := GP64(), GP64()
+		LEAQ(Mem{Base: a, Index: ld, Scale: 8}, g)
+		LEAQ(Mem{Base: g, Index: ld, Scale: 4}, h)
+		r.a8, r.a12 = g, h
+	}
 	return r
 }
 
 func (r rows) mem(i, disp int) Mem {
-	base := r.a
-	if i >= 4 {
-		base, i = r.a4, i-4
-	}
+	base := []Register{r.a, r.a4, r.a8, r.a12}[i/4]
+	i %= 4
 	switch i {
 	case 0:
 		return Mem{Base: base, Disp: disp}
@@ -96,9 +105,10 @@ func (r rows) mem(i, disp int) Mem {
 
 // advance moves the rows by n bytes.
 func (r rows) advance(n int) {
-	ADDQ(Imm(uint64(n)), r.a)
-	if r.a4 != nil {
-		ADDQ(Imm(uint64(n)), r.a4)
+	for _, g := range []Register{r.a, r.a4, r.a8, r.a12} {
+		if g != nil {
+			ADDQ(Imm(uint64(n)), g)
+		}
 	}
 }
 
