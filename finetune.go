@@ -68,7 +68,7 @@ func (o *FinetuneOptions) defaults() {
 func (o *FinetuneOptions) run() tune.Options {
 	return tune.Options{
 		Steps: o.Steps, BatchTokens: o.BatchTokens, LearningRate: o.LearningRate, Seed: o.Seed,
-		EvalEvery: o.EvalEvery, Patience: o.Patience, EvalTokens: 4096, Quiet: o.Quiet, CheckpointEvery: o.CheckpointEvery,
+		EvalEvery: o.EvalEvery, Patience: o.Patience, EvalTokens: 4096, Quiet: o.Quiet, Alternate: o.Alternate, CheckpointEvery: o.CheckpointEvery,
 	}
 }
 
@@ -100,9 +100,6 @@ func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (
 	}
 	if o.ForbidRegression != nil && reportLength(o.ReportTokens) == 0 {
 		return nil, errors.New("peft: finetune: a regression cannot be forbidden without measuring it; let the report read some tokens")
-	}
-	if !(o.Prune >= 0 && o.Prune <= 1) {
-		return nil, fmt.Errorf("peft: finetune: keep a share of %g of the experts, want 0 to 1", o.Prune)
 	}
 	b, err := e.Base()
 	if err != nil {
@@ -256,8 +253,8 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 	if err != nil {
 		return nil, err
 	}
-	quiet, err := f.quiet()
-	if err != nil {
+	o := f.o.run()
+	if o.Background, err = f.quiet(); err != nil {
 		return nil, err
 	}
 	if f.o.OnlyNew {
@@ -265,8 +262,6 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 			return nil, err
 		}
 	}
-	o := f.o.run()
-	o.Background, o.Alternate = quiet, f.o.Alternate
 	o.Checkpoint = f.checkpoint
 	o.Progress = func(p tune.Progress) {
 		note := fmt.Sprintf("loss %.3f, %.0f tokens/s", p.Loss, p.TokensPerSecond)

@@ -19,6 +19,15 @@ func (o *FinetuneOptions) check(e *Engine, name string) error {
 			return err
 		}
 	}
+	if !(o.Prune >= 0 && o.Prune <= 1) {
+		return fmt.Errorf("peft: finetune: keep a share of %g of the experts, want 0 to 1", o.Prune)
+	}
+	if o.Alternate && len(o.With) == 0 {
+		return errors.New("peft: finetune: to alternate is about the sets that are on with it, and none is named")
+	}
+	if err := o.Placing.check(); err != nil {
+		return err
+	}
 	if _, err := o.precision(false); err != nil {
 		return err
 	}

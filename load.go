@@ -137,8 +137,8 @@ func (e *Engine) withSets(ctx context.Context, names []string) (*base.Base, llam
 		return nil, nil, err
 	}
 	var sets []*peer.Set
-	for i, n := range refs {
-		set, err := e.loadSet(s, r.Router, n)
+	for i, m := range wanted {
+		set, err := e.loadSet(s, r.Router, fmt.Sprintf("%s@%d", m.Name, m.Revision))
 		if err != nil {
 			return nil, nil, err
 		}

@@ -15,7 +15,7 @@ const (
 	Ratio   Ordering = "ratio" // ByRatio
 	Count   Ordering = "count" // ByCount
 	Full    Ordering = "full"  // all cells, in the order of their numbers
-	Default          = TFIDF   // by measurement: docs/learning.md
+	Default          = TFIDF   // by measurement: docs/decisions/0009-where-experts-live.md
 )
 
 // ErrOrdering reports a name that is no ordering.

@@ -2,8 +2,8 @@
 //
 //	go run ./bench/interference -base MODEL -a A.txt -b B.jsonl -w OTHER.txt -work DIR [-steps 60] [-do N]
 //
-// Of A and B nine tenths are learned, and a part of the last tenth is measured. Every set is trained by itself, beside nothing, knowing of earlier sets only which cells their text
-// selects. Sets and figures are kept in DIR as they come, so that the work can be done in pieces, -do at a time; when
+// Of A and B nine tenths are learned, and a part of the last tenth is measured. Every set is trained by itself, unless it
+// alternates, and knows of the earlier one only which cells that one's text selects. Sets and figures are kept in DIR as they come, so that the work can be done in pieces, -do at a time; when
 // nothing is left to do, the results are printed as a table and stand in DIR/interference.json.
 package main
 
@@ -46,9 +46,9 @@ var sets = []set{
 	{Name: "b-full", Text: "b", Occupancy: "full", Share: 1, Beside: "a-full"},
 	{Name: "b-quarter", Text: "b", Occupancy: "tfidf", Share: 0.25, Beside: "a-full"},
 	{Name: "b-spread", Text: "b", Occupancy: "tfidf", Share: 0.5, Spread: 2, Beside: "a-full"},
-	{Name: "b-quiet", Text: "b", Occupancy: "tfidf", Share: 0.5, Beside: "a-full", Quiet: "a"},
-	{Name: "b-alternate", Text: "b", Occupancy: "tfidf", Share: 0.5, Beside: "a-full", Alternate: true},
-	{Name: "b-both", Text: "b", Occupancy: "tfidf", Share: 0.5, Beside: "a-full", Quiet: "a", Alternate: true},
+	{Name: "b-spread4", Text: "b", Occupancy: "tfidf", Share: 0.5, Spread: 4, Beside: "a-full"},
+	{Name: "b-alternate", Text: "b", Occupancy: "tfidf", Share: 0.5, Spread: 2, Beside: "a-full", Alternate: true},
+	{Name: "b-both", Text: "b", Occupancy: "tfidf", Share: 0.5, Spread: 2, Beside: "a-full", Quiet: "a", Alternate: true},
 }
 
 // figure is one measurement.
@@ -117,6 +117,9 @@ func main() {
 	case err != nil:
 		log.Fatal(err)
 	default:
+		if err := b.save(); err != nil {
+			log.Fatal(err)
+		}
 		b.print()
 	}
 }
@@ -154,13 +157,13 @@ func (b *bench) load() error {
 		if err := json.Unmarshal(data, &b.res); err != nil {
 			return err
 		}
-		if b.res.Base != b.base || b.res.Steps != steps {
+		if b.res.Base != filepath.Base(b.base) || b.res.Steps != steps {
 			return fmt.Errorf("%s has figures of base %s and %d steps; use another -work", b.file, b.res.Base, b.res.Steps)
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	b.res.Base, b.res.Sets = b.base, sets
+	b.res.Base, b.res.Sets = filepath.Base(b.base), sets
 	if b.res.Seconds == nil {
 		b.res.Seconds = map[string]float64{}
 	}

@@ -33,8 +33,8 @@ func addExpertsCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			o := peft.AddOptions{Data: c.StringSlice("data"), From: c.String("from"), Kind: c.String("kind"), Experts: n,
-				Seed: c.Uint64("seed"), Placing: placing(c)}
+			o := peft.AddOptions{Data: c.StringSlice("data"), From: c.String("from"), Kind: c.String("kind"), Rank: c.Int("rank"),
+				Experts: n, Seed: c.Uint64("seed"), Placing: placing(c)}
 			switch {
 			case more && (len(o.Data) > 0 || o.From != "" || o.Spread != 0):
 				return usagef("add-experts: --experts %s is for a set there is, without --data, --from or --spread", c.String("experts"))

@@ -55,9 +55,6 @@ func finetuneCommand() *cli.Command {
 				Patience: c.Int("patience"), CheckpointEvery: c.Int("checkpoint-every"), Experts: c.Int("experts"), Kind: c.String("kind"),
 				ReportTokens: c.Int("report-tokens"), QuietData: c.StringSlice("quiet-data"), Alternate: c.Bool("alternate"), Placing: placing(c), OnlyNew: c.Bool("only-new"),
 			}
-			if o.Alternate && len(o.With) == 0 {
-				return usagef("finetune: --alternate is about the sets of --with, and there is none")
-			}
 			if c.Bool("prune") {
 				if o.Prune = c.Float64("keep"); !(o.Prune > 0 && o.Prune <= 1) {
 					return usagef("finetune: --keep %g: want more than 0 and at most 1", o.Prune)
