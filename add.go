@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gopeft/peft/adapters"
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/adapters/tune"
 	"github.com/gopeft/peft/base"
@@ -21,6 +23,7 @@ type AddOptions struct {
 	Data    []string // files of the new set's domain: experts are placed in the cells that are most its own
 	From    string   // a file that Export wrote, instead of Data
 	Kind    string   // of the experts; default neuron
+	Rank    int      // of kinds that have one; 0 for the others
 	Experts int      // over all layers; default: one for every cell, or for half of them when there are other sets
 	Seed    uint64
 }
@@ -48,14 +51,16 @@ var reserved = []string{"base", "auto", base.Builtin, "none", "self"}
 // and every other set stay as they are.
 func (e *Engine) AddExperts(ctx context.Context, name string, o AddOptions) (*AddResult, error) {
 	start := time.Now()
-	if err := e.freeName(name); err != nil {
+	s := e.reg.Snapshot()
+	err := freeName(s, name)
+	s.Close()
+	if err != nil {
 		return nil, err
 	}
 	if (len(o.Data) > 0) == (o.From != "") {
 		return nil, errors.New("peft: add experts: give either data to place them by or a file to import")
 	}
 	var m *registry.Manifest
-	var err error
 	if o.From != "" {
 		m, err = e.importSet(ctx, name, o.From)
 	} else {
@@ -71,15 +76,14 @@ func (e *Engine) AddExperts(ctx context.Context, name string, o AddOptions) (*Ad
 	return &AddResult{Name: name, Revision: m.Revision, Experts: info.Experts, Bytes: info.Bytes, Seconds: time.Since(start).Seconds(), RouterSHA256: info.RouterSHA256}, nil
 }
 
-func (e *Engine) freeName(name string) error {
+// freeName reports a name that a new set cannot take.
+func freeName(s *registry.Snapshot, name string) error {
 	if err := registry.CheckName(name); err != nil {
 		return err
 	}
 	if slices.Contains(reserved, name) {
 		return fmt.Errorf("name %q means something else; choose another: %w", name, registry.ErrName)
 	}
-	s := e.reg.Snapshot()
-	defer s.Close()
 	_, err := s.Manifest(nsSets, name, 0)
 	if err == nil {
 		return fmt.Errorf("expert set %s: %w; remove it first, or train it with finetune", name, ErrSetExists)
@@ -91,11 +95,29 @@ func (e *Engine) freeName(name string) error {
 }
 
 func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*registry.Manifest, error) {
-	kind := o.Kind
-	if kind == "" {
-		kind = "neuron"
+	set, err := e.newSet(ctx, name, o)
+	if err != nil {
+		return nil, err
 	}
-	k, err := peer.KindOf(kind)
+	b, err := e.Base()
+	if err != nil {
+		return nil, err
+	}
+	return e.storeSet(ctx, set, b.Name, o.Data, nil)
+}
+
+// kindOf returns the kind of that name and rank; no name is neuron.
+func kindOf(name string, rank int) (adapters.Kind, error) {
+	k, err := peer.KindOf(cmp.Or(name, "neuron"))
+	if err == nil && rank != 0 {
+		return nil, fmt.Errorf("peft: experts of kind %s have no rank, got %d", k.Name(), rank)
+	}
+	return k, err
+}
+
+// newSet makes a set of untrained experts, placed by the data; the registry does not have it yet.
+func (e *Engine) newSet(ctx context.Context, name string, o AddOptions) (*peer.Set, error) {
+	k, err := kindOf(o.Kind, o.Rank)
 	if err != nil {
 		return nil, err
 	}
@@ -112,11 +134,13 @@ func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*regist
 	if err != nil {
 		return nil, err
 	}
+	seqs := d.Sequences(min(256, b.Model.Config.MaxSeq))
+	e.leftOut(d)
 	r, err := e.router(ctx)
 	if err != nil {
 		return nil, err
 	}
-	counts, err := e.count(ctx, b, r.Router, d.Sequences(min(256, b.Model.Config.MaxSeq)))
+	counts, err := e.count(ctx, b, r.Router, seqs)
 	if err != nil {
 		return nil, err
 	}
@@ -128,11 +152,7 @@ func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*regist
 	if err != nil {
 		return nil, err
 	}
-	set, err := peer.NewSet(e.pool, name, k, r.Router, places, o.Seed, peer.BF16)
-	if err != nil {
-		return nil, err
-	}
-	return e.storeSet(ctx, set, b.Name, o.Data, nil)
+	return peer.NewSet(e.pool, name, k, r.Router, places, o.Seed, peer.BF16)
 }
 
 // place spreads experts evenly over the layers.

@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -37,11 +38,7 @@ func (e *Engine) Evaluate(ctx context.Context, o EvalOptions) (*EvalResult, erro
 			return nil, err
 		}
 	}
-	b, err := e.Base()
-	if err != nil {
-		return nil, err
-	}
-	seam, err := e.seam(ctx, o.Sets)
+	b, seam, err := e.withSets(ctx, o.Sets)
 	if err != nil {
 		return nil, err
 	}
@@ -49,10 +46,11 @@ func (e *Engine) Evaluate(ctx context.Context, o EvalOptions) (*EvalResult, erro
 	if err != nil {
 		return nil, err
 	}
-	if o.SeqLen == 0 {
-		o.SeqLen = 512
+	e.leftOut(d)
+	seqLen := min(cmp.Or(o.SeqLen, 512), b.Model.Config.MaxSeq)
+	if seqLen < o.SeqLen {
+		e.warnf("windows of %d tokens, the base's context, instead of %d", seqLen, o.SeqLen)
 	}
-	seqLen := min(o.SeqLen, b.Model.Config.MaxSeq)
 	var windows []base.Window
 	for _, r := range append(d.Docs, d.Records...) {
 		for at := 0; at+1 < len(r.Tokens); at += seqLen {

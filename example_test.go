@@ -43,7 +43,7 @@ func Example() {
 	}
 	fmt.Println(len(sets), "set,", sets[0].Kind, "experts in blocks", sets[0].Layers)
 	// Output:
-	// manual@2 learned: true
+	// manual@1 learned: true
 	// 1 set, neuron experts in blocks [1 3 5]
 }
 

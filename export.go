@@ -97,7 +97,7 @@ func (e *Engine) importSet(ctx context.Context, name, file string) (*registry.Ma
 			_ = c.Close() // read to its end already
 		}
 	}()
-	set, err := peer.Decode(func(part string) (io.Reader, error) {
+	set, err := peer.Decode(e.opt.Threads, func(part string) (io.Reader, error) {
 		f, err := z.Open("parts/" + part)
 		if errors.Is(err, os.ErrNotExist) {
 			return nil, nil

@@ -37,7 +37,7 @@ type FinetuneOptions struct {
 	Kind            string   // likewise
 }
 
-func (o *FinetuneOptions) defaults(maxSeq int) {
+func (o *FinetuneOptions) defaults() {
 	for _, d := range []struct {
 		v *int
 		d int
@@ -46,7 +46,6 @@ func (o *FinetuneOptions) defaults(maxSeq int) {
 			*d.v = d.d
 		}
 	}
-	o.SeqLen = min(o.SeqLen, maxSeq, o.BatchTokens)
 	if o.LearningRate == 0 {
 		o.LearningRate = 2e-3
 	}
@@ -54,6 +53,14 @@ func (o *FinetuneOptions) defaults(maxSeq int) {
 		o.Quiet = 3
 	}
 	o.Quiet = max(0, o.Quiet)
+}
+
+// run returns the options of the training itself.
+func (o *FinetuneOptions) run() tune.Options {
+	return tune.Options{
+		Steps: o.Steps, BatchTokens: o.BatchTokens, LearningRate: o.LearningRate, Seed: o.Seed,
+		EvalEvery: o.EvalEvery, Patience: o.Patience, EvalTokens: 4096, Quiet: o.Quiet, CheckpointEvery: o.CheckpointEvery,
+	}
 }
 
 // FinetuneResult is what Finetune did.
@@ -74,27 +81,20 @@ type FinetuneResult struct {
 // measuredTokens bounds the held-out text measured before and after.
 const measuredTokens = 16384
 
-// Finetune trains one set, adding it when the registry has none of that name, and commits the result as a new revision.
-// Base, router and all other sets stay as they are. A cancelled context leaves a checkpoint, and the registry as it was.
+// Finetune trains one set, or a new one when the registry has none of that name, and commits the result as one revision.
+// Base, router and all other sets stay as they are. A cancelled context leaves a checkpoint, and the sets as they were.
 func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (*FinetuneResult, error) {
-	for _, f := range append(append([]string{}, o.Data...), o.EvalData...) {
-		if err := exists("data", f); err != nil {
-			return nil, err
-		}
-	}
-	if len(o.Data) == 0 {
-		return nil, errors.New("peft: finetune: no data given")
+	o.defaults()
+	if err := o.check(e, name); err != nil {
+		return nil, err
 	}
 	b, err := e.Base()
 	if err != nil {
 		return nil, err
 	}
-	o.defaults(b.Model.Config.MaxSeq)
-	d, train, held, err := readTraining(b, &o)
+	o.SeqLen = min(o.SeqLen, b.Model.Config.MaxSeq, o.BatchTokens)
+	d, train, held, err := e.readTraining(b, &o)
 	if err != nil {
-		return nil, err
-	}
-	if err := e.ensureSet(ctx, name, o); err != nil {
 		return nil, err
 	}
 	f := &finetuning{e: e, b: b, o: o, name: name, held: held}
@@ -116,7 +116,7 @@ func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (
 	return out, nil
 }
 
-func readTraining(b *base.Base, o *FinetuneOptions) (d *tune.Data, train, held []tune.Sequence, err error) {
+func (e *Engine) readTraining(b *base.Base, o *FinetuneOptions) (d *tune.Data, train, held []tune.Sequence, err error) {
 	if d, err = tune.ReadFiles(b.Tokenizer, o.Data, o.TrainAll); err != nil {
 		return nil, nil, nil, err
 	}
@@ -128,17 +128,9 @@ func readTraining(b *base.Base, o *FinetuneOptions) (d *tune.Data, train, held [
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	return d, d.Sequences(o.SeqLen), ev.Sequences(o.SeqLen), nil
-}
-
-// ensureSet adds the set when it is missing.
-func (e *Engine) ensureSet(ctx context.Context, name string, o FinetuneOptions) error {
-	_, err := e.Show(name)
-	if !errors.Is(err, registry.ErrNotFound) {
-		return err
-	}
-	_, err = e.AddExperts(ctx, name, AddOptions{Data: o.Data, Kind: o.Kind, Experts: o.Experts, Seed: o.Seed})
-	return err
+	held = ev.Sequences(o.SeqLen)
+	e.leftOut(ev)
+	return d, d.Sequences(o.SeqLen), held, nil
 }
 
 // finetuning is one run.
@@ -154,9 +146,10 @@ type finetuning struct {
 	model     *llama.Model // of the training's precision
 	before    Perplexities
 	precision string
+	saved     bool // whether there is a checkpoint of this run
 }
 
-// open loads the set, as a copy of its own, and the sets beside it.
+// open loads the set, as a copy of its own, or makes it, and loads the sets beside it.
 func (f *finetuning) open(ctx context.Context) error {
 	var err error
 	if f.router, err = f.e.router(ctx); err != nil {
@@ -164,20 +157,20 @@ func (f *finetuning) open(ctx context.Context) error {
 	}
 	s := f.e.reg.Snapshot()
 	defer s.Close()
-	m, err := findSet(s, f.name)
-	if err != nil {
-		return err
+	m, err := s.Manifest(nsSets, f.name, 0)
+	switch {
+	case err == nil:
+		f.set, err = decodeSet(s, m, f.router.Router, f.e.opt.Threads)
+	case errors.Is(err, registry.ErrNotFound):
+		f.set, err = f.e.newSet(ctx, f.name, AddOptions{Data: f.o.Data, Kind: f.o.Kind, Experts: f.o.Experts, Seed: f.o.Seed})
 	}
-	if f.set, err = decodeSet(s, m, f.router.Router); err != nil {
+	if err != nil {
 		return err
 	}
 	for _, n := range f.o.With {
 		w, err := f.e.loadSet(s, f.router.Router, n)
 		if err != nil {
 			return err
-		}
-		if w.Name == f.name {
-			return fmt.Errorf("peft: finetune %s: the set itself stands among those beside it", f.name)
 		}
 		f.with = append(f.with, w)
 	}
@@ -238,17 +231,15 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 	if err != nil {
 		return nil, err
 	}
-	o := tune.Options{
-		Steps: f.o.Steps, BatchTokens: f.o.BatchTokens, LearningRate: f.o.LearningRate, Seed: f.o.Seed,
-		EvalEvery: f.o.EvalEvery, Patience: f.o.Patience, EvalTokens: 4096, Quiet: f.o.Quiet, Background: tune.Cut(f.router.seen, backgroundSeq), CheckpointEvery: f.o.CheckpointEvery,
-		Checkpoint: func(write func(io.Writer) error) error { return f.checkpoint(write) },
-		Progress: func(p tune.Progress) {
-			note := fmt.Sprintf("loss %.3f, %.0f tokens/s", p.Loss, p.TokensPerSecond)
-			if !math.IsNaN(p.HeldOut) {
-				note += fmt.Sprintf(", held-out perplexity %.2f", math.Exp(p.HeldOut))
-			}
-			f.e.progress(Progress{Task: "train " + f.name, Done: p.Step, Total: p.Steps, Unit: "steps", Note: note})
-		},
+	o := f.o.run()
+	o.Background = tune.Cut(f.router.seen, backgroundSeq)
+	o.Checkpoint = f.checkpoint
+	o.Progress = func(p tune.Progress) {
+		note := fmt.Sprintf("loss %.3f, %.0f tokens/s", p.Loss, p.TokensPerSecond)
+		if !math.IsNaN(p.HeldOut) {
+			note += fmt.Sprintf(", held-out perplexity %.2f", math.Exp(p.HeldOut))
+		}
+		f.e.progress(Progress{Task: "train " + f.name, Done: p.Step, Total: p.Steps, Unit: "steps", Note: note})
 	}
 	if f.o.Resume {
 		s := f.e.reg.Snapshot()
@@ -264,7 +255,7 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 		o.Resume = s.Open(p)
 	}
 	res, err := tune.Run(ctx, f.model, tr, train, f.held, o)
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) && f.saved {
 		f.e.warnf("training stopped; go on with the same options and --resume")
 	}
 	return res, err
@@ -290,6 +281,7 @@ func (f *finetuning) checkpoint(write func(io.Writer) error) error {
 	if _, err = t.Commit(nil); err != nil {
 		return err
 	}
+	f.saved = true
 	return f.e.reg.Prune(ctx, nsCheckpoints, f.name, 1)
 }
 
@@ -311,11 +303,12 @@ func (f *finetuning) finish(ctx context.Context, res *tune.Result) (*FinetuneRes
 	if err != nil {
 		return nil, err
 	}
-	if err := f.e.reg.Remove(ctx, nsCheckpoints, f.name); err != nil && !errors.Is(err, registry.ErrNotFound) {
-		return nil, err
+	// The revision stands: what fails or is cancelled from here on must not look like a failed run.
+	if err := f.e.reg.Remove(context.WithoutCancel(ctx), nsCheckpoints, f.name); err != nil && !errors.Is(err, registry.ErrNotFound) {
+		f.e.warnf("the run's checkpoint could not be removed: %v", err)
 	}
 	plot, err := f.e.plotLosses(m.Name, m.Revision, tr)
-	if err != nil { // the revision stands; a missing picture must not look like a failed run
+	if err != nil {
 		f.e.warnf("loss curve: %v", err)
 	}
 	sum, err := f.router.SHA256()

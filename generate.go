@@ -3,6 +3,7 @@ package peft
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/gopeft/peft/base"
@@ -34,7 +35,7 @@ type GenerateResult struct {
 
 // Generate continues a prompt or answers a chat. emit, when not nil, gets the text as it comes; its error ends the text.
 func (e *Engine) Generate(ctx context.Context, o GenerateOptions, emit func(text string) error) (*GenerateResult, error) {
-	b, err := e.Base()
+	b, seam, err := e.withSets(ctx, o.Sets)
 	if err != nil {
 		return nil, err
 	}
@@ -43,10 +44,6 @@ func (e *Engine) Generate(ctx context.Context, o GenerateOptions, emit func(text
 		if prompt, err = b.Tokenizer.ApplyChat(o.Messages, true); err != nil {
 			return nil, err
 		}
-	}
-	seam, err := e.seam(ctx, o.Sets)
-	if err != nil {
-		return nil, err
 	}
 	if o.MaxTokens == 0 {
 		o.MaxTokens = 128
@@ -96,11 +93,10 @@ type Logit struct {
 
 // Logits runs a text through the base and the sets, in f32 throughout; no token is put in front.
 func (e *Engine) Logits(ctx context.Context, o LogitsOptions) (*LogitsResult, error) {
-	b, err := e.Base()
-	if err != nil {
-		return nil, err
+	if o.Top < 0 {
+		return nil, fmt.Errorf("peft: logits: the largest %d, want at least 1", o.Top)
 	}
-	seam, err := e.seam(ctx, o.Sets)
+	b, seam, err := e.withSets(ctx, o.Sets)
 	if err != nil {
 		return nil, err
 	}

@@ -3,12 +3,12 @@ package peft
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 
 	"github.com/gopeft/peft/adapters/peer"
+	"github.com/gopeft/peft/base"
 	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/registry"
 	"github.com/gopeft/peft/retrieval"
@@ -29,6 +29,18 @@ func (e *Engine) loadSet(s *registry.Snapshot, r *retrieval.Router, ref string) 
 	if err != nil {
 		return nil, err
 	}
+	if err := madeFor(m, r.Base); err != nil {
+		return nil, err
+	}
+	set, err := e.cachedSet(s, m)
+	if err != nil {
+		return nil, err
+	}
+	return set, fits(set, r)
+}
+
+// cachedSet returns a set, which nothing was checked about, and keeps it.
+func (e *Engine) cachedSet(s *registry.Snapshot, m *registry.Manifest) (*peer.Set, error) {
 	key := fmt.Sprintf("%s@%d", m.Name, m.Revision)
 	e.mu.Lock()
 	set := e.sets.sets[key]
@@ -36,7 +48,8 @@ func (e *Engine) loadSet(s *registry.Snapshot, r *retrieval.Router, ref string) 
 	if set != nil {
 		return set, nil
 	}
-	if set, err = decodeSet(s, m, r); err != nil {
+	set, err := readSet(s, m, e.opt.Threads)
+	if err != nil {
 		return nil, err
 	}
 	e.mu.Lock()
@@ -49,15 +62,35 @@ func (e *Engine) loadSet(s *registry.Snapshot, r *retrieval.Router, ref string) 
 }
 
 // decodeSet reads a set, checks it against the router and returns it.
-func decodeSet(s *registry.Snapshot, m *registry.Manifest, r *retrieval.Router) (*peer.Set, error) {
-	var rec setRecord
-	if err := json.Unmarshal(m.Meta, &rec); err != nil {
-		return nil, fmt.Errorf("peft: record of %s: %w: %w", m.Name, registry.ErrCorrupt, err)
+func decodeSet(s *registry.Snapshot, m *registry.Manifest, r *retrieval.Router, threads int) (*peer.Set, error) {
+	if err := madeFor(m, r.Base); err != nil {
+		return nil, err
 	}
-	if rec.Fingerprint != r.Base {
-		return nil, fmt.Errorf("expert set %s was made for base %s (%.12s…), the open base is %.12s…: %w", m.Name, rec.Base, rec.Fingerprint, r.Base, ErrOtherBase)
+	set, err := readSet(s, m, threads)
+	if err != nil {
+		return nil, err
 	}
-	set, err := peer.Decode(func(name string) (io.Reader, error) {
+	return set, fits(set, r)
+}
+
+// madeFor checks that a set belongs to the base of that fingerprint.
+func madeFor(m *registry.Manifest, print string) error {
+	rec, err := infoOf(m)
+	if err == nil && rec.Fingerprint != print {
+		err = fmt.Errorf("expert set %s was made for base %s (%.12s…), the open base is %.12s…: %w", m.Name, rec.Base, rec.Fingerprint, print, ErrOtherBase)
+	}
+	return err
+}
+
+func fits(set *peer.Set, r *retrieval.Router) error {
+	if err := set.Check(r); err != nil {
+		return fmt.Errorf("expert set %s@%d: %w", set.Name, set.Revision, err)
+	}
+	return nil
+}
+
+func readSet(s *registry.Snapshot, m *registry.Manifest, threads int) (*peer.Set, error) {
+	set, err := peer.Decode(threads, func(name string) (io.Reader, error) {
 		p, ok := m.Part(name)
 		if !ok {
 			return nil, nil
@@ -71,35 +104,60 @@ func decodeSet(s *registry.Snapshot, m *registry.Manifest, r *retrieval.Router) 
 		return nil, fmt.Errorf("expert set %s@%d: %w", m.Name, m.Revision, err)
 	}
 	set.Name, set.Revision = m.Name, m.Revision
-	if err := set.Check(r); err != nil {
-		return nil, fmt.Errorf("expert set %s@%d: %w", m.Name, m.Revision, err)
-	}
 	return set, nil
 }
 
-// seam returns the seam with the named sets on; nil when none is named, so that the base runs as if there were no sets.
-func (e *Engine) seam(ctx context.Context, names []string) (llama.Seam, error) {
+// withSets returns the base, and the seam with the named sets on: nil when none is named, so that the base runs as if there
+// were no sets. What the sets need is read from the registry while the base is loaded.
+func (e *Engine) withSets(ctx context.Context, names []string) (*base.Base, llama.Seam, error) {
 	if len(names) == 0 {
-		return nil, nil
+		b, err := e.Base()
+		return b, nil, err
 	}
 	s := e.reg.Snapshot()
 	defer s.Close()
-	for _, n := range names { // before a router is made for nothing
-		if _, err := findSet(s, n); err != nil {
-			return nil, err
+	var wanted []*registry.Manifest
+	for _, n := range names { // before a base is loaded, or a router is made, for nothing
+		m, err := findSet(s, n)
+		if err != nil {
+			return nil, nil, err
 		}
+		wanted = append(wanted, m)
+	}
+	wait := e.readAhead(s, wanted)
+	b, err := e.loadBase(true)
+	wait()
+	if err != nil {
+		return nil, nil, err
 	}
 	r, err := e.router(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var sets []*peer.Set
 	for _, n := range names {
 		set, err := e.loadSet(s, r.Router, n)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		sets = append(sets, set)
 	}
-	return peer.NewStack(r.Router, e.pool, sets...)
+	seam, err := peer.NewStack(r.Router, e.pool, sets...)
+	return b, seam, err
+}
+
+// readAhead begins to read sets, and the router of the first, into the cache and returns a function that waits for it. What
+// fails is read again when it is wanted, and fails then.
+func (e *Engine) readAhead(s *registry.Snapshot, sets []*registry.Manifest) (wait func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if rec, err := infoOf(sets[0]); err == nil {
+			_, _ = e.cachedRouter(rec.Fingerprint)
+		}
+		for _, m := range sets {
+			_, _ = e.cachedSet(s, m)
+		}
+	}()
+	return func() { <-done }
 }

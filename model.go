@@ -8,13 +8,16 @@ import (
 
 // Base returns the base, loading it at the first call. Its products are with the weights as they are stored, where the
 // machine multiplies those, and in f32 otherwise.
-func (e *Engine) Base() (*base.Base, error) {
+func (e *Engine) Base() (*base.Base, error) { return e.loadBase(false) }
+
+// loadBase is Base; with print, its fingerprint is computed beside the loading.
+func (e *Engine) loadBase(print bool) (*base.Base, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.base != nil {
 		return e.base, nil
 	}
-	b, err := base.Open(e.opt.Base, base.Options{Precision: kernels.Stored, Pool: e.pool})
+	b, err := base.Open(e.opt.Base, base.Options{Precision: kernels.Stored, Pool: e.pool, Fingerprint: print})
 	if err != nil {
 		return nil, err
 	}

@@ -66,11 +66,11 @@ func TestSetsDoNotTouchEachOther(t *testing.T) {
 	if _, err := e.Finetune(ctx, "a", short); err != nil {
 		t.Fatal(err)
 	}
-	if eval(t, e, "a@2").LogitsSHA256 != a.LogitsSHA256 {
+	if eval(t, e, "a@1").LogitsSHA256 != a.LogitsSHA256 {
 		t.Error("training a again changed its earlier revision")
 	}
 	back, err := e.Rollback(ctx, "a", 0)
-	if err != nil || back.Revision != 2 || eval(t, e, "a").LogitsSHA256 != a.LogitsSHA256 {
+	if err != nil || back.Revision != 1 || eval(t, e, "a").LogitsSHA256 != a.LogitsSHA256 {
 		t.Errorf("rolled back to %+v, %v", back, err)
 	}
 	if back.Training == nil || back.Training.Before.Target <= back.Training.After.Target {
@@ -102,6 +102,9 @@ func TestResume(t *testing.T) {
 	}
 	if _, err := e.Finetune(c, "a", short); !errors.Is(err, context.Canceled) {
 		t.Fatalf("interrupted: %v", err)
+	}
+	if sets, err := e.List(); err != nil || len(sets) != 0 {
+		t.Fatalf("sets %v of an interrupted run, %v", sets, err)
 	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
@@ -185,10 +188,59 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestFailedFinetuneAddsNothing: a run that cannot be, or that fails, leaves no set behind, and a finished one is one revision.
+func TestFailedFinetuneAddsNothing(t *testing.T) {
+	e := open(t)
+	if _, err := e.AddExperts(ctx, "a", peft.AddOptions{Data: []string{tidal}}); err != nil {
+		t.Fatal(err)
+	}
+	for what, change := range map[string]func(o *peft.FinetuneOptions){
+		"learning rate":   func(o *peft.FinetuneOptions) { o.LearningRate = -1 },
+		"divergence":      func(o *peft.FinetuneOptions) { o.LearningRate = 1e30 },
+		"precision":       func(o *peft.FinetuneOptions) { o.Precision = "f99" },
+		"kind":            func(o *peft.FinetuneOptions) { o.Kind = "magic" },
+		"too few experts": func(o *peft.FinetuneOptions) { o.Experts = 1 },
+		"no such set":     func(o *peft.FinetuneOptions) { o.With = []string{"nobody"} },
+		"no checkpoint":   func(o *peft.FinetuneOptions) { o.Resume = true },
+		"no data":         func(o *peft.FinetuneOptions) { o.Data = nil },
+	} {
+		o := short
+		change(&o)
+		if _, err := e.Finetune(ctx, "b", o); err == nil {
+			t.Errorf("%s: no error", what)
+		}
+	}
+	for _, name := range []string{"a@1", "auto", "x y"} {
+		if _, err := e.Finetune(ctx, name, short); !errors.Is(err, registry.ErrName) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	sets, err := e.List()
+	if err != nil || len(sets) != 1 || sets[0].Revision != 1 {
+		t.Fatalf("sets %v, %v", sets, err)
+	}
+	r, err := e.Finetune(ctx, "b", short)
+	if err != nil || r.Revision != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if _, err := os.Stat(r.Plot); err != nil {
+		t.Error(err)
+	}
+	if err := e.Remove(ctx, "b"); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(r.Plot); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the removed set's loss curve: %v", err)
+	}
+}
+
 func TestLogits(t *testing.T) {
 	e := open(t)
 	r, err := e.Logits(ctx, peft.LogitsOptions{Text: "Package json implements encoding", Top: 5})
 	if err != nil || len(r.Top) != 5 || r.Top[0].Logit < r.Top[4].Logit || !(r.MeanNLL > 0) || math.IsInf(r.MeanNLL, 0) {
 		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := e.Logits(ctx, peft.LogitsOptions{Text: "x", Top: -1}); err == nil {
+		t.Error("fewer than no logits")
 	}
 }

@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"errors"
 	"fmt"
 	"image/color"
 	"os"
@@ -41,13 +42,21 @@ func (e *Engine) plotLosses(name string, rev int, tr *Training) (string, error) 
 		p.Legend.Add(c.name, line)
 	}
 	p.Legend.Top = true
-	dir := filepath.Join(e.opt.Registry, "plots")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	file := filepath.Join(e.opt.Registry, "plots", fmt.Sprintf("%s@%d.svg", name, rev))
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return "", fmt.Errorf("peft: plot: %w", err)
 	}
-	file := filepath.Join(dir, fmt.Sprintf("%s@%d.svg", name, rev))
 	if err := p.Save(16*vg.Centimeter, 10*vg.Centimeter, file); err != nil {
 		return "", fmt.Errorf("peft: plot: %w", err)
 	}
 	return file, nil
+}
+
+// removePlots deletes the loss curves of all revisions of a set.
+func (e *Engine) removePlots(name string) error {
+	files, err := filepath.Glob(filepath.Join(e.opt.Registry, "plots", name+"@*.svg"))
+	for _, f := range files {
+		err = errors.Join(err, os.Remove(f))
+	}
+	return err
 }

@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/gopeft/peft/adapters/peer"
@@ -280,18 +282,25 @@ func (e *Engine) router(ctx context.Context) (*storedRouter, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.mu.Lock()
-	r := e.sets.router
-	e.mu.Unlock()
-	if r != nil {
-		return r, nil
-	}
-	if r, err = e.loadRouter(print); errors.Is(err, registry.ErrNotFound) {
+	r, err := e.cachedRouter(print)
+	if errors.Is(err, registry.ErrNotFound) {
 		if _, err = e.Init(ctx, InitOptions{}); err != nil && !errors.Is(err, ErrRouterExists) {
 			return nil, err
 		}
-		r, err = e.loadRouter(print)
+		r, err = e.cachedRouter(print)
 	}
+	return r, err
+}
+
+// cachedRouter returns the router of the base of that fingerprint and keeps it.
+func (e *Engine) cachedRouter(print string) (*storedRouter, error) {
+	e.mu.Lock()
+	r := e.sets.router
+	e.mu.Unlock()
+	if r != nil && r.Base == print {
+		return r, nil
+	}
+	r, err := e.loadRouter(print)
 	if err != nil {
 		return nil, err
 	}
@@ -346,6 +355,13 @@ func decodeTokens(b []byte) []int32 {
 		ids[i] = int32(binary.LittleEndian.Uint32(b[4*i:]))
 	}
 	return ids
+}
+
+// leftOut says how many records of the data do not count, and why.
+func (e *Engine) leftOut(d *tune.Data) {
+	for _, why := range slices.Sorted(maps.Keys(d.Dropped)) {
+		e.warnf("left out %d records of the data: %s", d.Dropped[why], why)
+	}
 }
 
 // exists reports a missing or unreadable file with the name of the option that gave it.

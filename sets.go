@@ -170,13 +170,21 @@ func (e *Engine) Rollback(ctx context.Context, name string, revision int) (*SetI
 	return infoOf(m)
 }
 
-// Remove deletes a set with all its revisions and its checkpoint.
+// Remove deletes a set with all its revisions, its loss curves and the checkpoint of an interrupted training, which may be
+// all there is of it.
 func (e *Engine) Remove(ctx context.Context, name string) error {
+	if err := registry.CheckName(name); err != nil {
+		return err
+	}
+	unfinished := e.reg.Remove(ctx, nsCheckpoints, name)
+	if unfinished != nil && !errors.Is(unfinished, registry.ErrNotFound) {
+		return unfinished
+	}
 	if _, err := e.Show(name); err != nil {
+		if unfinished == nil && errors.Is(err, registry.ErrNotFound) {
+			return nil
+		}
 		return err
 	}
-	if err := e.reg.Remove(ctx, nsCheckpoints, name); err != nil && !errors.Is(err, registry.ErrNotFound) {
-		return err
-	}
-	return e.reg.Remove(ctx, nsSets, name)
+	return errors.Join(e.reg.Remove(ctx, nsSets, name), e.removePlots(name))
 }

@@ -35,10 +35,12 @@ type Base struct {
 	Name      string // the file's or directory's name, or "builtin"
 
 	files   files
+	config  llama.Config
 	hash    func(w io.Writer) error // of the tensors as stored
 	once    sync.Once
 	print   string
 	hashErr error
+	ahead   sync.WaitGroup // until a fingerprint that Open began is there
 }
 
 // files are a base's, mapped.
@@ -51,6 +53,8 @@ type files interface {
 type Options struct {
 	Precision kernels.Precision // of the products with weights
 	Pool      *kernels.Pool     // nil for one thread
+	// Fingerprint computes the fingerprint beside the loading, for work that will need it.
+	Fingerprint bool
 }
 
 // Open opens "builtin", a .gguf file, or a Hugging Face directory with config.json, safetensors and tokenizer.json.
@@ -101,15 +105,12 @@ func fromGGUF(name string, f *gguf.File, o Options) (*Base, error) {
 		}
 		return nil
 	}
-	c, err := llama.ConfigFromGGUF(f)
-	if err == nil {
-		b.Tokenizer, err = tokenizer.FromGGUF(f.Meta)
-	}
-	if err == nil {
-		err = b.load(c, llama.FromGGUF(f, c), o)
+	var err error
+	if b.config, err = llama.ConfigFromGGUF(f); err == nil {
+		err = b.load(llama.FromGGUF(f, b.config), func() (*tokenizer.Tokenizer, error) { return tokenizer.FromGGUF(f.Meta) }, o)
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, b.Close())
 	}
 	return b, nil
 }
@@ -144,7 +145,7 @@ func openHF(dir string, o Options) (*Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Base{Name: filepath.Base(filepath.Clean(dir)), files: f}
+	b := &Base{Name: filepath.Base(filepath.Clean(dir)), files: f, config: c}
 	b.hash = func(w io.Writer) error {
 		for _, name := range f.Names() {
 			t, _ := f.Info(name)
@@ -158,39 +159,59 @@ func openHF(dir string, o Options) (*Base, error) {
 		}
 		return nil
 	}
-	if b.Tokenizer, err = tokenizer.FromHF(tok, tokConfig); err == nil {
+	if err := b.load(llama.FromSafetensors(f), func() (*tokenizer.Tokenizer, error) {
+		t, err := tokenizer.FromHF(tok, tokConfig)
+		if err != nil {
+			return nil, err
+		}
 		if len(chat) > 0 {
-			b.Tokenizer.SetChat(string(chat))
+			t.SetChat(string(chat))
 		}
-		if err = endAt(b.Tokenizer, ends); err == nil {
-			err = b.load(c, llama.FromSafetensors(f), o)
-		}
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return t, endAt(t, ends)
+	}, o); err != nil {
+		return nil, errors.Join(err, b.Close())
 	}
 	return b, nil
 }
 
-func (b *Base) load(c llama.Config, src llama.Source, o Options) error {
-	if n := b.Tokenizer.Vocab(); n > c.Vocab {
-		return fmt.Errorf("the tokenizer has %d tokens, the model %d: they do not belong together: %w", n, c.Vocab, llama.ErrConfig)
-	}
+// load builds the tokenizer and, if asked to, computes the fingerprint while the model is packed.
+func (b *Base) load(src llama.Source, tok func() (*tokenizer.Tokenizer, error), o Options) error {
+	var tokErr error
+	built := make(chan struct{})
+	b.ahead.Add(1)
+	go func() {
+		defer b.ahead.Done()
+		b.Tokenizer, tokErr = tok()
+		close(built)
+		if tokErr == nil && o.Fingerprint {
+			_, _ = b.Fingerprint() // whoever asks gets the error
+		}
+	}()
 	var err error
-	b.Model, err = llama.New(c, src, o.Precision, o.Pool)
+	b.Model, err = llama.New(b.config, src, o.Precision, o.Pool)
+	<-built
+	if tokErr != nil {
+		return tokErr
+	}
+	if n := b.Tokenizer.Vocab(); n > b.config.Vocab {
+		return fmt.Errorf("the tokenizer has %d tokens, the model %d: they do not belong together: %w", n, b.config.Vocab, llama.ErrConfig)
+	}
 	b.files.Forget()
 	return err
 }
 
 // Close unmaps the model's files. Nothing may use the model afterwards.
-func (b *Base) Close() error { return b.files.Close() }
+func (b *Base) Close() error {
+	b.ahead.Wait()
+	return b.files.Close()
+}
 
 // Fingerprint identifies the model: the SHA-256, in hexadecimal, of its configuration, its tensors as stored and its
 // tokenizer. Expert sets and routers belong to one fingerprint.
 func (b *Base) Fingerprint() (string, error) {
 	b.once.Do(func() {
 		h := sha256.New()
-		config, err := json.Marshal(b.Model.Config)
+		config, err := json.Marshal(b.config)
 		if err == nil {
 			h.Write(config)
 			h.Write([]byte(b.Tokenizer.Hash()))

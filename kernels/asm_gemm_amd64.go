@@ -274,6 +274,11 @@ func transpose8AVX2(n int, dst *uint32, src *uint32, ld int)
 //go:noescape
 func peakBF16(n int)
 
+// peakVNNI runs n times 12 independent VPDPBUSD.
+//
+//go:noescape
+func peakVNNI(n int)
+
 // readSum reads n blocks of 512 bytes.
 //
 //go:noescape

@@ -109,6 +109,21 @@ func tile4x2AVX2(k int, a *float32, ars int, acs int, b *float32, ldb int, c *fl
 //go:noescape
 func tile1x2AVX2(k int, a *float32, ars int, acs int, b *float32, ldb int, c *float32, ldc int, acc bool)
 
+// softmaxGradAVX2 writes p = exp(factor·s - lse) to s and factor·p·(d - delta) to d; n is a multiple of the lanes.
+//
+//go:noescape
+func softmaxGradAVX2(n int, s *float32, d *float32, factor float32, lse float32, delta float32)
+
+// maxRowsAVX2 writes the largest element of each row of n, a positive multiple of the lanes.
+//
+//go:noescape
+func maxRowsAVX2(rows int, n int, x *float32, ld int, top *float32)
+
+// expRowsAVX2 writes exp(factor·x - top) and its sum, before any rounding, for each row of n, a positive multiple of the lanes.
+//
+//go:noescape
+func expRowsAVX2(rows int, n int, x *float32, ld int, factor float32, top *float32, sum *float32)
+
 // gatherDotAVX2 sets out[i] = table[rows[i]]·x; width is a multiple of the lanes, not 0.
 //
 //go:noescape
@@ -249,6 +264,21 @@ func tile4x2AVX512(k int, a *float32, ars int, acs int, b *float32, ldb int, c *
 //go:noescape
 func tile1x2AVX512(k int, a *float32, ars int, acs int, b *float32, ldb int, c *float32, ldc int, acc bool)
 
+// softmaxGradAVX512 writes p = exp(factor·s - lse) to s and factor·p·(d - delta) to d; n is a multiple of the lanes.
+//
+//go:noescape
+func softmaxGradAVX512(n int, s *float32, d *float32, factor float32, lse float32, delta float32)
+
+// maxRowsAVX512 writes the largest element of each row of n, a positive multiple of the lanes.
+//
+//go:noescape
+func maxRowsAVX512(rows int, n int, x *float32, ld int, top *float32)
+
+// expRowsAVX512 writes exp(factor·x - top) and its sum, before any rounding, for each row of n, a positive multiple of the lanes.
+//
+//go:noescape
+func expRowsAVX512(rows int, n int, x *float32, ld int, factor float32, top *float32, sum *float32)
+
 // gatherDotAVX512 sets out[i] = table[rows[i]]·x; width is a multiple of the lanes, not 0.
 //
 //go:noescape
@@ -273,6 +303,111 @@ func gatherDotBF16AVX512(n int, width int, stride int, rows *uint32, next *uint3
 //
 //go:noescape
 func gatherAxpyBF16AVX512(n int, width int, stride int, rows *uint32, next *uint32, table *uint16, w *float32, y *float32)
+
+// tile1x4AVX512 multiplies 1 rows of a with 4 vectors of columns of b; k is positive.
+//
+//go:noescape
+func tile1x4AVX512(k int, a *float32, ars int, acs int, b *float32, ldb int, c *float32, ldc int, acc bool)
+
+// tile2x4AVX512 multiplies 2 rows of a with 4 vectors of columns of b; k is positive.
+//
+//go:noescape
+func tile2x4AVX512(k int, a *float32, ars int, acs int, b *float32, ldb int, c *float32, ldc int, acc bool)
+
+// tile3x4AVX512 multiplies 3 rows of a with 4 vectors of columns of b; k is positive.
+//
+//go:noescape
+func tile3x4AVX512(k int, a *float32, ars int, acs int, b *float32, ldb int, c *float32, ldc int, acc bool)
+
+// tile4x4AVX512 multiplies 4 rows of a with 4 vectors of columns of b; k is positive.
+//
+//go:noescape
+func tile4x4AVX512(k int, a *float32, ars int, acs int, b *float32, ldb int, c *float32, ldc int, acc bool)
+
+// tile5x4AVX512 multiplies 5 rows of a with 4 vectors of columns of b; k is positive.
+//
+//go:noescape
+func tile5x4AVX512(k int, a *float32, ars int, acs int, b *float32, ldb int, c *float32, ldc int, acc bool)
+
+// tile6x4AVX512 multiplies 6 rows of a with 4 vectors of columns of b; k is positive.
+//
+//go:noescape
+func tile6x4AVX512(k int, a *float32, ars int, acs int, b *float32, ldb int, c *float32, ldc int, acc bool)
+
+// tile1x4BF16 multiplies 1 rows of pairs of a with 4 vectors of columns of b; k is positive.
+//
+//go:noescape
+func tile1x4BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+
+// tile1x1BF16 multiplies 1 rows of pairs of a with 1 vectors of columns of b; k is positive.
+//
+//go:noescape
+func tile1x1BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+
+// tile2x4BF16 multiplies 2 rows of pairs of a with 4 vectors of columns of b; k is positive.
+//
+//go:noescape
+func tile2x4BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+
+// tile2x1BF16 multiplies 2 rows of pairs of a with 1 vectors of columns of b; k is positive.
+//
+//go:noescape
+func tile2x1BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+
+// tile3x4BF16 multiplies 3 rows of pairs of a with 4 vectors of columns of b; k is positive.
+//
+//go:noescape
+func tile3x4BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+
+// tile3x1BF16 multiplies 3 rows of pairs of a with 1 vectors of columns of b; k is positive.
+//
+//go:noescape
+func tile3x1BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+
+// tile4x4BF16 multiplies 4 rows of pairs of a with 4 vectors of columns of b; k is positive.
+//
+//go:noescape
+func tile4x4BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+
+// tile4x1BF16 multiplies 4 rows of pairs of a with 1 vectors of columns of b; k is positive.
+//
+//go:noescape
+func tile4x1BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+
+// tile5x4BF16 multiplies 5 rows of pairs of a with 4 vectors of columns of b; k is positive.
+//
+//go:noescape
+func tile5x4BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+
+// tile5x1BF16 multiplies 5 rows of pairs of a with 1 vectors of columns of b; k is positive.
+//
+//go:noescape
+func tile5x1BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+
+// tile6x4BF16 multiplies 6 rows of pairs of a with 4 vectors of columns of b; k is positive.
+//
+//go:noescape
+func tile6x4BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+
+// tile6x1BF16 multiplies 6 rows of pairs of a with 1 vectors of columns of b; k is positive.
+//
+//go:noescape
+func tile6x1BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+
+// expRowsBF16 writes exp(factor·x - top) and its sum, before any rounding, for each row of n, a positive multiple of the lanes.
+//
+//go:noescape
+func expRowsBF16(rows int, n int, dst *uint16, x *float32, ld int, factor float32, top *float32, sum *float32)
+
+// softmaxGradBF16 is softmaxGrad of two rows, ld apart, to bf16: p and ds get pairs of the rows, rows the second result row by row, likewise ld apart; n is a multiple of 16.
+//
+//go:noescape
+func softmaxGradBF16(n int, s *float32, d *float32, ld int, p *uint16, ds *uint16, rows *uint16, factor float32, lse *float32, delta *float32)
+
+// pairBF16 writes pairs of x and y in bf16; n is a multiple of 16.
+//
+//go:noescape
+func pairBF16(n int, dst *uint16, x *float32, y *float32)
 
 // topCandidatesAVX512 writes the positions of what may be the 16 largest of x, ascending, and returns how many they are; n is a
 // positive multiple of 32, idx has room for n + 16.

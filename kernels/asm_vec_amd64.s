@@ -932,6 +932,171 @@ overwrite:
 	VZEROUPPER
 	RET
 
+// func softmaxGradAVX2(n int, s *float32, d *float32, factor float32, lse float32, delta float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·softmaxGradAVX2(SB), NOSPLIT, $0-36
+	VBROADCASTSS expLo<>+0(SB), Y0
+	VBROADCASTSS expHi<>+0(SB), Y1
+	VBROADCASTSS expLog2e<>+0(SB), Y2
+	VBROADCASTSS expMagic<>+0(SB), Y3
+	VBROADCASTSS expLn2h<>+0(SB), Y4
+	VBROADCASTSS expLn2l<>+0(SB), Y5
+	VBROADCASTSS expOne<>+0(SB), Y6
+	MOVQ         s+8(FP), AX
+	MOVQ         d+16(FP), CX
+	VBROADCASTSS factor+24(FP), Y7
+	VBROADCASTSS lse+28(FP), Y8
+	VBROADCASTSS delta+32(FP), Y9
+	MOVQ         n+0(FP), DX
+
+loop:
+	CMPQ         DX, $0x08
+	JL           done
+	VMOVUPS      (AX), Y10
+	VFMSUB213PS  Y8, Y7, Y10
+	VMAXPS       Y10, Y0, Y10
+	VMINPS       Y10, Y1, Y10
+	VMOVAPS      Y3, Y11
+	VFMADD231PS  Y2, Y10, Y11
+	VSUBPS       Y3, Y11, Y12
+	VFNMADD231PS Y4, Y12, Y10
+	VFNMADD231PS Y5, Y12, Y10
+	VBROADCASTSS expP0<>+0(SB), Y12
+	VMOVAPS      Y12, Y12
+	VBROADCASTSS expP1<>+0(SB), Y13
+	VFMADD213PS  Y13, Y10, Y12
+	VBROADCASTSS expP2<>+0(SB), Y13
+	VFMADD213PS  Y13, Y10, Y12
+	VBROADCASTSS expP3<>+0(SB), Y13
+	VFMADD213PS  Y13, Y10, Y12
+	VBROADCASTSS expP4<>+0(SB), Y13
+	VFMADD213PS  Y13, Y10, Y12
+	VBROADCASTSS expP5<>+0(SB), Y13
+	VFMADD213PS  Y13, Y10, Y12
+	VFMADD213PS  Y6, Y10, Y12
+	VFMADD213PS  Y6, Y10, Y12
+	VPSLLD       $0x17, Y11, Y11
+	VPADDD       Y6, Y11, Y11
+	VMULPS       Y11, Y12, Y10
+	VMOVUPS      Y10, (AX)
+	VMOVUPS      (CX), Y11
+	VSUBPS       Y9, Y11, Y11
+	VMULPS       Y10, Y11, Y11
+	VMULPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (CX)
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, CX
+	SUBQ         $0x08, DX
+	JMP          loop
+
+done:
+	VZEROUPPER
+	RET
+
+// func maxRowsAVX2(rows int, n int, x *float32, ld int, top *float32)
+// Requires: AVX
+TEXT ·maxRowsAVX2(SB), NOSPLIT, $0-40
+	MOVQ top+32(FP), AX
+	MOVQ rows+0(FP), CX
+	MOVQ n+8(FP), DX
+	MOVQ ld+24(FP), BX
+	MOVQ x+16(FP), SI
+	SHLQ $0x02, BX
+
+row:
+	VMOVUPS (SI), Y0
+	MOVQ    SI, DI
+	MOVQ    DX, R8
+
+loop:
+	VMAXPS       (DI), Y0, Y0
+	ADDQ         $0x20, DI
+	SUBQ         $0x08, R8
+	JNZ          loop
+	VEXTRACTF128 $0x01, Y0, X1
+	VMAXPS       X0, X1, X1
+	VPERMILPS    $0x4e, X1, X0
+	VMAXPS       X0, X1, X1
+	VPERMILPS    $0xb1, X1, X0
+	VMAXPS       X0, X1, X1
+	VMOVSS       X1, (AX)
+	ADDQ         $0x04, AX
+	ADDQ         BX, SI
+	DECQ         CX
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func expRowsAVX2(rows int, n int, x *float32, ld int, factor float32, top *float32, sum *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·expRowsAVX2(SB), NOSPLIT, $0-56
+	VBROADCASTSS expLo<>+0(SB), Y0
+	VBROADCASTSS expHi<>+0(SB), Y1
+	VBROADCASTSS expLog2e<>+0(SB), Y2
+	VBROADCASTSS expMagic<>+0(SB), Y3
+	VBROADCASTSS expLn2h<>+0(SB), Y4
+	VBROADCASTSS expLn2l<>+0(SB), Y5
+	VBROADCASTSS expOne<>+0(SB), Y6
+	VBROADCASTSS factor+32(FP), Y7
+	MOVQ         top+40(FP), AX
+	MOVQ         sum+48(FP), CX
+	MOVQ         rows+0(FP), DX
+	MOVQ         n+8(FP), BX
+	MOVQ         ld+24(FP), SI
+	MOVQ         x+16(FP), DI
+	SHLQ         $0x02, SI
+
+row:
+	VBROADCASTSS (AX), Y8
+	ADDQ         $0x04, AX
+	VXORPS       Y9, Y9, Y9
+	MOVQ         DI, R8
+	MOVQ         BX, R9
+
+loop:
+	VMOVUPS      (R8), Y10
+	VFMSUB213PS  Y8, Y7, Y10
+	VMAXPS       Y10, Y0, Y10
+	VMINPS       Y10, Y1, Y10
+	VMOVAPS      Y3, Y11
+	VFMADD231PS  Y2, Y10, Y11
+	VSUBPS       Y3, Y11, Y12
+	VFNMADD231PS Y4, Y12, Y10
+	VFNMADD231PS Y5, Y12, Y10
+	VBROADCASTSS expP0<>+0(SB), Y12
+	VMOVAPS      Y12, Y12
+	VBROADCASTSS expP1<>+0(SB), Y13
+	VFMADD213PS  Y13, Y10, Y12
+	VBROADCASTSS expP2<>+0(SB), Y13
+	VFMADD213PS  Y13, Y10, Y12
+	VBROADCASTSS expP3<>+0(SB), Y13
+	VFMADD213PS  Y13, Y10, Y12
+	VBROADCASTSS expP4<>+0(SB), Y13
+	VFMADD213PS  Y13, Y10, Y12
+	VBROADCASTSS expP5<>+0(SB), Y13
+	VFMADD213PS  Y13, Y10, Y12
+	VFMADD213PS  Y6, Y10, Y12
+	VFMADD213PS  Y6, Y10, Y12
+	VPSLLD       $0x17, Y11, Y11
+	VPADDD       Y6, Y11, Y11
+	VMULPS       Y11, Y12, Y10
+	VADDPS       Y10, Y9, Y9
+	VMOVUPS      Y10, (R8)
+	ADDQ         $0x20, R8
+	SUBQ         $0x08, R9
+	JNZ          loop
+	VEXTRACTF128 $0x01, Y9, X8
+	VADDPS       X9, X8, X8
+	VHADDPS      X8, X8, X8
+	VHADDPS      X8, X8, X8
+	VMOVSS       X8, (CX)
+	ADDQ         $0x04, CX
+	ADDQ         SI, DI
+	DECQ         DX
+	JNZ          row
+	VZEROUPPER
+	RET
+
 // func gatherDotAVX2(n int, width int, rows *uint32, table *float32, x *float32, out *float32)
 // Requires: AVX, FMA3
 TEXT ·gatherDotAVX2(SB), NOSPLIT, $0-48
@@ -2724,6 +2889,177 @@ overwrite:
 	VZEROUPPER
 	RET
 
+// func softmaxGradAVX512(n int, s *float32, d *float32, factor float32, lse float32, delta float32)
+// Requires: AVX, AVX512F
+TEXT ·softmaxGradAVX512(SB), NOSPLIT, $0-36
+	VBROADCASTSS expLo<>+0(SB), Z0
+	VBROADCASTSS expHi<>+0(SB), Z1
+	VBROADCASTSS expLog2e<>+0(SB), Z2
+	VBROADCASTSS expMagic<>+0(SB), Z3
+	VBROADCASTSS expLn2h<>+0(SB), Z4
+	VBROADCASTSS expLn2l<>+0(SB), Z5
+	VBROADCASTSS expOne<>+0(SB), Z6
+	VBROADCASTSS expP0<>+0(SB), Z7
+	VBROADCASTSS expP1<>+0(SB), Z8
+	VBROADCASTSS expP2<>+0(SB), Z9
+	VBROADCASTSS expP3<>+0(SB), Z10
+	VBROADCASTSS expP4<>+0(SB), Z11
+	VBROADCASTSS expP5<>+0(SB), Z12
+	MOVQ         s+8(FP), AX
+	MOVQ         d+16(FP), CX
+	VBROADCASTSS factor+24(FP), Z13
+	VBROADCASTSS lse+28(FP), Z14
+	VBROADCASTSS delta+32(FP), Z15
+	MOVQ         n+0(FP), DX
+
+loop:
+	CMPQ         DX, $0x10
+	JL           done
+	VMOVUPS      (AX), Z16
+	VFMSUB213PS  Z14, Z13, Z16
+	VMAXPS       Z16, Z0, Z16
+	VMINPS       Z16, Z1, Z16
+	VMOVAPS      Z3, Z17
+	VFMADD231PS  Z2, Z16, Z17
+	VSUBPS       Z3, Z17, Z18
+	VFNMADD231PS Z4, Z18, Z16
+	VFNMADD231PS Z5, Z18, Z16
+	VMOVAPS      Z7, Z18
+	VFMADD213PS  Z8, Z16, Z18
+	VFMADD213PS  Z9, Z16, Z18
+	VFMADD213PS  Z10, Z16, Z18
+	VFMADD213PS  Z11, Z16, Z18
+	VFMADD213PS  Z12, Z16, Z18
+	VFMADD213PS  Z6, Z16, Z18
+	VFMADD213PS  Z6, Z16, Z18
+	VPSLLD       $0x17, Z17, Z17
+	VPADDD       Z6, Z17, Z17
+	VMULPS       Z17, Z18, Z16
+	VMOVUPS      Z16, (AX)
+	VMOVUPS      (CX), Z17
+	VSUBPS       Z15, Z17, Z17
+	VMULPS       Z16, Z17, Z17
+	VMULPS       Z13, Z17, Z17
+	VMOVUPS      Z17, (CX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x40, CX
+	SUBQ         $0x10, DX
+	JMP          loop
+
+done:
+	VZEROUPPER
+	RET
+
+// func maxRowsAVX512(rows int, n int, x *float32, ld int, top *float32)
+// Requires: AVX, AVX512F
+TEXT ·maxRowsAVX512(SB), NOSPLIT, $0-40
+	MOVQ top+32(FP), AX
+	MOVQ rows+0(FP), CX
+	MOVQ n+8(FP), DX
+	MOVQ ld+24(FP), BX
+	MOVQ x+16(FP), SI
+	SHLQ $0x02, BX
+
+row:
+	VMOVUPS (SI), Z0
+	MOVQ    SI, DI
+	MOVQ    DX, R8
+
+loop:
+	VMAXPS        (DI), Z0, Z0
+	ADDQ          $0x40, DI
+	SUBQ          $0x10, R8
+	JNZ           loop
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VMAXPS        Y1, Y0, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VMAXPS        X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VMAXPS        X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VMAXPS        X1, X0, X0
+	VMOVSS        X0, (AX)
+	ADDQ          $0x04, AX
+	ADDQ          BX, SI
+	DECQ          CX
+	JNZ           row
+	VZEROUPPER
+	RET
+
+// func expRowsAVX512(rows int, n int, x *float32, ld int, factor float32, top *float32, sum *float32)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·expRowsAVX512(SB), NOSPLIT, $0-56
+	VBROADCASTSS expLo<>+0(SB), Z0
+	VBROADCASTSS expHi<>+0(SB), Z1
+	VBROADCASTSS expLog2e<>+0(SB), Z2
+	VBROADCASTSS expMagic<>+0(SB), Z3
+	VBROADCASTSS expLn2h<>+0(SB), Z4
+	VBROADCASTSS expLn2l<>+0(SB), Z5
+	VBROADCASTSS expOne<>+0(SB), Z6
+	VBROADCASTSS expP0<>+0(SB), Z7
+	VBROADCASTSS expP1<>+0(SB), Z8
+	VBROADCASTSS expP2<>+0(SB), Z9
+	VBROADCASTSS expP3<>+0(SB), Z10
+	VBROADCASTSS expP4<>+0(SB), Z11
+	VBROADCASTSS expP5<>+0(SB), Z12
+	VBROADCASTSS factor+32(FP), Z13
+	MOVQ         top+40(FP), AX
+	MOVQ         sum+48(FP), CX
+	MOVQ         rows+0(FP), DX
+	MOVQ         n+8(FP), BX
+	MOVQ         ld+24(FP), SI
+	MOVQ         x+16(FP), DI
+	SHLQ         $0x02, SI
+
+row:
+	VBROADCASTSS (AX), Z14
+	ADDQ         $0x04, AX
+	VPXORD       Z15, Z15, Z15
+	MOVQ         DI, R8
+	MOVQ         BX, R9
+
+loop:
+	VMOVUPS       (R8), Z16
+	VFMSUB213PS   Z14, Z13, Z16
+	VMAXPS        Z16, Z0, Z16
+	VMINPS        Z16, Z1, Z16
+	VMOVAPS       Z3, Z17
+	VFMADD231PS   Z2, Z16, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD231PS  Z4, Z18, Z16
+	VFNMADD231PS  Z5, Z18, Z16
+	VMOVAPS       Z7, Z18
+	VFMADD213PS   Z8, Z16, Z18
+	VFMADD213PS   Z9, Z16, Z18
+	VFMADD213PS   Z10, Z16, Z18
+	VFMADD213PS   Z11, Z16, Z18
+	VFMADD213PS   Z12, Z16, Z18
+	VFMADD213PS   Z6, Z16, Z18
+	VFMADD213PS   Z6, Z16, Z18
+	VPSLLD        $0x17, Z17, Z17
+	VPADDD        Z6, Z17, Z17
+	VMULPS        Z17, Z18, Z16
+	VADDPS        Z16, Z15, Z15
+	VMOVUPS       Z16, (R8)
+	ADDQ          $0x40, R8
+	SUBQ          $0x10, R9
+	JNZ           loop
+	VEXTRACTF64X4 $0x01, Z15, Y14
+	VADDPS        Y14, Y15, Y14
+	VEXTRACTF32X4 $0x01, Y14, X16
+	VADDPS        X14, X16, X16
+	VPERMILPS     $0xb1, X16, X14
+	VADDPS        X14, X16, X16
+	VPERMILPS     $0x4e, X16, X14
+	VADDPS        X14, X16, X16
+	VMOVSS        X16, (CX)
+	ADDQ          $0x04, CX
+	ADDQ          SI, DI
+	DECQ          DX
+	JNZ           row
+	VZEROUPPER
+	RET
+
 // func gatherDotAVX512(n int, width int, rows *uint32, table *float32, x *float32, out *float32)
 // Requires: AVX, AVX512F
 TEXT ·gatherDotAVX512(SB), NOSPLIT, $0-48
@@ -3560,6 +3896,2094 @@ columns1end:
 	JMP     columns1
 
 columns1done:
+	VZEROUPPER
+	RET
+
+// func tile1x4AVX512(k int, a *float32, ars int, acs int, b *float32, ldb int, c *float32, ldc int, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·tile1x4AVX512(SB), NOSPLIT, $0-65
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   ars+16(FP), DX
+	MOVQ   acs+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+loop:
+	VMOVUPS      (SI), Z4
+	VMOVUPS      64(SI), Z5
+	VMOVUPS      128(SI), Z6
+	VMOVUPS      192(SI), Z7
+	VBROADCASTSS (CX), Z8
+	VFMADD231PS  Z4, Z8, Z0
+	VFMADD231PS  Z5, Z8, Z1
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	ADDQ         BX, CX
+	ADDQ         DI, SI
+	DECQ         AX
+	JNZ          loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVB         acc+64(FP), CL
+	TESTB        CL, CL
+	JZ           overwrite
+	MOVQ         AX, CX
+	VADDPS       (CX), Z0, Z0
+	VADDPS       64(CX), Z1, Z1
+	VADDPS       128(CX), Z2, Z2
+	VADDPS       192(CX), Z3, Z3
+
+overwrite:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	VZEROUPPER
+	RET
+
+// func tile2x4AVX512(k int, a *float32, ars int, acs int, b *float32, ldb int, c *float32, ldc int, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·tile2x4AVX512(SB), NOSPLIT, $0-65
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   ars+16(FP), DX
+	MOVQ   acs+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+
+loop:
+	VMOVUPS      (SI), Z8
+	VMOVUPS      64(SI), Z9
+	VMOVUPS      128(SI), Z10
+	VMOVUPS      192(SI), Z11
+	VBROADCASTSS (CX), Z12
+	VFMADD231PS  Z8, Z12, Z0
+	VFMADD231PS  Z9, Z12, Z1
+	VFMADD231PS  Z10, Z12, Z2
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS (CX)(DX*1), Z12
+	VFMADD231PS  Z8, Z12, Z4
+	VFMADD231PS  Z9, Z12, Z5
+	VFMADD231PS  Z10, Z12, Z6
+	VFMADD231PS  Z11, Z12, Z7
+	ADDQ         BX, CX
+	ADDQ         DI, SI
+	DECQ         AX
+	JNZ          loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVB         acc+64(FP), DL
+	TESTB        DL, DL
+	JZ           overwrite
+	MOVQ         AX, DX
+	VADDPS       (DX), Z0, Z0
+	VADDPS       64(DX), Z1, Z1
+	VADDPS       128(DX), Z2, Z2
+	VADDPS       192(DX), Z3, Z3
+	ADDQ         CX, DX
+	VADDPS       (DX), Z4, Z4
+	VADDPS       64(DX), Z5, Z5
+	VADDPS       128(DX), Z6, Z6
+	VADDPS       192(DX), Z7, Z7
+
+overwrite:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	VMOVUPS Z6, 128(AX)
+	VMOVUPS Z7, 192(AX)
+	VZEROUPPER
+	RET
+
+// func tile3x4AVX512(k int, a *float32, ars int, acs int, b *float32, ldb int, c *float32, ldc int, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·tile3x4AVX512(SB), NOSPLIT, $0-65
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   ars+16(FP), DX
+	MOVQ   acs+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+
+loop:
+	VMOVUPS      (SI), Z12
+	VMOVUPS      64(SI), Z13
+	VMOVUPS      128(SI), Z14
+	VMOVUPS      192(SI), Z15
+	VBROADCASTSS (CX), Z16
+	VFMADD231PS  Z12, Z16, Z0
+	VFMADD231PS  Z13, Z16, Z1
+	VFMADD231PS  Z14, Z16, Z2
+	VFMADD231PS  Z15, Z16, Z3
+	VBROADCASTSS (CX)(DX*1), Z16
+	VFMADD231PS  Z12, Z16, Z4
+	VFMADD231PS  Z13, Z16, Z5
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	VBROADCASTSS (CX)(DX*2), Z16
+	VFMADD231PS  Z12, Z16, Z8
+	VFMADD231PS  Z13, Z16, Z9
+	VFMADD231PS  Z14, Z16, Z10
+	VFMADD231PS  Z15, Z16, Z11
+	ADDQ         BX, CX
+	ADDQ         DI, SI
+	DECQ         AX
+	JNZ          loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVB         acc+64(FP), DL
+	TESTB        DL, DL
+	JZ           overwrite
+	MOVQ         AX, DX
+	VADDPS       (DX), Z0, Z0
+	VADDPS       64(DX), Z1, Z1
+	VADDPS       128(DX), Z2, Z2
+	VADDPS       192(DX), Z3, Z3
+	ADDQ         CX, DX
+	VADDPS       (DX), Z4, Z4
+	VADDPS       64(DX), Z5, Z5
+	VADDPS       128(DX), Z6, Z6
+	VADDPS       192(DX), Z7, Z7
+	ADDQ         CX, DX
+	VADDPS       (DX), Z8, Z8
+	VADDPS       64(DX), Z9, Z9
+	VADDPS       128(DX), Z10, Z10
+	VADDPS       192(DX), Z11, Z11
+
+overwrite:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	VMOVUPS Z6, 128(AX)
+	VMOVUPS Z7, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	VMOVUPS Z10, 128(AX)
+	VMOVUPS Z11, 192(AX)
+	VZEROUPPER
+	RET
+
+// func tile4x4AVX512(k int, a *float32, ars int, acs int, b *float32, ldb int, c *float32, ldc int, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·tile4x4AVX512(SB), NOSPLIT, $0-65
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   ars+16(FP), DX
+	MOVQ   acs+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	LEAQ   (DX)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+
+loop:
+	VMOVUPS      (SI), Z16
+	VMOVUPS      64(SI), Z17
+	VMOVUPS      128(SI), Z18
+	VMOVUPS      192(SI), Z19
+	VBROADCASTSS (CX), Z20
+	VFMADD231PS  Z16, Z20, Z0
+	VFMADD231PS  Z17, Z20, Z1
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS (CX)(DX*1), Z20
+	VFMADD231PS  Z16, Z20, Z4
+	VFMADD231PS  Z17, Z20, Z5
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS (CX)(DX*2), Z20
+	VFMADD231PS  Z16, Z20, Z8
+	VFMADD231PS  Z17, Z20, Z9
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS (CX)(R8*1), Z20
+	VFMADD231PS  Z16, Z20, Z12
+	VFMADD231PS  Z17, Z20, Z13
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	ADDQ         BX, CX
+	ADDQ         DI, SI
+	DECQ         AX
+	JNZ          loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVB         acc+64(FP), DL
+	TESTB        DL, DL
+	JZ           overwrite
+	MOVQ         AX, DX
+	VADDPS       (DX), Z0, Z0
+	VADDPS       64(DX), Z1, Z1
+	VADDPS       128(DX), Z2, Z2
+	VADDPS       192(DX), Z3, Z3
+	ADDQ         CX, DX
+	VADDPS       (DX), Z4, Z4
+	VADDPS       64(DX), Z5, Z5
+	VADDPS       128(DX), Z6, Z6
+	VADDPS       192(DX), Z7, Z7
+	ADDQ         CX, DX
+	VADDPS       (DX), Z8, Z8
+	VADDPS       64(DX), Z9, Z9
+	VADDPS       128(DX), Z10, Z10
+	VADDPS       192(DX), Z11, Z11
+	ADDQ         CX, DX
+	VADDPS       (DX), Z12, Z12
+	VADDPS       64(DX), Z13, Z13
+	VADDPS       128(DX), Z14, Z14
+	VADDPS       192(DX), Z15, Z15
+
+overwrite:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	VMOVUPS Z6, 128(AX)
+	VMOVUPS Z7, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	VMOVUPS Z10, 128(AX)
+	VMOVUPS Z11, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	VMOVUPS Z14, 128(AX)
+	VMOVUPS Z15, 192(AX)
+	VZEROUPPER
+	RET
+
+// func tile5x4AVX512(k int, a *float32, ars int, acs int, b *float32, ldb int, c *float32, ldc int, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·tile5x4AVX512(SB), NOSPLIT, $0-65
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   ars+16(FP), DX
+	MOVQ   acs+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (CX)(DX*4), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+
+loop:
+	VMOVUPS      (SI), Z20
+	VMOVUPS      64(SI), Z21
+	VMOVUPS      128(SI), Z22
+	VMOVUPS      192(SI), Z23
+	VBROADCASTSS (CX), Z24
+	VFMADD231PS  Z20, Z24, Z0
+	VFMADD231PS  Z21, Z24, Z1
+	VFMADD231PS  Z22, Z24, Z2
+	VFMADD231PS  Z23, Z24, Z3
+	VBROADCASTSS (CX)(DX*1), Z24
+	VFMADD231PS  Z20, Z24, Z4
+	VFMADD231PS  Z21, Z24, Z5
+	VFMADD231PS  Z22, Z24, Z6
+	VFMADD231PS  Z23, Z24, Z7
+	VBROADCASTSS (CX)(DX*2), Z24
+	VFMADD231PS  Z20, Z24, Z8
+	VFMADD231PS  Z21, Z24, Z9
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS (CX)(R8*1), Z24
+	VFMADD231PS  Z20, Z24, Z12
+	VFMADD231PS  Z21, Z24, Z13
+	VFMADD231PS  Z22, Z24, Z14
+	VFMADD231PS  Z23, Z24, Z15
+	VBROADCASTSS (R9), Z24
+	VFMADD231PS  Z20, Z24, Z16
+	VFMADD231PS  Z21, Z24, Z17
+	VFMADD231PS  Z22, Z24, Z18
+	VFMADD231PS  Z23, Z24, Z19
+	ADDQ         BX, CX
+	ADDQ         BX, R9
+	ADDQ         DI, SI
+	DECQ         AX
+	JNZ          loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVB         acc+64(FP), DL
+	TESTB        DL, DL
+	JZ           overwrite
+	MOVQ         AX, DX
+	VADDPS       (DX), Z0, Z0
+	VADDPS       64(DX), Z1, Z1
+	VADDPS       128(DX), Z2, Z2
+	VADDPS       192(DX), Z3, Z3
+	ADDQ         CX, DX
+	VADDPS       (DX), Z4, Z4
+	VADDPS       64(DX), Z5, Z5
+	VADDPS       128(DX), Z6, Z6
+	VADDPS       192(DX), Z7, Z7
+	ADDQ         CX, DX
+	VADDPS       (DX), Z8, Z8
+	VADDPS       64(DX), Z9, Z9
+	VADDPS       128(DX), Z10, Z10
+	VADDPS       192(DX), Z11, Z11
+	ADDQ         CX, DX
+	VADDPS       (DX), Z12, Z12
+	VADDPS       64(DX), Z13, Z13
+	VADDPS       128(DX), Z14, Z14
+	VADDPS       192(DX), Z15, Z15
+	ADDQ         CX, DX
+	VADDPS       (DX), Z16, Z16
+	VADDPS       64(DX), Z17, Z17
+	VADDPS       128(DX), Z18, Z18
+	VADDPS       192(DX), Z19, Z19
+
+overwrite:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	VMOVUPS Z6, 128(AX)
+	VMOVUPS Z7, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	VMOVUPS Z10, 128(AX)
+	VMOVUPS Z11, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	VMOVUPS Z14, 128(AX)
+	VMOVUPS Z15, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	VMOVUPS Z18, 128(AX)
+	VMOVUPS Z19, 192(AX)
+	VZEROUPPER
+	RET
+
+// func tile6x4AVX512(k int, a *float32, ars int, acs int, b *float32, ldb int, c *float32, ldc int, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·tile6x4AVX512(SB), NOSPLIT, $0-65
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   ars+16(FP), DX
+	MOVQ   acs+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (CX)(DX*4), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+
+loop:
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	VMOVUPS      192(SI), Z27
+	VBROADCASTSS (CX), Z28
+	VFMADD231PS  Z24, Z28, Z0
+	VFMADD231PS  Z25, Z28, Z1
+	VFMADD231PS  Z26, Z28, Z2
+	VFMADD231PS  Z27, Z28, Z3
+	VBROADCASTSS (CX)(DX*1), Z28
+	VFMADD231PS  Z24, Z28, Z4
+	VFMADD231PS  Z25, Z28, Z5
+	VFMADD231PS  Z26, Z28, Z6
+	VFMADD231PS  Z27, Z28, Z7
+	VBROADCASTSS (CX)(DX*2), Z28
+	VFMADD231PS  Z24, Z28, Z8
+	VFMADD231PS  Z25, Z28, Z9
+	VFMADD231PS  Z26, Z28, Z10
+	VFMADD231PS  Z27, Z28, Z11
+	VBROADCASTSS (CX)(R8*1), Z28
+	VFMADD231PS  Z24, Z28, Z12
+	VFMADD231PS  Z25, Z28, Z13
+	VFMADD231PS  Z26, Z28, Z14
+	VFMADD231PS  Z27, Z28, Z15
+	VBROADCASTSS (R9), Z28
+	VFMADD231PS  Z24, Z28, Z16
+	VFMADD231PS  Z25, Z28, Z17
+	VFMADD231PS  Z26, Z28, Z18
+	VFMADD231PS  Z27, Z28, Z19
+	VBROADCASTSS (R9)(DX*1), Z28
+	VFMADD231PS  Z24, Z28, Z20
+	VFMADD231PS  Z25, Z28, Z21
+	VFMADD231PS  Z26, Z28, Z22
+	VFMADD231PS  Z27, Z28, Z23
+	ADDQ         BX, CX
+	ADDQ         BX, R9
+	ADDQ         DI, SI
+	DECQ         AX
+	JNZ          loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVB         acc+64(FP), DL
+	TESTB        DL, DL
+	JZ           overwrite
+	MOVQ         AX, DX
+	VADDPS       (DX), Z0, Z0
+	VADDPS       64(DX), Z1, Z1
+	VADDPS       128(DX), Z2, Z2
+	VADDPS       192(DX), Z3, Z3
+	ADDQ         CX, DX
+	VADDPS       (DX), Z4, Z4
+	VADDPS       64(DX), Z5, Z5
+	VADDPS       128(DX), Z6, Z6
+	VADDPS       192(DX), Z7, Z7
+	ADDQ         CX, DX
+	VADDPS       (DX), Z8, Z8
+	VADDPS       64(DX), Z9, Z9
+	VADDPS       128(DX), Z10, Z10
+	VADDPS       192(DX), Z11, Z11
+	ADDQ         CX, DX
+	VADDPS       (DX), Z12, Z12
+	VADDPS       64(DX), Z13, Z13
+	VADDPS       128(DX), Z14, Z14
+	VADDPS       192(DX), Z15, Z15
+	ADDQ         CX, DX
+	VADDPS       (DX), Z16, Z16
+	VADDPS       64(DX), Z17, Z17
+	VADDPS       128(DX), Z18, Z18
+	VADDPS       192(DX), Z19, Z19
+	ADDQ         CX, DX
+	VADDPS       (DX), Z20, Z20
+	VADDPS       64(DX), Z21, Z21
+	VADDPS       128(DX), Z22, Z22
+	VADDPS       192(DX), Z23, Z23
+
+overwrite:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	VMOVUPS Z6, 128(AX)
+	VMOVUPS Z7, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	VMOVUPS Z10, 128(AX)
+	VMOVUPS Z11, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	VMOVUPS Z14, 128(AX)
+	VMOVUPS Z15, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	VMOVUPS Z18, 128(AX)
+	VMOVUPS Z19, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, 64(AX)
+	VMOVUPS Z22, 128(AX)
+	VMOVUPS Z23, 192(AX)
+	VZEROUPPER
+	RET
+
+// func tile1x4BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·tile1x4BF16(SB), NOSPLIT, $0-65
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   ars+16(FP), DX
+	MOVQ   acs+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+loop:
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	VMOVUPS      192(SI), Z27
+	VPBROADCASTD (CX), Z28
+
+	// VDPBF16PS Z28, Z24, Z0
+	LONG $0x403e9262
+	WORD $0xc452
+
+	// VDPBF16PS Z28, Z25, Z1
+	LONG $0x40369262
+	WORD $0xcc52
+
+	// VDPBF16PS Z28, Z26, Z2
+	LONG $0x402e9262
+	WORD $0xd452
+
+	// VDPBF16PS Z28, Z27, Z3
+	LONG   $0x40269262
+	WORD   $0xdc52
+	ADDQ   BX, CX
+	ADDQ   DI, SI
+	DECQ   AX
+	JNZ    loop
+	MOVQ   c+48(FP), AX
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVB   acc+64(FP), CL
+	TESTB  CL, CL
+	JZ     overwrite
+	MOVQ   AX, CX
+	VADDPS (CX), Z0, Z0
+	VADDPS 64(CX), Z1, Z1
+	VADDPS 128(CX), Z2, Z2
+	VADDPS 192(CX), Z3, Z3
+
+overwrite:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	VZEROUPPER
+	RET
+
+// func tile1x1BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·tile1x1BF16(SB), NOSPLIT, $0-65
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   ars+16(FP), DX
+	MOVQ   acs+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+
+loop:
+	VMOVUPS      (SI), Z24
+	VPBROADCASTD (CX), Z28
+
+	// VDPBF16PS Z28, Z24, Z0
+	LONG   $0x403e9262
+	WORD   $0xc452
+	ADDQ   BX, CX
+	ADDQ   DI, SI
+	DECQ   AX
+	JNZ    loop
+	MOVQ   c+48(FP), AX
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVB   acc+64(FP), CL
+	TESTB  CL, CL
+	JZ     overwrite
+	MOVQ   AX, CX
+	VADDPS (CX), Z0, Z0
+
+overwrite:
+	VMOVUPS Z0, (AX)
+	VZEROUPPER
+	RET
+
+// func tile2x4BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·tile2x4BF16(SB), NOSPLIT, $0-65
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   ars+16(FP), DX
+	MOVQ   acs+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+
+loop:
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	VMOVUPS      192(SI), Z27
+	VPBROADCASTD (CX), Z28
+
+	// VDPBF16PS Z28, Z24, Z0
+	LONG $0x403e9262
+	WORD $0xc452
+
+	// VDPBF16PS Z28, Z25, Z1
+	LONG $0x40369262
+	WORD $0xcc52
+
+	// VDPBF16PS Z28, Z26, Z2
+	LONG $0x402e9262
+	WORD $0xd452
+
+	// VDPBF16PS Z28, Z27, Z3
+	LONG         $0x40269262
+	WORD         $0xdc52
+	VPBROADCASTD (CX)(DX*1), Z29
+
+	// VDPBF16PS Z29, Z24, Z4
+	LONG $0x403e9262
+	WORD $0xe552
+
+	// VDPBF16PS Z29, Z25, Z5
+	LONG $0x40369262
+	WORD $0xed52
+
+	// VDPBF16PS Z29, Z26, Z6
+	LONG $0x402e9262
+	WORD $0xf552
+
+	// VDPBF16PS Z29, Z27, Z7
+	LONG   $0x40269262
+	WORD   $0xfd52
+	ADDQ   BX, CX
+	ADDQ   DI, SI
+	DECQ   AX
+	JNZ    loop
+	MOVQ   c+48(FP), AX
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVB   acc+64(FP), DL
+	TESTB  DL, DL
+	JZ     overwrite
+	MOVQ   AX, DX
+	VADDPS (DX), Z0, Z0
+	VADDPS 64(DX), Z1, Z1
+	VADDPS 128(DX), Z2, Z2
+	VADDPS 192(DX), Z3, Z3
+	ADDQ   CX, DX
+	VADDPS (DX), Z4, Z4
+	VADDPS 64(DX), Z5, Z5
+	VADDPS 128(DX), Z6, Z6
+	VADDPS 192(DX), Z7, Z7
+
+overwrite:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	VMOVUPS Z6, 128(AX)
+	VMOVUPS Z7, 192(AX)
+	VZEROUPPER
+	RET
+
+// func tile2x1BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·tile2x1BF16(SB), NOSPLIT, $0-65
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   ars+16(FP), DX
+	MOVQ   acs+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+
+loop:
+	VMOVUPS      (SI), Z24
+	VPBROADCASTD (CX), Z28
+
+	// VDPBF16PS Z28, Z24, Z0
+	LONG         $0x403e9262
+	WORD         $0xc452
+	VPBROADCASTD (CX)(DX*1), Z29
+
+	// VDPBF16PS Z29, Z24, Z1
+	LONG   $0x403e9262
+	WORD   $0xcd52
+	ADDQ   BX, CX
+	ADDQ   DI, SI
+	DECQ   AX
+	JNZ    loop
+	MOVQ   c+48(FP), AX
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVB   acc+64(FP), DL
+	TESTB  DL, DL
+	JZ     overwrite
+	MOVQ   AX, DX
+	VADDPS (DX), Z0, Z0
+	ADDQ   CX, DX
+	VADDPS (DX), Z1, Z1
+
+overwrite:
+	VMOVUPS Z0, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile3x4BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·tile3x4BF16(SB), NOSPLIT, $0-65
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   ars+16(FP), DX
+	MOVQ   acs+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+
+loop:
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	VMOVUPS      192(SI), Z27
+	VPBROADCASTD (CX), Z28
+
+	// VDPBF16PS Z28, Z24, Z0
+	LONG $0x403e9262
+	WORD $0xc452
+
+	// VDPBF16PS Z28, Z25, Z1
+	LONG $0x40369262
+	WORD $0xcc52
+
+	// VDPBF16PS Z28, Z26, Z2
+	LONG $0x402e9262
+	WORD $0xd452
+
+	// VDPBF16PS Z28, Z27, Z3
+	LONG         $0x40269262
+	WORD         $0xdc52
+	VPBROADCASTD (CX)(DX*1), Z29
+
+	// VDPBF16PS Z29, Z24, Z4
+	LONG $0x403e9262
+	WORD $0xe552
+
+	// VDPBF16PS Z29, Z25, Z5
+	LONG $0x40369262
+	WORD $0xed52
+
+	// VDPBF16PS Z29, Z26, Z6
+	LONG $0x402e9262
+	WORD $0xf552
+
+	// VDPBF16PS Z29, Z27, Z7
+	LONG         $0x40269262
+	WORD         $0xfd52
+	VPBROADCASTD (CX)(DX*2), Z30
+
+	// VDPBF16PS Z30, Z24, Z8
+	LONG $0x403e1262
+	WORD $0xc652
+
+	// VDPBF16PS Z30, Z25, Z9
+	LONG $0x40361262
+	WORD $0xce52
+
+	// VDPBF16PS Z30, Z26, Z10
+	LONG $0x402e1262
+	WORD $0xd652
+
+	// VDPBF16PS Z30, Z27, Z11
+	LONG   $0x40261262
+	WORD   $0xde52
+	ADDQ   BX, CX
+	ADDQ   DI, SI
+	DECQ   AX
+	JNZ    loop
+	MOVQ   c+48(FP), AX
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVB   acc+64(FP), DL
+	TESTB  DL, DL
+	JZ     overwrite
+	MOVQ   AX, DX
+	VADDPS (DX), Z0, Z0
+	VADDPS 64(DX), Z1, Z1
+	VADDPS 128(DX), Z2, Z2
+	VADDPS 192(DX), Z3, Z3
+	ADDQ   CX, DX
+	VADDPS (DX), Z4, Z4
+	VADDPS 64(DX), Z5, Z5
+	VADDPS 128(DX), Z6, Z6
+	VADDPS 192(DX), Z7, Z7
+	ADDQ   CX, DX
+	VADDPS (DX), Z8, Z8
+	VADDPS 64(DX), Z9, Z9
+	VADDPS 128(DX), Z10, Z10
+	VADDPS 192(DX), Z11, Z11
+
+overwrite:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	VMOVUPS Z6, 128(AX)
+	VMOVUPS Z7, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	VMOVUPS Z10, 128(AX)
+	VMOVUPS Z11, 192(AX)
+	VZEROUPPER
+	RET
+
+// func tile3x1BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·tile3x1BF16(SB), NOSPLIT, $0-65
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   ars+16(FP), DX
+	MOVQ   acs+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+
+loop:
+	VMOVUPS      (SI), Z24
+	VPBROADCASTD (CX), Z28
+
+	// VDPBF16PS Z28, Z24, Z0
+	LONG         $0x403e9262
+	WORD         $0xc452
+	VPBROADCASTD (CX)(DX*1), Z29
+
+	// VDPBF16PS Z29, Z24, Z1
+	LONG         $0x403e9262
+	WORD         $0xcd52
+	VPBROADCASTD (CX)(DX*2), Z30
+
+	// VDPBF16PS Z30, Z24, Z2
+	LONG   $0x403e9262
+	WORD   $0xd652
+	ADDQ   BX, CX
+	ADDQ   DI, SI
+	DECQ   AX
+	JNZ    loop
+	MOVQ   c+48(FP), AX
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVB   acc+64(FP), DL
+	TESTB  DL, DL
+	JZ     overwrite
+	MOVQ   AX, DX
+	VADDPS (DX), Z0, Z0
+	ADDQ   CX, DX
+	VADDPS (DX), Z1, Z1
+	ADDQ   CX, DX
+	VADDPS (DX), Z2, Z2
+
+overwrite:
+	VMOVUPS Z0, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VZEROUPPER
+	RET
+
+// func tile4x4BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·tile4x4BF16(SB), NOSPLIT, $0-65
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   ars+16(FP), DX
+	MOVQ   acs+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	LEAQ   (DX)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+
+loop:
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	VMOVUPS      192(SI), Z27
+	VPBROADCASTD (CX), Z28
+
+	// VDPBF16PS Z28, Z24, Z0
+	LONG $0x403e9262
+	WORD $0xc452
+
+	// VDPBF16PS Z28, Z25, Z1
+	LONG $0x40369262
+	WORD $0xcc52
+
+	// VDPBF16PS Z28, Z26, Z2
+	LONG $0x402e9262
+	WORD $0xd452
+
+	// VDPBF16PS Z28, Z27, Z3
+	LONG         $0x40269262
+	WORD         $0xdc52
+	VPBROADCASTD (CX)(DX*1), Z29
+
+	// VDPBF16PS Z29, Z24, Z4
+	LONG $0x403e9262
+	WORD $0xe552
+
+	// VDPBF16PS Z29, Z25, Z5
+	LONG $0x40369262
+	WORD $0xed52
+
+	// VDPBF16PS Z29, Z26, Z6
+	LONG $0x402e9262
+	WORD $0xf552
+
+	// VDPBF16PS Z29, Z27, Z7
+	LONG         $0x40269262
+	WORD         $0xfd52
+	VPBROADCASTD (CX)(DX*2), Z30
+
+	// VDPBF16PS Z30, Z24, Z8
+	LONG $0x403e1262
+	WORD $0xc652
+
+	// VDPBF16PS Z30, Z25, Z9
+	LONG $0x40361262
+	WORD $0xce52
+
+	// VDPBF16PS Z30, Z26, Z10
+	LONG $0x402e1262
+	WORD $0xd652
+
+	// VDPBF16PS Z30, Z27, Z11
+	LONG         $0x40261262
+	WORD         $0xde52
+	VPBROADCASTD (CX)(R8*1), Z31
+
+	// VDPBF16PS Z31, Z24, Z12
+	LONG $0x403e1262
+	WORD $0xe752
+
+	// VDPBF16PS Z31, Z25, Z13
+	LONG $0x40361262
+	WORD $0xef52
+
+	// VDPBF16PS Z31, Z26, Z14
+	LONG $0x402e1262
+	WORD $0xf752
+
+	// VDPBF16PS Z31, Z27, Z15
+	LONG   $0x40261262
+	WORD   $0xff52
+	ADDQ   BX, CX
+	ADDQ   DI, SI
+	DECQ   AX
+	JNZ    loop
+	MOVQ   c+48(FP), AX
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVB   acc+64(FP), DL
+	TESTB  DL, DL
+	JZ     overwrite
+	MOVQ   AX, DX
+	VADDPS (DX), Z0, Z0
+	VADDPS 64(DX), Z1, Z1
+	VADDPS 128(DX), Z2, Z2
+	VADDPS 192(DX), Z3, Z3
+	ADDQ   CX, DX
+	VADDPS (DX), Z4, Z4
+	VADDPS 64(DX), Z5, Z5
+	VADDPS 128(DX), Z6, Z6
+	VADDPS 192(DX), Z7, Z7
+	ADDQ   CX, DX
+	VADDPS (DX), Z8, Z8
+	VADDPS 64(DX), Z9, Z9
+	VADDPS 128(DX), Z10, Z10
+	VADDPS 192(DX), Z11, Z11
+	ADDQ   CX, DX
+	VADDPS (DX), Z12, Z12
+	VADDPS 64(DX), Z13, Z13
+	VADDPS 128(DX), Z14, Z14
+	VADDPS 192(DX), Z15, Z15
+
+overwrite:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	VMOVUPS Z6, 128(AX)
+	VMOVUPS Z7, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	VMOVUPS Z10, 128(AX)
+	VMOVUPS Z11, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	VMOVUPS Z14, 128(AX)
+	VMOVUPS Z15, 192(AX)
+	VZEROUPPER
+	RET
+
+// func tile4x1BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·tile4x1BF16(SB), NOSPLIT, $0-65
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   ars+16(FP), DX
+	MOVQ   acs+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	LEAQ   (DX)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+loop:
+	VMOVUPS      (SI), Z24
+	VPBROADCASTD (CX), Z28
+
+	// VDPBF16PS Z28, Z24, Z0
+	LONG         $0x403e9262
+	WORD         $0xc452
+	VPBROADCASTD (CX)(DX*1), Z29
+
+	// VDPBF16PS Z29, Z24, Z1
+	LONG         $0x403e9262
+	WORD         $0xcd52
+	VPBROADCASTD (CX)(DX*2), Z30
+
+	// VDPBF16PS Z30, Z24, Z2
+	LONG         $0x403e9262
+	WORD         $0xd652
+	VPBROADCASTD (CX)(R8*1), Z31
+
+	// VDPBF16PS Z31, Z24, Z3
+	LONG   $0x403e9262
+	WORD   $0xdf52
+	ADDQ   BX, CX
+	ADDQ   DI, SI
+	DECQ   AX
+	JNZ    loop
+	MOVQ   c+48(FP), AX
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVB   acc+64(FP), DL
+	TESTB  DL, DL
+	JZ     overwrite
+	MOVQ   AX, DX
+	VADDPS (DX), Z0, Z0
+	ADDQ   CX, DX
+	VADDPS (DX), Z1, Z1
+	ADDQ   CX, DX
+	VADDPS (DX), Z2, Z2
+	ADDQ   CX, DX
+	VADDPS (DX), Z3, Z3
+
+overwrite:
+	VMOVUPS Z0, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, (AX)
+	VZEROUPPER
+	RET
+
+// func tile5x4BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·tile5x4BF16(SB), NOSPLIT, $0-65
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   ars+16(FP), DX
+	MOVQ   acs+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (CX)(DX*4), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+
+loop:
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	VMOVUPS      192(SI), Z27
+	VPBROADCASTD (CX), Z28
+
+	// VDPBF16PS Z28, Z24, Z0
+	LONG $0x403e9262
+	WORD $0xc452
+
+	// VDPBF16PS Z28, Z25, Z1
+	LONG $0x40369262
+	WORD $0xcc52
+
+	// VDPBF16PS Z28, Z26, Z2
+	LONG $0x402e9262
+	WORD $0xd452
+
+	// VDPBF16PS Z28, Z27, Z3
+	LONG         $0x40269262
+	WORD         $0xdc52
+	VPBROADCASTD (CX)(DX*1), Z29
+
+	// VDPBF16PS Z29, Z24, Z4
+	LONG $0x403e9262
+	WORD $0xe552
+
+	// VDPBF16PS Z29, Z25, Z5
+	LONG $0x40369262
+	WORD $0xed52
+
+	// VDPBF16PS Z29, Z26, Z6
+	LONG $0x402e9262
+	WORD $0xf552
+
+	// VDPBF16PS Z29, Z27, Z7
+	LONG         $0x40269262
+	WORD         $0xfd52
+	VPBROADCASTD (CX)(DX*2), Z30
+
+	// VDPBF16PS Z30, Z24, Z8
+	LONG $0x403e1262
+	WORD $0xc652
+
+	// VDPBF16PS Z30, Z25, Z9
+	LONG $0x40361262
+	WORD $0xce52
+
+	// VDPBF16PS Z30, Z26, Z10
+	LONG $0x402e1262
+	WORD $0xd652
+
+	// VDPBF16PS Z30, Z27, Z11
+	LONG         $0x40261262
+	WORD         $0xde52
+	VPBROADCASTD (CX)(R8*1), Z31
+
+	// VDPBF16PS Z31, Z24, Z12
+	LONG $0x403e1262
+	WORD $0xe752
+
+	// VDPBF16PS Z31, Z25, Z13
+	LONG $0x40361262
+	WORD $0xef52
+
+	// VDPBF16PS Z31, Z26, Z14
+	LONG $0x402e1262
+	WORD $0xf752
+
+	// VDPBF16PS Z31, Z27, Z15
+	LONG         $0x40261262
+	WORD         $0xff52
+	VPBROADCASTD (R9), Z28
+
+	// VDPBF16PS Z28, Z24, Z16
+	LONG $0x403e8262
+	WORD $0xc452
+
+	// VDPBF16PS Z28, Z25, Z17
+	LONG $0x40368262
+	WORD $0xcc52
+
+	// VDPBF16PS Z28, Z26, Z18
+	LONG $0x402e8262
+	WORD $0xd452
+
+	// VDPBF16PS Z28, Z27, Z19
+	LONG   $0x40268262
+	WORD   $0xdc52
+	ADDQ   BX, CX
+	ADDQ   BX, R9
+	ADDQ   DI, SI
+	DECQ   AX
+	JNZ    loop
+	MOVQ   c+48(FP), AX
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVB   acc+64(FP), DL
+	TESTB  DL, DL
+	JZ     overwrite
+	MOVQ   AX, DX
+	VADDPS (DX), Z0, Z0
+	VADDPS 64(DX), Z1, Z1
+	VADDPS 128(DX), Z2, Z2
+	VADDPS 192(DX), Z3, Z3
+	ADDQ   CX, DX
+	VADDPS (DX), Z4, Z4
+	VADDPS 64(DX), Z5, Z5
+	VADDPS 128(DX), Z6, Z6
+	VADDPS 192(DX), Z7, Z7
+	ADDQ   CX, DX
+	VADDPS (DX), Z8, Z8
+	VADDPS 64(DX), Z9, Z9
+	VADDPS 128(DX), Z10, Z10
+	VADDPS 192(DX), Z11, Z11
+	ADDQ   CX, DX
+	VADDPS (DX), Z12, Z12
+	VADDPS 64(DX), Z13, Z13
+	VADDPS 128(DX), Z14, Z14
+	VADDPS 192(DX), Z15, Z15
+	ADDQ   CX, DX
+	VADDPS (DX), Z16, Z16
+	VADDPS 64(DX), Z17, Z17
+	VADDPS 128(DX), Z18, Z18
+	VADDPS 192(DX), Z19, Z19
+
+overwrite:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	VMOVUPS Z6, 128(AX)
+	VMOVUPS Z7, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	VMOVUPS Z10, 128(AX)
+	VMOVUPS Z11, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	VMOVUPS Z14, 128(AX)
+	VMOVUPS Z15, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	VMOVUPS Z18, 128(AX)
+	VMOVUPS Z19, 192(AX)
+	VZEROUPPER
+	RET
+
+// func tile5x1BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·tile5x1BF16(SB), NOSPLIT, $0-65
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   ars+16(FP), DX
+	MOVQ   acs+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (CX)(DX*4), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+
+loop:
+	VMOVUPS      (SI), Z24
+	VPBROADCASTD (CX), Z28
+
+	// VDPBF16PS Z28, Z24, Z0
+	LONG         $0x403e9262
+	WORD         $0xc452
+	VPBROADCASTD (CX)(DX*1), Z29
+
+	// VDPBF16PS Z29, Z24, Z1
+	LONG         $0x403e9262
+	WORD         $0xcd52
+	VPBROADCASTD (CX)(DX*2), Z30
+
+	// VDPBF16PS Z30, Z24, Z2
+	LONG         $0x403e9262
+	WORD         $0xd652
+	VPBROADCASTD (CX)(R8*1), Z31
+
+	// VDPBF16PS Z31, Z24, Z3
+	LONG         $0x403e9262
+	WORD         $0xdf52
+	VPBROADCASTD (R9), Z28
+
+	// VDPBF16PS Z28, Z24, Z4
+	LONG   $0x403e9262
+	WORD   $0xe452
+	ADDQ   BX, CX
+	ADDQ   BX, R9
+	ADDQ   DI, SI
+	DECQ   AX
+	JNZ    loop
+	MOVQ   c+48(FP), AX
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVB   acc+64(FP), DL
+	TESTB  DL, DL
+	JZ     overwrite
+	MOVQ   AX, DX
+	VADDPS (DX), Z0, Z0
+	ADDQ   CX, DX
+	VADDPS (DX), Z1, Z1
+	ADDQ   CX, DX
+	VADDPS (DX), Z2, Z2
+	ADDQ   CX, DX
+	VADDPS (DX), Z3, Z3
+	ADDQ   CX, DX
+	VADDPS (DX), Z4, Z4
+
+overwrite:
+	VMOVUPS Z0, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VZEROUPPER
+	RET
+
+// func tile6x4BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·tile6x4BF16(SB), NOSPLIT, $0-65
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   ars+16(FP), DX
+	MOVQ   acs+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (CX)(DX*4), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+
+loop:
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	VMOVUPS      192(SI), Z27
+	VPBROADCASTD (CX), Z28
+
+	// VDPBF16PS Z28, Z24, Z0
+	LONG $0x403e9262
+	WORD $0xc452
+
+	// VDPBF16PS Z28, Z25, Z1
+	LONG $0x40369262
+	WORD $0xcc52
+
+	// VDPBF16PS Z28, Z26, Z2
+	LONG $0x402e9262
+	WORD $0xd452
+
+	// VDPBF16PS Z28, Z27, Z3
+	LONG         $0x40269262
+	WORD         $0xdc52
+	VPBROADCASTD (CX)(DX*1), Z29
+
+	// VDPBF16PS Z29, Z24, Z4
+	LONG $0x403e9262
+	WORD $0xe552
+
+	// VDPBF16PS Z29, Z25, Z5
+	LONG $0x40369262
+	WORD $0xed52
+
+	// VDPBF16PS Z29, Z26, Z6
+	LONG $0x402e9262
+	WORD $0xf552
+
+	// VDPBF16PS Z29, Z27, Z7
+	LONG         $0x40269262
+	WORD         $0xfd52
+	VPBROADCASTD (CX)(DX*2), Z30
+
+	// VDPBF16PS Z30, Z24, Z8
+	LONG $0x403e1262
+	WORD $0xc652
+
+	// VDPBF16PS Z30, Z25, Z9
+	LONG $0x40361262
+	WORD $0xce52
+
+	// VDPBF16PS Z30, Z26, Z10
+	LONG $0x402e1262
+	WORD $0xd652
+
+	// VDPBF16PS Z30, Z27, Z11
+	LONG         $0x40261262
+	WORD         $0xde52
+	VPBROADCASTD (CX)(R8*1), Z31
+
+	// VDPBF16PS Z31, Z24, Z12
+	LONG $0x403e1262
+	WORD $0xe752
+
+	// VDPBF16PS Z31, Z25, Z13
+	LONG $0x40361262
+	WORD $0xef52
+
+	// VDPBF16PS Z31, Z26, Z14
+	LONG $0x402e1262
+	WORD $0xf752
+
+	// VDPBF16PS Z31, Z27, Z15
+	LONG         $0x40261262
+	WORD         $0xff52
+	VPBROADCASTD (R9), Z28
+
+	// VDPBF16PS Z28, Z24, Z16
+	LONG $0x403e8262
+	WORD $0xc452
+
+	// VDPBF16PS Z28, Z25, Z17
+	LONG $0x40368262
+	WORD $0xcc52
+
+	// VDPBF16PS Z28, Z26, Z18
+	LONG $0x402e8262
+	WORD $0xd452
+
+	// VDPBF16PS Z28, Z27, Z19
+	LONG         $0x40268262
+	WORD         $0xdc52
+	VPBROADCASTD (R9)(DX*1), Z29
+
+	// VDPBF16PS Z29, Z24, Z20
+	LONG $0x403e8262
+	WORD $0xe552
+
+	// VDPBF16PS Z29, Z25, Z21
+	LONG $0x40368262
+	WORD $0xed52
+
+	// VDPBF16PS Z29, Z26, Z22
+	LONG $0x402e8262
+	WORD $0xf552
+
+	// VDPBF16PS Z29, Z27, Z23
+	LONG   $0x40268262
+	WORD   $0xfd52
+	ADDQ   BX, CX
+	ADDQ   BX, R9
+	ADDQ   DI, SI
+	DECQ   AX
+	JNZ    loop
+	MOVQ   c+48(FP), AX
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVB   acc+64(FP), DL
+	TESTB  DL, DL
+	JZ     overwrite
+	MOVQ   AX, DX
+	VADDPS (DX), Z0, Z0
+	VADDPS 64(DX), Z1, Z1
+	VADDPS 128(DX), Z2, Z2
+	VADDPS 192(DX), Z3, Z3
+	ADDQ   CX, DX
+	VADDPS (DX), Z4, Z4
+	VADDPS 64(DX), Z5, Z5
+	VADDPS 128(DX), Z6, Z6
+	VADDPS 192(DX), Z7, Z7
+	ADDQ   CX, DX
+	VADDPS (DX), Z8, Z8
+	VADDPS 64(DX), Z9, Z9
+	VADDPS 128(DX), Z10, Z10
+	VADDPS 192(DX), Z11, Z11
+	ADDQ   CX, DX
+	VADDPS (DX), Z12, Z12
+	VADDPS 64(DX), Z13, Z13
+	VADDPS 128(DX), Z14, Z14
+	VADDPS 192(DX), Z15, Z15
+	ADDQ   CX, DX
+	VADDPS (DX), Z16, Z16
+	VADDPS 64(DX), Z17, Z17
+	VADDPS 128(DX), Z18, Z18
+	VADDPS 192(DX), Z19, Z19
+	ADDQ   CX, DX
+	VADDPS (DX), Z20, Z20
+	VADDPS 64(DX), Z21, Z21
+	VADDPS 128(DX), Z22, Z22
+	VADDPS 192(DX), Z23, Z23
+
+overwrite:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	VMOVUPS Z6, 128(AX)
+	VMOVUPS Z7, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	VMOVUPS Z10, 128(AX)
+	VMOVUPS Z11, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	VMOVUPS Z14, 128(AX)
+	VMOVUPS Z15, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	VMOVUPS Z18, 128(AX)
+	VMOVUPS Z19, 192(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, 64(AX)
+	VMOVUPS Z22, 128(AX)
+	VMOVUPS Z23, 192(AX)
+	VZEROUPPER
+	RET
+
+// func tile6x1BF16(k int, a *uint16, ars int, acs int, b *uint16, ldb int, c *float32, ldc int, acc bool)
+// Requires: AVX, AVX512F
+TEXT ·tile6x1BF16(SB), NOSPLIT, $0-65
+	MOVQ   k+0(FP), AX
+	MOVQ   a+8(FP), CX
+	MOVQ   ars+16(FP), DX
+	MOVQ   acs+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (CX)(DX*4), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+
+loop:
+	VMOVUPS      (SI), Z24
+	VPBROADCASTD (CX), Z28
+
+	// VDPBF16PS Z28, Z24, Z0
+	LONG         $0x403e9262
+	WORD         $0xc452
+	VPBROADCASTD (CX)(DX*1), Z29
+
+	// VDPBF16PS Z29, Z24, Z1
+	LONG         $0x403e9262
+	WORD         $0xcd52
+	VPBROADCASTD (CX)(DX*2), Z30
+
+	// VDPBF16PS Z30, Z24, Z2
+	LONG         $0x403e9262
+	WORD         $0xd652
+	VPBROADCASTD (CX)(R8*1), Z31
+
+	// VDPBF16PS Z31, Z24, Z3
+	LONG         $0x403e9262
+	WORD         $0xdf52
+	VPBROADCASTD (R9), Z28
+
+	// VDPBF16PS Z28, Z24, Z4
+	LONG         $0x403e9262
+	WORD         $0xe452
+	VPBROADCASTD (R9)(DX*1), Z29
+
+	// VDPBF16PS Z29, Z24, Z5
+	LONG   $0x403e9262
+	WORD   $0xed52
+	ADDQ   BX, CX
+	ADDQ   BX, R9
+	ADDQ   DI, SI
+	DECQ   AX
+	JNZ    loop
+	MOVQ   c+48(FP), AX
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVB   acc+64(FP), DL
+	TESTB  DL, DL
+	JZ     overwrite
+	MOVQ   AX, DX
+	VADDPS (DX), Z0, Z0
+	ADDQ   CX, DX
+	VADDPS (DX), Z1, Z1
+	ADDQ   CX, DX
+	VADDPS (DX), Z2, Z2
+	ADDQ   CX, DX
+	VADDPS (DX), Z3, Z3
+	ADDQ   CX, DX
+	VADDPS (DX), Z4, Z4
+	ADDQ   CX, DX
+	VADDPS (DX), Z5, Z5
+
+overwrite:
+	VMOVUPS Z0, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, (AX)
+	VZEROUPPER
+	RET
+
+// func expRowsBF16(rows int, n int, dst *uint16, x *float32, ld int, factor float32, top *float32, sum *float32)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·expRowsBF16(SB), NOSPLIT, $0-64
+	VBROADCASTSS expLo<>+0(SB), Z0
+	VBROADCASTSS expHi<>+0(SB), Z1
+	VBROADCASTSS expLog2e<>+0(SB), Z2
+	VBROADCASTSS expMagic<>+0(SB), Z3
+	VBROADCASTSS expLn2h<>+0(SB), Z4
+	VBROADCASTSS expLn2l<>+0(SB), Z5
+	VBROADCASTSS expOne<>+0(SB), Z6
+	VBROADCASTSS expP0<>+0(SB), Z7
+	VBROADCASTSS expP1<>+0(SB), Z8
+	VBROADCASTSS expP2<>+0(SB), Z9
+	VBROADCASTSS expP3<>+0(SB), Z10
+	VBROADCASTSS expP4<>+0(SB), Z11
+	VBROADCASTSS expP5<>+0(SB), Z12
+	VBROADCASTSS factor+40(FP), Z13
+	MOVQ         top+48(FP), AX
+	MOVQ         sum+56(FP), CX
+	MOVQ         dst+16(FP), DX
+	MOVQ         ld+32(FP), SI
+	SHLQ         $0x01, SI
+	MOVQ         rows+0(FP), DI
+	MOVQ         n+8(FP), R8
+	MOVQ         ld+32(FP), R9
+	MOVQ         x+24(FP), R10
+	SHLQ         $0x02, R9
+
+row:
+	VBROADCASTSS (AX), Z14
+	ADDQ         $0x04, AX
+	VPXORD       Z15, Z15, Z15
+	MOVQ         DX, BX
+	MOVQ         R10, R11
+	MOVQ         R8, R12
+
+loop:
+	VMOVUPS      (R11), Z16
+	VFMSUB213PS  Z14, Z13, Z16
+	VMAXPS       Z16, Z0, Z16
+	VMINPS       Z16, Z1, Z16
+	VMOVAPS      Z3, Z17
+	VFMADD231PS  Z2, Z16, Z17
+	VSUBPS       Z3, Z17, Z18
+	VFNMADD231PS Z4, Z18, Z16
+	VFNMADD231PS Z5, Z18, Z16
+	VMOVAPS      Z7, Z18
+	VFMADD213PS  Z8, Z16, Z18
+	VFMADD213PS  Z9, Z16, Z18
+	VFMADD213PS  Z10, Z16, Z18
+	VFMADD213PS  Z11, Z16, Z18
+	VFMADD213PS  Z12, Z16, Z18
+	VFMADD213PS  Z6, Z16, Z18
+	VFMADD213PS  Z6, Z16, Z18
+	VPSLLD       $0x17, Z17, Z17
+	VPADDD       Z6, Z17, Z17
+	VMULPS       Z17, Z18, Z16
+	VADDPS       Z16, Z15, Z15
+	VMOVAPS      Z16, Z28
+	VMOVAPS      Z16, Z29
+
+	// VCVTNE2PS2BF16 Z28, Z29, Z30
+	LONG          $0x40170262
+	WORD          $0xf472
+	VMOVUPS       Y30, (BX)
+	ADDQ          $0x20, BX
+	ADDQ          $0x40, R11
+	SUBQ          $0x10, R12
+	JNZ           loop
+	VEXTRACTF64X4 $0x01, Z15, Y14
+	VADDPS        Y14, Y15, Y14
+	VEXTRACTF32X4 $0x01, Y14, X16
+	VADDPS        X14, X16, X16
+	VPERMILPS     $0xb1, X16, X14
+	VADDPS        X14, X16, X16
+	VPERMILPS     $0x4e, X16, X14
+	VADDPS        X14, X16, X16
+	VMOVSS        X16, (CX)
+	ADDQ          $0x04, CX
+	ADDQ          SI, DX
+	ADDQ          R9, R10
+	DECQ          DI
+	JNZ           row
+	VZEROUPPER
+	RET
+
+// func softmaxGradBF16(n int, s *float32, d *float32, ld int, p *uint16, ds *uint16, rows *uint16, factor float32, lse *float32, delta *float32)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·softmaxGradBF16(SB), NOSPLIT, $0-80
+	VBROADCASTSS expLo<>+0(SB), Z0
+	VBROADCASTSS expHi<>+0(SB), Z1
+	VBROADCASTSS expLog2e<>+0(SB), Z2
+	VBROADCASTSS expMagic<>+0(SB), Z3
+	VBROADCASTSS expLn2h<>+0(SB), Z4
+	VBROADCASTSS expLn2l<>+0(SB), Z5
+	VBROADCASTSS expOne<>+0(SB), Z6
+	VBROADCASTSS expP0<>+0(SB), Z7
+	VBROADCASTSS expP1<>+0(SB), Z8
+	VBROADCASTSS expP2<>+0(SB), Z9
+	VBROADCASTSS expP3<>+0(SB), Z10
+	VBROADCASTSS expP4<>+0(SB), Z11
+	VBROADCASTSS expP5<>+0(SB), Z12
+	MOVQ         s+8(FP), AX
+	MOVQ         d+16(FP), CX
+	MOVQ         p+32(FP), DX
+	MOVQ         ds+40(FP), BX
+	MOVQ         rows+48(FP), SI
+	MOVQ         ld+24(FP), DI
+	VBROADCASTSS factor+56(FP), Z13
+	VMOVDQU32    interleave<>+0(SB), Z14
+	MOVQ         lse+64(FP), R8
+	MOVQ         delta+72(FP), R9
+	VBROADCASTSS (R8), Z15
+	VBROADCASTSS (R9), Z16
+	VBROADCASTSS 4(R8), Z17
+	VBROADCASTSS 4(R9), Z18
+	MOVQ         n+0(FP), R8
+
+loop:
+	CMPQ         R8, $0x10
+	JL           done
+	VMOVUPS      (AX), Z22
+	VFMSUB213PS  Z15, Z13, Z22
+	VMAXPS       Z22, Z0, Z22
+	VMINPS       Z22, Z1, Z22
+	VMOVAPS      Z3, Z19
+	VFMADD231PS  Z2, Z22, Z19
+	VSUBPS       Z3, Z19, Z20
+	VFNMADD231PS Z4, Z20, Z22
+	VFNMADD231PS Z5, Z20, Z22
+	VMOVAPS      Z7, Z20
+	VFMADD213PS  Z8, Z22, Z20
+	VFMADD213PS  Z9, Z22, Z20
+	VFMADD213PS  Z10, Z22, Z20
+	VFMADD213PS  Z11, Z22, Z20
+	VFMADD213PS  Z12, Z22, Z20
+	VFMADD213PS  Z6, Z22, Z20
+	VFMADD213PS  Z6, Z22, Z20
+	VPSLLD       $0x17, Z19, Z19
+	VPADDD       Z6, Z19, Z19
+	VMULPS       Z19, Z20, Z22
+	VMOVUPS      (CX), Z19
+	VSUBPS       Z16, Z19, Z19
+	VMULPS       Z22, Z19, Z19
+	VMULPS       Z13, Z19, Z19
+	VMOVUPS      (AX)(DI*4), Z21
+	VFMSUB213PS  Z17, Z13, Z21
+	VMAXPS       Z21, Z0, Z21
+	VMINPS       Z21, Z1, Z21
+	VMOVAPS      Z3, Z20
+	VFMADD231PS  Z2, Z21, Z20
+	VSUBPS       Z3, Z20, Z23
+	VFNMADD231PS Z4, Z23, Z21
+	VFNMADD231PS Z5, Z23, Z21
+	VMOVAPS      Z7, Z23
+	VFMADD213PS  Z8, Z21, Z23
+	VFMADD213PS  Z9, Z21, Z23
+	VFMADD213PS  Z10, Z21, Z23
+	VFMADD213PS  Z11, Z21, Z23
+	VFMADD213PS  Z12, Z21, Z23
+	VFMADD213PS  Z6, Z21, Z23
+	VFMADD213PS  Z6, Z21, Z23
+	VPSLLD       $0x17, Z20, Z20
+	VPADDD       Z6, Z20, Z20
+	VMULPS       Z20, Z23, Z21
+	VMOVUPS      (CX)(DI*4), Z20
+	VSUBPS       Z18, Z20, Z20
+	VMULPS       Z21, Z20, Z20
+	VMULPS       Z13, Z20, Z20
+	VMOVAPS      Z22, Z28
+	VMOVAPS      Z21, Z29
+
+	// VCVTNE2PS2BF16 Z28, Z29, Z30
+	LONG      $0x40170262
+	WORD      $0xf472
+	VPERMW    Z30, Z14, Z21
+	VMOVDQU32 Z21, (DX)
+	VMOVAPS   Z19, Z28
+	VMOVAPS   Z20, Z29
+
+	// VCVTNE2PS2BF16 Z28, Z29, Z30
+	LONG          $0x40170262
+	WORD          $0xf472
+	VMOVUPS       Y30, (SI)
+	VEXTRACTI64X4 $0x01, Z30, (SI)(DI*2)
+	VPERMW        Z30, Z14, Z19
+	VMOVDQU32     Z19, (BX)
+	ADDQ          $0x40, AX
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x40, BX
+	ADDQ          $0x20, SI
+	SUBQ          $0x10, R8
+	JMP           loop
+
+done:
+	VZEROUPPER
+	RET
+
+DATA interleave<>+0(SB)/4, $0x00100000
+DATA interleave<>+4(SB)/4, $0x00110001
+DATA interleave<>+8(SB)/4, $0x00120002
+DATA interleave<>+12(SB)/4, $0x00130003
+DATA interleave<>+16(SB)/4, $0x00140004
+DATA interleave<>+20(SB)/4, $0x00150005
+DATA interleave<>+24(SB)/4, $0x00160006
+DATA interleave<>+28(SB)/4, $0x00170007
+DATA interleave<>+32(SB)/4, $0x00180008
+DATA interleave<>+36(SB)/4, $0x00190009
+DATA interleave<>+40(SB)/4, $0x001a000a
+DATA interleave<>+44(SB)/4, $0x001b000b
+DATA interleave<>+48(SB)/4, $0x001c000c
+DATA interleave<>+52(SB)/4, $0x001d000d
+DATA interleave<>+56(SB)/4, $0x001e000e
+DATA interleave<>+60(SB)/4, $0x001f000f
+GLOBL interleave<>(SB), RODATA|NOPTR, $64
+
+// func pairBF16(n int, dst *uint16, x *float32, y *float32)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·pairBF16(SB), NOSPLIT, $0-32
+	VMOVDQU32 interleave<>+0(SB), Z0
+	MOVQ      dst+8(FP), AX
+	MOVQ      x+16(FP), CX
+	MOVQ      y+24(FP), DX
+	MOVQ      n+0(FP), BX
+
+loop:
+	CMPQ    BX, $0x10
+	JL      done
+	VMOVUPS (CX), Z2
+	VMOVUPS (DX), Z1
+	VMOVAPS Z2, Z28
+	VMOVAPS Z1, Z29
+
+	// VCVTNE2PS2BF16 Z28, Z29, Z30
+	LONG      $0x40170262
+	WORD      $0xf472
+	VPERMW    Z30, Z0, Z1
+	VMOVDQU32 Z1, (AX)
+	ADDQ      $0x40, AX
+	ADDQ      $0x40, CX
+	ADDQ      $0x40, DX
+	SUBQ      $0x10, BX
+	JMP       loop
+
+done:
 	VZEROUPPER
 	RET
 

@@ -1,9 +1,6 @@
 package kernels
 
-import (
-	"math"
-	"sync"
-)
+import "sync"
 
 // Span is one sequence of attention: its query rows Q … Q+Len, its key and value rows KV … KV+Past+Len. Query i of the
 // span sees the keys up to its own, KV+Past+i.
@@ -14,151 +11,130 @@ func (s Span) keys() int { return s.Past + s.Len }
 // Heads are the shapes of grouped-query attention (arXiv 2305.13245): query head h reads key head h·KV/Heads.
 type Heads struct {
 	Heads, KV, Dim int
-	Scale          float32 // of q·k, usually 1/√Dim
+	Scale          float32 // of q·k, positive, usually 1/√Dim
+	// Precision BF16 rounds the factors of all products to bf16, for training, where bf16 products are faster than f32
+	// and Dim is a multiple of 16; otherwise everything is f32.
+	Precision Precision
 }
 
-// tileQ is how many queries are worked on at a time; scores take tileQ rows of a span's keys and never all of T².
-const tileQ = 32
+// group is how many query heads read a key head.
+func (h Heads) group() int { return h.Heads / h.KV }
 
-// fewQ is the span length below which packing the keys costs more than it saves, as in decoding.
-const fewQ = 4
+// half reports whether the products are in bf16.
+func (h Heads) half() bool {
+	return h.Precision == BF16 && h.Dim%16 == 0 && (HasBF16() || active == Generic)
+}
+
+const (
+	// tileQ is how many queries, times the heads of a group, are worked on at a time.
+	tileQ = 32
+	// blockKeys is how many keys meet a tile before the next, whole panels: the block's keys and values stay in the second
+	// cache, and there are never scores of more keys.
+	blockKeys = 4 * panel
+	// stripRows is how many rows of a tile have scores at a time, which stay in the first cache.
+	stripRows = 24
+	// fewQ is the span length below which the keys, as in decoding, are packed a block at a time where they are used.
+	fewQ = 4
+)
 
 // Attention writes o = softmax(scale·q·kᵀ)·v with the causal mask of each span: q, o: rows of Heads·Dim, ldq and ldo
 // apart; k, v: rows of KV·Dim, ldkv apart. lse: [query rows, Heads] keeps the log of the sums of exponentials for the
-// backward and may be nil.
+// backward and may be nil. A query row's result does not depend on the other query rows, to the bit.
 func Attention(p *Pool, o []float32, ldo int, q []float32, ldq int, k, v []float32, ldkv int, spans []Span, h Heads, lse []float32) {
 	a := attentions.Get().(*attention)
-	defer attentions.Put(a)
-	a.Heads, a.spans, a.lse = h, spans, lse
-	a.o, a.q, a.k, a.v, a.ldo, a.ldq, a.ldkv = o, q, k, v, ldo, ldq, ldkv
+	a.operands = operands{Heads: h, spans: spans, o: o, q: q, k: k, v: v, ldo: ldo, ldq: ldq, ldkv: ldkv, lse: lse}
 	a.offset = a.offset[:0]
-	total, tiles := 0, 0
+	total := 0
+	a.tiles = 0
 	for _, s := range spans {
 		a.offset = append(a.offset, total)
-		if s.Len >= fewQ {
+		if a.packs(s) {
 			total += h.KV * keyPanels(s.keys()) * panel * h.Dim
 		}
-		tiles = max(tiles, (s.Len+tileQ-1)/tileQ)
+		a.tiles = max(a.tiles, (s.Len+tileQ-1)/tileQ)
 	}
-	packed := getF32(total)
-	a.packed = *packed
-	p.Run(len(spans)*h.KV, 1, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			a.pack(i/h.KV, i%h.KV)
-		}
-	})
-	p.Run(len(spans)*h.Heads*tiles, 1, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			// a head's longest tiles first, so that threads end together
-			a.tile(i/(h.Heads*tiles), i/tiles%h.Heads, tiles-1-i%tiles)
-		}
-	})
-	putF32(packed)
-	a.spans, a.lse, a.o, a.q, a.k, a.v, a.packed = nil, nil, nil, nil, nil, nil, nil
+	var packed *[]float32
+	var rounded *[]uint16
+	if h.half() {
+		rounded = getU16(2 * total)
+		a.keys16, a.values16 = (*rounded)[:total], (*rounded)[total:]
+	} else {
+		packed = getF32(total)
+		a.keys32 = *packed
+	}
+	p.Run(len(spans)*h.KV, 1, a.packPart)
+	p.Run(len(spans)*h.KV*a.tiles, 1, a.tilePart)
+	if rounded != nil {
+		putU16(rounded)
+	} else {
+		putF32(packed)
+	}
+	a.operands, a.keys32, a.keys16, a.values16 = operands{}, nil, nil, nil
+	attentions.Put(a)
 }
 
-// attention is one call's operands.
-type attention struct {
+// operands of a call.
+type operands struct {
 	Heads
 	spans          []Span
 	o, q, k, v     []float32
 	ldo, ldq, ldkv int
 	lse            []float32
-	packed         []float32 // the spans' keys: [KV, panels, Dim, 48] each
-	offset         []int     // where a span's begin
 }
 
-var attentions = sync.Pool{New: func() any { return new(attention) }}
+// attention is one call. It is kept for the next call, with its functions bound once, so that a call allocates nothing.
+type attention struct {
+	operands
+	offset           []int // where a span's packed keys and values begin
+	tiles            int   // of the longest span
+	keys32           []float32
+	keys16, values16 []uint16 // instead, in bf16; see pack
 
-// keysOf returns the packed keys of a span and key head.
-func (a *attention) keysOf(span, kv int) []float32 {
-	n := keyPanels(a.spans[span].keys()) * panel * a.Dim
-	return a.packed[a.offset[span]+kv*n:][:n]
+	packPart, tilePart func(lo, hi int)
 }
 
-func (a *attention) pack(span, kv int) {
-	if s := a.spans[span]; s.Len >= fewQ {
-		packKeys(a.keysOf(span, kv), a.k[s.KV*a.ldkv+kv*a.Dim:], a.ldkv, s.keys(), a.Dim)
+var attentions = sync.Pool{New: func() any {
+	a := new(attention)
+	a.packPart = func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			a.pack(i/a.KV, i%a.KV)
+		}
 	}
+	a.tilePart = func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			// a head's longest tiles first, so that threads end together
+			a.tile(i/(a.KV*a.tiles), i/a.tiles%a.KV, a.tiles-1-i%a.tiles)
+		}
+	}
+	return a
+}}
+
+// packs reports whether a span's keys are packed before the tiles.
+func (a *attention) packs(s Span) bool { return s.Len >= fewQ || a.half() }
+
+// packedAt returns where the packed keys of a span and key head begin, and how many elements they are.
+func (a *attention) packedAt(span, kv int) (at, n int) {
+	n = keyPanels(a.spans[span].keys()) * panel * a.Dim
+	return a.offset[span] + kv*n, n
 }
 
-// tile computes tileQ queries of one span and head.
-func (a *attention) tile(span, head, tile int) {
+// pack lays out a span's keys of a head as panels and, in bf16, its values as pairs of rows.
+func (a *attention) pack(span, kv int) {
 	s := a.spans[span]
-	i0 := tile * tileQ
-	n := min(tileQ, s.Len-i0)
-	if n <= 0 {
+	if !a.packs(s) {
 		return
 	}
-	kv := head / (a.Heads.Heads / a.KV)
+	at, n := a.packedAt(span, kv)
 	off := s.KV*a.ldkv + kv*a.Dim
-	see := s.Past + i0 + n // keys that the last row of the tile sees
-	ld := scoreStride(see)
-	buf := getF32(tileQ * (ld + a.Dim))
-	sc, scaled := (*buf)[:n*ld], (*buf)[tileQ*ld:]
-	defer putF32(buf)
-	row := s.Q + i0
-	a.scaleQueries(scaled, row, head, n)
-	if s.Len >= fewQ {
-		mulKeys(sc, ld, scaled, a.Dim, n, see, a.keysOf(span, kv), a.Dim)
-	} else {
-		for j := range see {
-			key := a.k[off+j*a.ldkv:][:a.Dim]
-			for i := range n {
-				sc[i*ld+j] = Dot(scaled[i*a.Dim:][:a.Dim], key)
-			}
-		}
+	if a.half() {
+		packKeysBF16(a.keys16[at:][:n], a.k[off:], a.ldkv, s.keys(), a.Dim)
+		pairRows(a.values16[at:][:n], a.v[off:], a.ldkv, s.keys(), a.Dim)
+		return
 	}
-	whole := keyPanels(see) * panel
-	var inv [tileQ]float32
-	for i := range n {
-		vis := maskRow(sc[i*ld:][:whole], see-n+i+1)
-		m := Max(vis)
-		sum := ExpSum(vis, vis, m)
-		inv[i] = 1 / sum
-		if a.lse != nil {
-			a.lse[(row+i)*a.Heads.Heads+head] = m + float32(math.Log(float64(sum)))
-		}
-	}
-	out := a.o[row*a.ldo+head*a.Dim:]
-	mulRows(out, a.ldo, strided{sc, ld, 1}, a.v[off:], a.ldkv, n, a.Dim, see, false)
-	for i := range n {
-		Scale(inv[i], out[i*a.ldo:][:a.Dim])
-	}
-}
-
-// scaleQueries writes n rows of a head's queries times Scale, packed tight.
-func (a *attention) scaleQueries(dst []float32, row, head, n int) {
-	for i := range n {
-		d := dst[i*a.Dim:][:a.Dim]
-		copy(d, a.q[(row+i)*a.ldq+head*a.Dim:])
-		Scale(a.Scale, d)
-	}
+	packKeys(a.keys32[at:][:n], a.k[off:], a.ldkv, s.keys(), a.Dim)
 }
 
 func keyPanels(keys int) int { return (keys + panel - 1) / panel }
-
-// scoreStride is the length of a row of scores: whole panels, and not so that all rows fall on the same cache lines.
-func scoreStride(see int) int {
-	ld := keyPanels(see) * panel
-	if ld%256 == 0 {
-		ld += 16
-	}
-	return ld
-}
-
-// maskRow hides the scores from key vis on and returns the row up to there, rounded up to whole vectors, in which hidden
-// scores are -Inf; behind it they are 0, which is what their exponential will be.
-func maskRow(row []float32, vis int) []float32 {
-	end := (vis + 15) &^ 15
-	for i := vis; i < end; i++ {
-		row[i] = negInf
-	}
-	clear(row[end:])
-	return row[:end]
-}
-
-var negInf = float32(math.Inf(-1))
 
 // packKeys lays rows of x, ld apart, out in panels of 48 rows, the last filled up with zeros.
 func packKeys(dst, x []float32, ld, rows, dim int) {
@@ -171,13 +147,48 @@ func packKeys(dst, x []float32, ld, rows, dim int) {
 	}
 }
 
-// mulKeys writes the products of n rows of q, ldq apart, with the first see keys, and on to the end of their panel.
+// packKeysBF16 is packKeys in bf16, in panels of pairs; dim is even.
+func packKeysBF16(dst []uint16, x []float32, ld, rows, dim int) {
+	for i := range keyPanels(rows) {
+		d, n := dst[i*dim*panel:][:dim*panel], min(panel, rows-i*panel)
+		if n < panel {
+			clear(d)
+		}
+		packPanelBF16(d, x[i*panel*ld:], n, dim, ld, 1)
+	}
+}
+
+// mulKeys writes the products of n rows of q, ldq apart, with the first see keys, rounded up to whole vectors.
 func mulKeys(sc []float32, ld int, q []float32, ldq, n, see int, keys []float32, dim int) {
-	for i := range keyPanels(see) {
+	for j := 0; j < see; j += panel {
+		b := keys[j*dim:]
+		if rest := vectors(see - j); rest < panel {
+			mulRows(sc[j:], ld, strided{q, ldq, 1}, b, panel, n, rest, dim, false)
+			return
+		}
 		for r := 0; r < n; {
 			m := rowsOf(n - r)
-			micro(m, dim, q[r*ldq:], ldq, keys[i*dim*panel:], sc[r*ld+i*panel:], ld, false)
+			micro(m, dim, q[r*ldq:], ldq, b, sc[r*ld+j:], ld, false)
 			r += m
 		}
 	}
 }
+
+// mulKeysBF16 is mulKeys in bf16.
+func mulKeysBF16(sc []float32, ld int, q []uint16, ldq, n, see int, keys []uint16, dim int) {
+	for j := 0; j < see; j += panel {
+		b := keys[j*dim:]
+		if rest := vectors(see - j); rest < panel {
+			mulPairs(sc[j:], ld, pairs{q, ldq / 2, 1}, b, panel, n, rest, dim/2, false)
+			return
+		}
+		for r := 0; r < n; {
+			m := rowsOf(n - r)
+			microBF16(m, dim/2, q[r*ldq:], ldq, b, sc[r*ld+j:], ld, false)
+			r += m
+		}
+	}
+}
+
+// vectors rounds a number of scores up to whole vectors.
+func vectors(n int) int { return (n + 15) &^ 15 }

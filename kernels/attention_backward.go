@@ -1,82 +1,173 @@
 package kernels
 
+import "sync"
+
 // AttentionBackward writes dq, dk and dv, with the strides of q, k and v, from do; o and lse are the forward's, from
 // which the probabilities are made again instead of kept (arXiv 2307.08691, algorithm 2). Rows of dk and dv that belong
 // to no span stay as they are.
 func AttentionBackward(p *Pool, dq, dk, dv, do []float32, ldo int, o, q []float32, ldq int, k, v []float32, ldkv int, spans []Span, h Heads, lse []float32) {
-	p.Run(len(spans)*h.KV, 1, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			b := attentionBackward{
-				attention: attention{Heads: h, o: o, q: q, k: k, v: v, ldo: ldo, ldq: ldq, ldkv: ldkv, lse: lse},
-				span:      spans[i/h.KV], kv: i % h.KV, dq: dq, dk: dk, dv: dv, do: do,
-			}
-			b.run()
-		}
-	})
+	b := backwards.Get().(*attentionBackward)
+	b.operands = operands{Heads: h, spans: spans, o: o, q: q, k: k, v: v, ldo: ldo, ldq: ldq, ldkv: ldkv, lse: lse}
+	b.dq, b.dk, b.dv, b.do = dq, dk, dv, do
+	p.Run(len(spans)*h.KV, 1, b.part)
+	*b = attentionBackward{part: b.part}
+	backwards.Put(b)
 }
 
-// attentionBackward is the backward of one span and key head. Its queries' heads and tiles go one after the other, so
-// that sums into dk and dv have one order.
+// attentionBackward is one call, kept for the next like attention.
 type attentionBackward struct {
-	attention
-	span           Span
-	kv             int
+	operands
 	dq, dk, dv, do []float32
-	keys, values   []float32 // packed
-	p, ds          []float32 // scores and their gradient, a tile
-	scaled         []float32 // the tile's queries times Scale
+	part           func(lo, hi int)
 }
 
-func (b *attentionBackward) run() {
-	keys := b.span.keys()
-	off := b.span.KV*b.ldkv + b.kv*b.Dim
-	for j := range keys {
-		clear(b.dk[off+j*b.ldkv:][:b.Dim])
-		clear(b.dv[off+j*b.ldkv:][:b.Dim])
-	}
-	pack, tile := keyPanels(keys)*panel*b.Dim, tileQ*scoreStride(keys)
-	buf := getF32(2*pack + 2*tile + tileQ*b.Dim)
-	defer putF32(buf)
-	x := *buf
-	cut := func(n int) []float32 {
-		part := x[:n]
-		x = x[n:]
-		return part
-	}
-	b.keys, b.values, b.p, b.ds, b.scaled = cut(pack), cut(pack), cut(tile), cut(tile), x
-	packKeys(b.keys, b.k[off:], b.ldkv, keys, b.Dim)
-	packKeys(b.values, b.v[off:], b.ldkv, keys, b.Dim)
-	group := b.Heads.Heads / b.KV
-	for head := b.kv * group; head < (b.kv+1)*group; head++ {
-		for i0 := 0; i0 < b.span.Len; i0 += tileQ {
-			b.tile(head, i0, min(tileQ, b.span.Len-i0))
+var backwards = sync.Pool{New: func() any {
+	b := new(attentionBackward)
+	b.part = func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			b.run(b.spans[i/b.KV], i%b.KV)
 		}
 	}
+	return b
+}}
+
+// gradientKeys is how many keys' gradients are summed at a time, a divisor of a panel; the rows that see none of them are
+// left out.
+const gradientKeys = panel / 4
+
+// backwardTile is the working memory of one span and key head: of its keys, and of a tile of its queries.
+type backwardTile struct {
+	tileRows
+	*attentionBackward
+	row, kv, key  int       // the tile's first query, the key head, the first element of the span's keys and values
+	keys, values  []float32 // packed
+	dk, dv        []float32 // [keys, Dim], sums
+	q, do, dq     []float32 // [rows, Dim]
+	lse, delta    []float32 // [rows]: Σ do·o
+	p, ds         []float32 // [rows, blockKeys]: scores and do·vᵀ, then probabilities and the gradient of scores
+	half          bool
+	backwardPairs // instead of packed, p and ds, which have stripRows rows
 }
 
-// tile adds what n queries of a head give: with P recomputed from lse and dS = P∘(do·vᵀ - Σ do·o), which is zero beyond
-// the mask, dq = scale·dS·k, dk += dSᵀ·scale·q and dv += Pᵀ·do.
-func (b *attentionBackward) tile(head, i0, n int) {
-	see := b.span.Past + i0 + n
-	ld := scoreStride(see)
-	p, ds := b.p[:n*ld], b.ds[:n*ld]
-	row := b.span.Q + i0
-	dq, do, o := b.dq[row*b.ldq+head*b.Dim:], b.do[row*b.ldo+head*b.Dim:], b.o[row*b.ldo+head*b.Dim:]
-	b.scaleQueries(b.scaled, row, head, n)
-	mulKeys(p, ld, b.scaled, b.Dim, n, see, b.keys, b.Dim)
-	mulKeys(ds, ld, do, b.ldo, n, see, b.values, b.Dim)
+// run is the backward of one span and key head. Its tiles go one after the other, so that sums into dk and dv have one
+// order.
+func (b *attentionBackward) run(s Span, kv int) {
+	if s.Len == 0 {
+		b.clearKeys(s, kv)
+		return
+	}
+	t := backwardTile{attentionBackward: b, kv: kv, key: s.KV*b.ldkv + kv*b.Dim, half: b.Heads.half()}
+	rows := min(tileQ, s.Len) * b.group()
+	even := (rows + 1) &^ 1 // in bf16, whole pairs
+	packed, scores := keyPanels(s.keys())*panel*b.Dim, even
+	if t.half {
+		packed, scores = 0, stripRows
+	}
+	keys, width := s.keys()*b.Dim, even*b.Dim
+	buf := getF32(2*packed + 2*keys + 3*width + 2*even + 2*scores*blockKeys)
+	defer putF32(buf)
+	x := arena[float32](*buf)
+	t.keys, t.values, t.dk, t.dv = x.cut(packed), x.cut(packed), x.cut(keys), x.cut(keys)
+	t.q, t.do, t.dq, t.lse, t.delta = x.cut(width), x.cut(width), x.cut(width), x.cut(even), x.cut(even)
+	t.p, t.ds = x.cut(scores*blockKeys), x.cut(scores*blockKeys)
+	if t.half {
+		defer putU16(t.packPairs(s.keys(), even))
+	} else {
+		packKeys(t.keys, b.k[t.key:], b.ldkv, s.keys(), b.Dim)
+		packKeys(t.values, b.v[t.key:], b.ldkv, s.keys(), b.Dim)
+	}
+	for i0 := 0; i0 < s.Len; i0 += tileQ {
+		t.tile(s, i0, min(tileQ, s.Len-i0))
+	}
+	for j := range s.keys() {
+		at := t.key + j*b.ldkv
+		copy(b.dv[at:], t.dv[j*b.Dim:][:b.Dim])
+		copy(b.dk[at:], t.dk[j*b.Dim:][:b.Dim])
+	}
+}
+
+// clearKeys is run of a span without queries.
+func (b *attentionBackward) clearKeys(s Span, kv int) {
+	for j := range s.keys() {
+		at := (s.KV+j)*b.ldkv + kv*b.Dim
+		clear(b.dk[at:][:b.Dim])
+		clear(b.dv[at:][:b.Dim])
+	}
+}
+
+// tile adds what n queries from i0 on give: with P recomputed from lse and dS = scale·P∘(do·vᵀ - Σ do·o), which is zero
+// beyond the mask, dq = dS·k, dk += dSᵀ·q and dv += Pᵀ·do.
+func (t *backwardTile) tile(s Span, i0, n int) {
+	t.load(s, i0, n)
+	for b0 := 0; b0 < t.tileRows.keys(); b0 += blockKeys {
+		first := t.from(b0)
+		if t.half {
+			first &^= 1
+		}
+		for r := first; r < t.rows; r += stripRows {
+			if m := min(stripRows, t.rows-r); t.half {
+				t.stripBF16(r, m, b0)
+			} else {
+				t.strip(r, m, b0)
+			}
+		}
+		see := t.sees(t.rows-1, b0)
+		for j := 0; j < see; j += gradientKeys {
+			m := min(gradientKeys, s.keys()-b0-j)
+			acc := i0 > 0 && b0+j < t.past // an earlier tile saw the first of them, and wrote all
+			if t.half {
+				t.sumBF16(j, b0, m, acc)
+			} else {
+				t.sum(j, b0, m, acc)
+			}
+		}
+	}
+	width := t.group * t.Dim
+	for i := range n {
+		copy(t.attentionBackward.dq[(t.row+i)*t.ldq+t.kv*width:], t.dq[i*width:][:width])
+	}
+}
+
+// load fetches the rows of n queries from i0 on.
+func (t *backwardTile) load(s Span, i0, n int) {
+	g := t.Heads.group()
+	t.tileRows, t.row = tileRows{g, n * g, s.Past + i0}, s.Q+i0
+	width := g * t.Dim
+	gatherRows(t.q, t.operands.q, t.ldq, t.row, t.kv, n, width)
+	gatherRows(t.do, t.attentionBackward.do, t.ldo, t.row, t.kv, n, width)
+	gatherRows(t.lse, t.operands.lse, t.Heads.Heads, t.row, t.kv, n, g)
+	for r := range t.rows {
+		o := t.o[(t.row+r/g)*t.ldo+t.kv*width+r%g*t.Dim:][:t.Dim]
+		t.delta[r] = Dot(t.do[r*t.Dim:][:t.Dim], o)
+	}
+	if t.half {
+		t.loadPairs()
+	}
+}
+
+// strip makes p and ds of n rows from r0 on and the keys from b0 on, and adds to dq. Behind what a row sees there are
+// zeros to the end of a panel.
+func (t *backwardTile) strip(r0, n, b0 int) {
+	see := t.sees(r0+n-1, b0)
 	whole := keyPanels(see) * panel
+	p, ds := t.p[r0*blockKeys:], t.ds[r0*blockKeys:]
+	mulKeys(p, blockKeys, t.q[r0*t.Dim:], t.Dim, n, see, t.keys[b0*t.Dim:], t.Dim)
+	mulKeys(ds, blockKeys, t.do[r0*t.Dim:], t.Dim, n, see, t.values[b0*t.Dim:], t.Dim)
 	for i := range n {
-		pr, dr := p[i*ld:][:whole], ds[i*ld:][:whole]
-		vis := maskRow(pr, see-n+i+1)
-		ExpSum(vis, vis, b.lse[(row+i)*b.Heads.Heads+head])
-		subMul(dr, pr, dr, Dot(do[i*b.ldo:][:b.Dim], o[i*b.ldo:][:b.Dim]))
+		p, ds := p[i*blockKeys:][:whole], ds[i*blockKeys:][:whole]
+		vis := hide(p, t.sees(r0+i, b0))
+		softmaxGrad(vis, ds[:len(vis)], t.Scale, t.lse[r0+i], t.delta[r0+i])
+		clear(p[len(vis):])
+		clear(ds[len(vis):])
 	}
-	off := b.span.KV*b.ldkv + b.kv*b.Dim
-	mulRows(dq, b.ldq, strided{ds, ld, 1}, b.k[off:], b.ldkv, n, b.Dim, see, false)
-	for i := range n {
-		Scale(b.Scale, dq[i*b.ldq:][:b.Dim])
-	}
-	mulRows(b.dv[off:], b.ldkv, strided{p, 1, ld}, do, b.ldo, see, b.Dim, n, true)
-	mulRows(b.dk[off:], b.ldkv, strided{ds, 1, ld}, b.scaled, b.Dim, see, b.Dim, n, true)
+	mulRows(t.dq[r0*t.Dim:], t.Dim, strided{ds, blockKeys, 1}, t.k[t.key+b0*t.ldkv:], t.ldkv, n, t.Dim, see, b0 > 0)
+}
+
+// sum writes the gradients of n keys from j of the block at b0 on, or adds to them.
+func (t *backwardTile) sum(j, b0, n int, acc bool) {
+	r := t.from(b0 + j)
+	at := (b0 + j) * t.Dim
+	k := t.rows - r
+	mulRows(t.dv[at:], t.Dim, strided{t.p[r*blockKeys+j:], 1, blockKeys}, t.do[r*t.Dim:], t.Dim, n, t.Dim, k, acc)
+	mulRows(t.dk[at:], t.Dim, strided{t.ds[r*blockKeys+j:], 1, blockKeys}, t.q[r*t.Dim:], t.Dim, n, t.Dim, k, acc)
 }

@@ -220,25 +220,3 @@ func TestAttentionGradients(t *testing.T) {
 		gradient(t, "dv", v, do, dv, f)
 	})
 }
-
-func BenchmarkAttention(b *testing.B) {
-	h := Heads{Heads: 9, KV: 3, Dim: 64, Scale: 0.125}
-	var spans []Span
-	for i := range 4 {
-		spans = append(spans, Span{Q: i * 256, Len: 256, KV: i * 256})
-	}
-	const ld = (9 + 6) * 64
-	rnd := rng(1)
-	qkv, dqkv := randn(rnd, 1024*ld), make([]float32, 1024*ld)
-	o, do, lse := make([]float32, 1024*576), randn(rnd, 1024*576), make([]float32, 1024*9)
-	b.Run("forward", func(b *testing.B) {
-		for b.Loop() {
-			Attention(nil, o, 576, qkv, ld, qkv[576:], qkv[768:], ld, spans, h, lse)
-		}
-	})
-	b.Run("backward", func(b *testing.B) {
-		for b.Loop() {
-			AttentionBackward(nil, dqkv, dqkv[576:], dqkv[768:], do, 576, o, qkv, ld, qkv[576:], qkv[768:], ld, spans, h, lse)
-		}
-	})
-}

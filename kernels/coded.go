@@ -11,26 +11,6 @@ const (
 	codeRows  = 16
 )
 
-// Codes is a weight as quantised files store it: W[i, j] = D[i, j/32]·Code[i, j] + M[i, j/32].
-type Codes struct {
-	N, K int
-	Bits int      // of a code: 4 or 8
-	Code []uint8  // [N, K]
-	D, M []uint16 // [N, K/32] IEEE halves
-}
-
-func (c *Codes) check() error {
-	switch {
-	case c.Bits != 4 && c.Bits != 8:
-		return fmt.Errorf("kernels: codes of %d bits, want 4 or 8", c.Bits)
-	case c.N < 0 || c.K < 0 || c.K%codeBlock != 0:
-		return fmt.Errorf("kernels: codes [%d, %d], want rows of a multiple of %d", c.N, c.K, codeBlock)
-	case len(c.Code) != c.N*c.K || len(c.D) != c.N*c.K/codeBlock || len(c.M) != len(c.D):
-		return fmt.Errorf("kernels: %d codes and %d and %d scales for [%d, %d]", len(c.Code), len(c.D), len(c.M), c.N, c.K)
-	}
-	return nil
-}
-
 // Coded is a weight that stays in its codes: groups of 16 rows, in each for every block of 32 values the 16 d, the 16 m and
 // the codes, four values of each row side by side as VPDPBUSD reads them. A code of 4 bits shares its byte with the one 16
 // values further on.
@@ -51,41 +31,6 @@ func (w *Coded) blockBytes() int { return 4*codeRows + codeRows*codeBlock*w.bits
 func (w *Coded) group(i int) []byte {
 	n := w.K / codeBlock * w.blockBytes()
 	return w.data[i*n : (i+1)*n]
-}
-
-// PackCodes lays codes out for products.
-func PackCodes(p *Pool, c *Codes) (*Coded, error) {
-	if err := c.check(); err != nil {
-		return nil, err
-	}
-	w := &Coded{N: c.N, K: c.K, bits: c.Bits}
-	w.data = make([]byte, w.groups()*(w.K/codeBlock)*w.blockBytes())
-	p.Run(w.groups(), 1, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			w.packGroup(w.group(i), c, i*codeRows)
-		}
-	})
-	return w, nil
-}
-
-func (w *Coded) packGroup(to []byte, c *Codes, row int) {
-	blocks := c.K / codeBlock
-	for b := range blocks {
-		part := to[b*w.blockBytes() : (b+1)*w.blockBytes()]
-		codes := part[4*codeRows:]
-		for r := range min(codeRows, c.N-row) {
-			at := (row+r)*blocks + b
-			part[2*r], part[2*r+1] = byte(c.D[at]), byte(c.D[at]>>8)
-			part[2*(codeRows+r)], part[2*(codeRows+r)+1] = byte(c.M[at]), byte(c.M[at]>>8)
-			for j, code := range c.Code[at*codeBlock : (at+1)*codeBlock] {
-				if c.Bits == 8 {
-					codes[j/4*64+4*r+j%4] = code
-				} else {
-					codes[j%16/4*64+4*r+j%4] |= code << (j / 16 * 4)
-				}
-			}
-		}
-	}
 }
 
 // MulCoded writes y = x·Wᵀ, or adds it when accumulate: y: [m, N], x: [m, K]. Rows of x are rounded to 16 bits a value in

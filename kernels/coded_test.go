@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -10,19 +11,39 @@ import (
 
 // randomCodes returns codes and the weight that they stand for.
 func randomCodes(rnd *rand.Rand, n, k, bits int) (*Codes, []float32) {
-	c := &Codes{N: n, K: k, Bits: bits, Code: make([]uint8, n*k), D: make([]uint16, n*k/32), M: make([]uint16, n*k/32)}
-	w := make([]float32, n*k)
-	d, m := make([]float32, len(c.D)), make([]float32, len(c.M))
+	c, w, _ := randomParts(rnd, n, k, bits)
+	return c, w
+}
+
+// randomParts returns codes, the weight that they stand for and what of it is D·Code.
+func randomParts(rnd *rand.Rand, n, k, bits int) (*Codes, []float32, []float32) {
+	code, ds, ms := make([]uint8, n*k), make([]uint16, n*k/32), make([]uint16, n*k/32)
+	w, scaled := make([]float32, n*k), make([]float32, n*k)
+	d, m := make([]float32, len(ds)), make([]float32, len(ms))
 	for i := range d {
 		d[i], m[i] = 0.01+rnd.Float32(), -rnd.Float32()*float32(int(1)<<(bits-1))
 	}
-	ToF16(c.D, d)
-	ToF16(c.M, m)
-	for i := range c.Code {
-		c.Code[i] = uint8(rnd.IntN(1 << bits))
-		w[i] = F16(c.D[i/32])*float32(c.Code[i]) + F16(c.M[i/32])
+	ToF16(ds, d)
+	ToF16(ms, m)
+	for i := range code {
+		code[i] = uint8(rnd.IntN(1 << bits))
+		scaled[i] = F16(ds[i/32]) * float32(code[i])
+		w[i] = scaled[i] + F16(ms[i/32])
 	}
-	return c, w
+	return &Codes{N: n, K: k, Bits: bits, Row: func(i int, d, m []uint16, to []byte) error {
+		copy(d, ds[i*k/32:])
+		copy(m, ms[i*k/32:])
+		row := code[i*k : (i+1)*k]
+		if bits == 8 {
+			copy(to, row)
+			return nil
+		}
+		for j := range to {
+			at := j/16*32 + j%16
+			to[j] = row[at] | row[at+16]<<4
+		}
+		return nil
+	}}, w, scaled
 }
 
 // TestMulCoded compares with sums in f64: what is lost must be of the order of an f32 product's rounding.
@@ -34,7 +55,7 @@ func TestMulCoded(t *testing.T) {
 		for _, bits := range []int{4, 8} {
 			for _, s := range [][3]int{{1, 16, 32}, {1, 48, 576}, {3, 40, 64}, {8, 33, 96}, {13, 100, 160}, {140, 64, 64}, {2, 5, 32}, {1, 1000, 320}} {
 				m, n, k := s[0], s[1], s[2]
-				c, w := randomCodes(rnd, n, k, bits)
+				c, w, scaled := randomParts(rnd, n, k, bits)
 				x, y := make([]float32, m*k), make([]float32, m*n)
 				for i := range x {
 					x[i] = float32(rnd.NormFloat64()) * float32(math.Exp(4*rnd.NormFloat64()))
@@ -67,7 +88,7 @@ func TestMulCoded(t *testing.T) {
 							}
 							size += most * sum
 							for l := b; l < b+32; l++ {
-								rounded += most / 127 / 2 * 1.01 * float64(F16(c.D[(j*k+l)/32])) * float64(c.Code[j*k+l])
+								rounded += most / 127 / 2 * 1.01 * float64(scaled[j*k+l])
 							}
 						}
 						if got := float64(high[i*n+j]); math.Abs(got-want) > rounded+2e-5*size {
@@ -125,11 +146,10 @@ func TestQuantiseRow(t *testing.T) {
 
 func TestPackCodesErrors(t *testing.T) {
 	for name, change := range map[string]func(c *Codes){
-		"bits":  func(c *Codes) { c.Bits = 5 },
-		"k":     func(c *Codes) { c.K = 33 },
-		"codes": func(c *Codes) { c.Code = c.Code[1:] },
-		"d":     func(c *Codes) { c.D = c.D[1:] },
-		"m":     func(c *Codes) { c.M = nil },
+		"bits": func(c *Codes) { c.Bits = 5 },
+		"k":    func(c *Codes) { c.K = 33 },
+		"rows": func(c *Codes) { c.Row = nil },
+		"row":  func(c *Codes) { c.Row = func(int, []uint16, []uint16, []byte) error { return io.ErrUnexpectedEOF } },
 	} {
 		c, _ := randomCodes(rand.New(rand.NewPCG(1, 1)), 4, 64, 4)
 		change(c)

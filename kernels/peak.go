@@ -9,6 +9,10 @@ func PeakF32(d time.Duration) float64 { return peakF32(d) }
 // PeakBF16 is PeakF32 for bf16 products with f32 sums; 0 where the machine has none.
 func PeakBF16(d time.Duration) float64 { return peakBF16Rate(d) }
 
+// PeakInt8 is PeakF32 for products of 8-bit integers with 32-bit sums (VPDPBUSD), in operations a second; 0 where the
+// machine has none.
+func PeakInt8(d time.Duration) float64 { return peakInt8Rate(d) }
+
 // ReadBandwidth measures for about d how fast one thread reads memory that no cache holds, in bytes a second.
 func ReadBandwidth(d time.Duration) float64 {
 	buf := make([]byte, 256<<20)

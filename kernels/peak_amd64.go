@@ -24,6 +24,13 @@ func peakBF16Rate(d time.Duration) float64 {
 	return rate(d, peakLoops*24*32*2, func() { peakBF16(peakLoops) })
 }
 
+func peakInt8Rate(d time.Duration) float64 {
+	if !HasVNNI() {
+		return 0
+	}
+	return rate(d, peakLoops*12*64*2, func() { peakVNNI(peakLoops) })
+}
+
 func readAll(b []byte) {
 	if active == Generic {
 		readAllGeneric(b)

@@ -10,6 +10,9 @@ func TestPeaks(t *testing.T) {
 		if got := PeakBF16(0); (got > 0) != HasBF16() {
 			t.Errorf("bf16 peak %v, bf16 in hardware %v", got, HasBF16())
 		}
+		if got := PeakInt8(0); (got > 0) != HasVNNI() {
+			t.Errorf("int8 peak %v, codes in hardware %v", got, HasVNNI())
+		}
 	})
 	if got := ReadBandwidth(0); got <= 0 {
 		t.Errorf("read bandwidth %v", got)

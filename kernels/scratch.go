@@ -33,3 +33,13 @@ func getF32(n int) *[]float32 { return f32Scratch.get(n) }
 func putF32(b *[]float32)     { f32Scratch.put(b) }
 func getU16(n int) *[]uint16  { return u16Scratch.get(n) }
 func putU16(b *[]uint16)      { u16Scratch.put(b) }
+
+// arena is memory that is cut into parts.
+type arena[T any] []T
+
+// cut returns the next n elements.
+func (a *arena[T]) cut(n int) []T {
+	part := (*a)[:n:n]
+	*a = (*a)[n:]
+	return part
+}

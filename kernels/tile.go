@@ -3,7 +3,7 @@ package kernels
 import "fmt"
 
 // tileK is how many k a tile multiplies before the next tile, so that its part of b stays in the first cache.
-const tileK = 192
+const tileK = 96
 
 // strided is a matrix whose element (i, k) stands at x[i·rows + k·cols]: a row-major one or its transpose.
 type strided struct {

@@ -5,16 +5,25 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"os"
 	"path/filepath"
+
+	badger "github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/pb"
+	"google.golang.org/protobuf/proto"
 )
 
-// A backup is this line, Badger's own stream of entries, and the SHA-256 of both.
-const backupMagic = "peft registry backup 1\n"
+// A backup is this line, entries as in a backup of Badger's, and the SHA-256 of both. Chunks in packs stand among the
+// entries as chunks of the tree.
+const (
+	backupMagic = "peft registry backup 1\n"
+	backupList  = 4 << 20 // bytes of entries that are written at once
+)
 
 // Backup writes the whole registry to w; Restore reads it.
 func (r *DB) Backup(w io.Writer) error {
@@ -23,13 +32,72 @@ func (r *DB) Backup(w io.Writer) error {
 	if _, err := io.WriteString(mw, backupMagic); err != nil {
 		return fmt.Errorf("registry: backup: %w", err)
 	}
-	if _, err := r.db.Backup(mw, 0); err != nil {
+	s := r.Snapshot()
+	defer s.Close()
+	if err := s.writeEntries(mw); err != nil {
 		return fmt.Errorf("registry: backup: %w", err)
 	}
 	if _, err := w.Write(h.Sum(nil)); err != nil {
 		return fmt.Errorf("registry: backup: %w", err)
 	}
 	return nil
+}
+
+// writeEntries writes what s shows, in the form that badger.DB.Load reads: lists of entries, each after its length.
+func (s *Snapshot) writeEntries(w io.Writer) error {
+	var list pb.KVList
+	size := 0
+	flush := func() error {
+		b, err := proto.Marshal(&list)
+		if err != nil {
+			return err
+		}
+		if err := binary.Write(w, binary.LittleEndian, uint64(len(b))); err != nil {
+			return err
+		}
+		list.Kv, size = list.Kv[:0], 0
+		_, err = w.Write(b)
+		return err
+	}
+	add := func(key, value []byte, version uint64) error {
+		list.Kv = append(list.Kv, &pb.KV{Key: key, Value: value, Version: version})
+		if size += len(key) + len(value); size < backupList {
+			return nil
+		}
+		return flush()
+	}
+	var next uint64 // number of a chunk that leaves its pack; the tree's chunks come before the sums
+	it := s.tx.NewIterator(badger.IteratorOptions{})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		key, version := it.Item().KeyCopy(nil), it.Item().Version()
+		value, err := it.Item().ValueCopy(nil)
+		switch {
+		case err != nil:
+		case bytes.HasPrefix(key, []byte(chunkPrefix)):
+			next, err = numberOf(key)
+			next++
+		case bytes.HasPrefix(key, []byte(sumPrefix)):
+			var at place
+			if at, err = placeOf(value); err != nil || !at.packed {
+				break
+			}
+			var chunk []byte
+			if chunk, err = s.packed(nil, at); err != nil {
+				break
+			}
+			at = place{number: next}
+			next++
+			value, err = at.encode(), add(chunkKey(at.number), chunk, version)
+		}
+		if err == nil {
+			err = add(key, value, version)
+		}
+		if err != nil {
+			return fmt.Errorf("entry %q: %w", key, err)
+		}
+	}
+	return flush()
 }
 
 // Restore makes a registry in dir, which must not hold one, from what Backup wrote. The stream is checked to its end,
@@ -85,7 +153,7 @@ func (r *DB) load(ctx context.Context, rd io.Reader) (rep *Report, err error) {
 	if !bytes.Equal(t.h.Sum(nil), t.tail) {
 		return nil, fmt.Errorf("backup does not match its checksum; it is truncated or damaged: %w", ErrCorrupt)
 	}
-	if err := r.db.Sync(); err != nil {
+	if err := r.sync(); err != nil {
 		return nil, err
 	}
 	return r.Verify(ctx, nil)

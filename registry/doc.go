@@ -9,6 +9,7 @@
 //
 // A [Txn] writes an intent, then chunks, syncs them, and publishes manifest and head together in one synced
 // transaction. A process that dies before that leaves an intent, and the next [Open] sweeps the chunks nobody names.
+// Chunks are rows of the database; a large transaction appends them to a file of its own beside it.
 // What Commit acknowledged is there after a crash, and nothing else is.
 //
 // # Readers

@@ -32,7 +32,7 @@ func (r *DB) Rollback(ctx context.Context, namespace, name string, revision int)
 	if err := r.db.Update(func(tx *badger.Txn) error { return writeHead(tx, namespace, name, h) }); err != nil {
 		return nil, fmt.Errorf("registry: roll back %s: %w", name, err)
 	}
-	return m, r.db.Sync()
+	return m, r.sync()
 }
 
 // Remove deletes an object with all its revisions and the chunks that nothing else names. Open snapshots still see it.
@@ -88,7 +88,7 @@ func (r *DB) drop(ctx context.Context, namespace, name string, gone func(*Manife
 		return errors.Join(errs...)
 	})
 	if err == nil {
-		err = r.db.Sync()
+		err = r.sync()
 	}
 	if err == nil {
 		_, err = r.sweep()

@@ -13,7 +13,8 @@ import (
 //	h/NAMESPACE/NAME                 head: JSON {revision, last}
 //	m/NAMESPACE/NAME/REVISION(%010d) manifest
 //	c/NUMBER (8 bytes, big-endian)   chunk; numbers only ever grow
-//	s/SHA-256 (32 raw bytes)         the number of the chunk of that sum (8 bytes, big-endian)
+//	s/SHA-256 (32 raw bytes)         where the chunk of that sum is: its number (8 bytes, big-endian), or the number of a
+//	                                 pack, the offset in it and the size (8, 8 and 4 bytes)
 //	w/…                              intent: a write or removal that has not ended
 //
 // Chunks written one after the other lie side by side, above all older ones, so that Badger writes their bytes into its

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	badger "github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -25,8 +26,13 @@ type DB struct {
 	db     *badger.DB
 	log    *logger
 	writer chan struct{} // holds one token: one writer at a time
-	next   uint64        // number of the next chunk; the writer's
 	swept  int
+
+	next, nextPack uint64 // numbers of the next chunk and pack; the writer's
+	packFrom       int64  // bytes of a transaction that go into the tree
+
+	mu    sync.Mutex
+	packs *packList // the newest; what it says stands still
 }
 
 // Options of Open.
@@ -64,13 +70,16 @@ func Open(dir string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, openError(dir, err)
 	}
-	r := &DB{dir: dir, db: db, log: log, writer: make(chan struct{}, 1)}
+	r := &DB{dir: dir, db: db, log: log, writer: make(chan struct{}, 1), packFrom: packFrom}
 	r.writer <- struct{}{}
-	if r.next, err = r.firstFree(); err != nil {
+	if err := r.openPacks(); err != nil {
 		return nil, errors.Join(fmt.Errorf("registry: open %s: %w", dir, err), db.Close())
 	}
+	if r.next, err = r.firstFree(); err != nil {
+		return nil, errors.Join(fmt.Errorf("registry: open %s: %w", dir, err), r.Close())
+	}
 	if err := r.recoverIntents(); err != nil {
-		return nil, errors.Join(fmt.Errorf("registry: sweep %s: %w", dir, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("registry: sweep %s: %w", dir, err), r.Close())
 	}
 	return r, nil
 }
@@ -115,11 +124,34 @@ func openError(dir string, err error) error {
 // Dir returns the registry's directory.
 func (r *DB) Dir() string { return r.dir }
 
-// Swept returns how many chunks of crashed writes the Open that made r removed.
+// Swept returns how many chunks, and packs of chunks, of crashed writes the Open that made r removed.
 func (r *DB) Swept() int { return r.swept }
+
+// sync makes what was written so far durable. Badger's own Sync leaves out the logs of memtables that are full but have
+// not become tables yet.
+func (r *DB) sync() error {
+	logs, err := filepath.Glob(filepath.Join(r.dir, "db", "*.mem"))
+	if err != nil {
+		return err
+	}
+	for _, name := range logs {
+		f, err := os.OpenFile(name, os.O_RDWR, 0)
+		if errors.Is(err, os.ErrNotExist) { // became a table, which Badger has synced
+			continue
+		}
+		if err == nil {
+			err = errors.Join(f.Sync(), f.Close())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return r.db.Sync()
+}
 
 // Close ends r. Snapshots and transactions must have ended before.
 func (r *DB) Close() error {
+	r.letGo(r.packs)
 	if err := r.db.Close(); err != nil {
 		return fmt.Errorf("registry: close %s: %w", r.dir, err)
 	}

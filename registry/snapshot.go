@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -17,15 +16,27 @@ import (
 // Snapshot is the registry at one moment. It may be used from several goroutines and must be closed; what it shows
 // stays readable until then, also after Remove.
 type Snapshot struct {
-	tx   *badger.Txn
-	once sync.Once
+	r     *DB
+	tx    *badger.Txn
+	packs *packList
+	once  sync.Once
 }
 
 // Snapshot returns the registry as it is now.
-func (r *DB) Snapshot() *Snapshot { return &Snapshot{tx: r.db.NewTransaction(false)} }
+func (r *DB) Snapshot() *Snapshot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.packs.holders++
+	return &Snapshot{r: r, tx: r.db.NewTransaction(false), packs: r.packs}
+}
 
 // Close lets go of the snapshot.
-func (s *Snapshot) Close() { s.once.Do(s.tx.Discard) }
+func (s *Snapshot) Close() {
+	s.once.Do(func() {
+		s.tx.Discard()
+		s.r.letGo(s.packs)
+	})
+}
 
 // Names returns the objects of a namespace in order of name.
 func (s *Snapshot) Names(namespace string) []string {
@@ -154,80 +165,21 @@ func (s *Snapshot) stored(b []byte, sum Sum) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var number uint64
+	var at place
 	err = it.Value(func(v []byte) (err error) {
-		number, err = numberOf(v)
+		at, err = placeOf(v)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if it, err = s.tx.Get(chunkKey(number)); err != nil {
+	if at.packed {
+		return s.packed(b, at)
+	}
+	if it, err = s.tx.Get(chunkKey(at.number)); err != nil {
 		return nil, err
 	}
 	return it.ValueCopy(b[:0])
-}
-
-// ReadPart returns a part's bytes whole.
-func (s *Snapshot) ReadPart(p Part) ([]byte, error) {
-	rd := s.Open(p)
-	b, err := io.ReadAll(rd)
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) != p.Size {
-		return nil, fmt.Errorf("registry: part %q has %d bytes, its manifest says %d: %w", p.Name, len(b), p.Size, ErrCorrupt)
-	}
-	return b, nil
-}
-
-// Open returns a reader over a part's bytes that holds one chunk at a time.
-func (s *Snapshot) Open(p Part) *PartReader { return &PartReader{s: s, p: p, left: p.Size} }
-
-// PartReader reads a part chunk by chunk.
-type PartReader struct {
-	s    *Snapshot
-	p    Part
-	refs []Ref
-	buf  []byte // what is left of the last chunk
-	mem  []byte // of the last chunk, for the next one
-	left int64
-	on   bool
-}
-
-// Len returns how many bytes have not been read, as the manifest has it.
-func (r *PartReader) Len() int64 { return r.left }
-
-// next reads the next whole chunk, or returns io.EOF after the last.
-func (r *PartReader) next() error {
-	if !r.on {
-		refs, err := r.s.Refs(r.p)
-		if err != nil {
-			return err
-		}
-		r.refs, r.on = refs, true
-	}
-	if len(r.refs) == 0 {
-		return io.EOF
-	}
-	b, err := r.s.chunk(r.mem, r.refs[0])
-	if err != nil {
-		return fmt.Errorf("registry: part %q: %w", r.p.Name, err)
-	}
-	r.refs, r.buf, r.mem = r.refs[1:], b, b
-	return nil
-}
-
-// Read implements io.Reader.
-func (r *PartReader) Read(b []byte) (int, error) {
-	if len(r.buf) == 0 {
-		if err := r.next(); err != nil {
-			return 0, err
-		}
-	}
-	n := copy(b, r.buf)
-	r.buf, r.left = r.buf[n:], r.left-int64(n)
-	return n, nil
 }
 
 func readHead(tx *badger.Txn, ns, name string) (head, error) {

@@ -23,7 +23,7 @@ func (r *DB) recoverIntents() error {
 	return err
 }
 
-// sweep deletes every chunk that no manifest names, then the intents. The caller holds the writer's turn or is Open.
+// sweep deletes every chunk that no manifest names and the packs that have none left, then the intents. The caller holds the writer's turn or is Open.
 func (r *DB) sweep() (int, error) {
 	s := r.Snapshot()
 	defer s.Close()
@@ -37,7 +37,7 @@ func (r *DB) sweep() (int, error) {
 	}
 	batch := r.db.NewWriteBatch()
 	defer batch.Cancel()
-	needed, err := s.sweepSums(batch, live)
+	needed, packs, err := s.sweepSums(batch, live)
 	if errors.Is(err, ErrCorrupt) {
 		return 0, nil
 	}
@@ -57,41 +57,64 @@ func (r *DB) sweep() (int, error) {
 		}
 		n++
 	}
+	if err := batch.Flush(); err != nil {
+		return n, err
+	}
+	// Files go when nothing leads to them any more, and the intents stay until they are gone.
+	if err := r.sync(); err != nil {
+		return n, err
+	}
+	dropped, err := r.dropPacks(packs)
+	n += dropped
+	if err != nil {
+		return n, err
+	}
+	return n, r.endIntents(s)
+}
+
+// endIntents deletes the intents that s shows.
+func (r *DB) endIntents(s *Snapshot) error {
+	batch := r.db.NewWriteBatch()
+	defer batch.Cancel()
 	w := s.keys([]byte(intentPrefix))
 	defer w.Close()
 	for w.Rewind(); w.Valid(); w.Next() {
 		if err := batch.Delete(w.Item().KeyCopy(nil)); err != nil {
-			return n, err
+			return err
 		}
 	}
 	if err := batch.Flush(); err != nil {
-		return n, err
+		return err
 	}
-	return n, r.db.Sync()
+	return r.sync()
 }
 
-// sweepSums deletes the sums that are not live and returns the numbers of the others' chunks.
-func (s *Snapshot) sweepSums(batch *badger.WriteBatch, live map[Sum]bool) (map[uint64]bool, error) {
-	needed := make(map[uint64]bool, len(live))
+// sweepSums deletes the sums that are not live and returns the numbers of the others' chunks and packs.
+func (s *Snapshot) sweepSums(batch *badger.WriteBatch, live map[Sum]bool) (chunks, packs map[uint64]bool, err error) {
+	chunks, packs = map[uint64]bool{}, map[uint64]bool{}
 	it := s.keys([]byte(sumPrefix))
 	defer it.Close()
 	for it.Rewind(); it.Valid(); it.Next() {
 		k := it.Item().KeyCopy(nil)
 		if sum := k[len(sumPrefix):]; len(sum) != sha256.Size || !live[Sum(sum)] {
 			if err := batch.Delete(k); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			continue
 		}
 		if err := it.Item().Value(func(v []byte) error {
-			number, err := numberOf(v)
-			needed[number] = true
+			at, err := placeOf(v)
+			if at.packed {
+				packs[at.number] = true
+			} else {
+				chunks[at.number] = true
+			}
 			return err
 		}); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return needed, nil
+	return chunks, packs, nil
 }
 
 // liveChunks returns the sums of all chunks, data and index, that some manifest names.

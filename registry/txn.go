@@ -22,6 +22,8 @@ type Txn struct {
 	head     head // as of Begin
 	intent   []byte
 	batch    *badger.WriteBatch
+	pack     *packWriter  // once the transaction has grown large
+	size     int64        // bytes of new chunks
 	seen     map[Sum]bool // chunks known to be stored
 	parts    []Part
 	open     *PartWriter
@@ -79,7 +81,7 @@ func (r *DB) writeIntent() ([]byte, error) {
 	if err := r.db.Update(func(tx *badger.Txn) error { return tx.Set(key, []byte{1}) }); err != nil {
 		return nil, err
 	}
-	return key, r.db.Sync()
+	return key, r.sync()
 }
 
 func (r *DB) lock(ctx context.Context) error {
@@ -177,17 +179,44 @@ func (t *Txn) put(c []byte) (Ref, error) {
 			}
 			t.unsynced = 0
 		}
-		key := chunkKey(t.r.next)
-		if err := t.batch.Set(key, append([]byte(nil), c...)); err != nil {
+		if err := t.store(ref.SHA256, c); err != nil {
 			return ref, err
 		}
-		if err := t.batch.Set(sumKey(ref.SHA256), key[len(chunkPrefix):]); err != nil {
-			return ref, err
-		}
-		t.r.next++
 	}
 	t.seen[ref.SHA256] = true
 	return ref, nil
+}
+
+// store writes a new chunk into the tree, or into a pack when the transaction is a large one.
+func (t *Txn) store(sum Sum, c []byte) (err error) {
+	if t.size += int64(len(c)); t.pack == nil && t.size > t.r.packFrom {
+		if t.pack, err = t.r.newPack(); err != nil {
+			return err
+		}
+	}
+	if t.pack != nil {
+		return t.pack.put(sum, c)
+	}
+	at := place{number: t.r.next}
+	t.r.next++
+	return errors.Join(t.batch.Set(chunkKey(at.number), append([]byte(nil), c...)), t.batch.Set(sumKey(sum), at.encode()))
+}
+
+// endPack puts the pack on disk, and after that its chunks' places into the batch.
+func (t *Txn) endPack() error {
+	w := t.pack
+	if w == nil {
+		return nil
+	}
+	t.pack = nil
+	err := w.sync()
+	t.r.addPack(w) // also after an error, for the sweep to find and remove it
+	for _, c := range w.chunks {
+		if err == nil {
+			err = t.batch.Set(sumKey(c.sum), c.at.encode())
+		}
+	}
+	return err
 }
 
 // firstFree returns the number after the last chunk's.
@@ -251,11 +280,14 @@ func (t *Txn) commit(meta any) (*Manifest, error) {
 	if err := checkSpace(t.r.dir, int64(t.unsynced)); err != nil {
 		return nil, err
 	}
+	if err := t.endPack(); err != nil {
+		return nil, err
+	}
 	if err := t.batch.Flush(); err != nil {
 		return nil, err
 	}
 	// Chunks must be on disk before anything names them.
-	if err := t.r.db.Sync(); err != nil {
+	if err := t.r.sync(); err != nil {
 		return nil, err
 	}
 	err = t.r.db.Update(func(tx *badger.Txn) error {
@@ -267,7 +299,7 @@ func (t *Txn) commit(meta any) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m, t.r.db.Sync()
+	return m, t.r.sync()
 }
 
 // Abort drops the transaction and removes its chunks. After Commit it does nothing.
@@ -278,7 +310,14 @@ func (t *Txn) Abort() error {
 	t.done = true
 	defer t.r.unlock()
 	t.batch.Cancel()
-	if _, err := t.r.sweep(); err != nil {
+	var err error
+	if t.pack != nil {
+		err = t.pack.abandon()
+	}
+	if _, e := t.r.sweep(); e != nil {
+		err = errors.Join(err, e)
+	}
+	if err != nil {
 		return fmt.Errorf("registry: abort %s: %w", t.name, err)
 	}
 	return nil

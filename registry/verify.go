@@ -21,7 +21,7 @@ type Report struct {
 // that a manifest names. Damage is listed in the report, and the error then wraps ErrCorrupt. progress, when not nil,
 // is called with the bytes read so far.
 func (r *DB) Verify(ctx context.Context, progress func(bytes int64)) (*Report, error) {
-	rep := new(Report)
+	rep := &Report{Problems: []string{}}
 	bad := func(format string, a ...any) { rep.Problems = append(rep.Problems, fmt.Sprintf(format, a...)) }
 	if err := r.db.VerifyChecksum(); err != nil {
 		bad("database table: %v", err)

@@ -67,10 +67,14 @@ func (r *Router) Check() error {
 func (r *Router) SHA256() (string, error) {
 	r.sum.once.Do(func() {
 		b, err := r.Marshal()
-		s := sha256.Sum256(b)
-		r.sum.hex, r.sum.err = hex.EncodeToString(s[:]), err
+		r.sum.hex, r.sum.err = hashOf(b), err
 	})
 	return r.sum.hex, r.sum.err
+}
+
+func hashOf(b []byte) string {
+	s := sha256.Sum256(b)
+	return hex.EncodeToString(s[:])
 }
 
 const routerMagic = "peft-router-1\n"
@@ -119,6 +123,7 @@ func UnmarshalRouter(data []byte) (*Router, error) {
 	if err := r.Check(); err != nil {
 		return nil, fmt.Errorf("%w: %w", err, ErrCorrupt)
 	}
+	r.sum.once.Do(func() { r.sum.hex = hashOf(data) }) // there is one form of a router: these are Marshal's bytes
 	return r, nil
 }
 

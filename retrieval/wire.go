@@ -44,6 +44,10 @@ func (d *decoder) uint() uint64 {
 		d.fail("a number is cut off or too long, %d bytes before the end", len(d.b))
 		return 0
 	}
+	if n > 1 && d.b[n-1] == 0 {
+		d.fail("a number is longer than it must be, %d bytes before the end", len(d.b))
+		return 0
+	}
 	d.b = d.b[n:]
 	return v
 }

@@ -86,7 +86,7 @@ func BenchmarkCodec(b *testing.B) {
 	b.Run("decode", func(b *testing.B) {
 		b.SetBytes(4096 * 1152 * 2)
 		for b.Loop() {
-			if _, err := Decode(p.Open); err != nil {
+			if _, err := Decode(2, p.Open); err != nil {
 				b.Fatal(err)
 			}
 		}

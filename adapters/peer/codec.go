@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 
 	"github.com/gopeft/peft/adapters"
 	"github.com/gopeft/peft/adapters/neuron"
-	"github.com/gopeft/peft/kernels"
 	"github.com/gopeft/peft/retrieval"
 )
 
@@ -111,10 +109,12 @@ func (s *Set) Encode(part func(name string) (io.Writer, error), f Format) error 
 	return nil
 }
 
+// rowsInChunk is how many rows of so many bytes Encode writes at a time.
+func rowsInChunk(rowBytes int) int { return max(1, min(chunkRows, chunkSize/rowBytes)) }
+
 func writeRows(w io.Writer, r Rows, f Format) error {
 	rowBytes := r.Width * f.bytes()
-	n := max(1, min(chunkRows, chunkSize/rowBytes))
-	buf := make([]byte, 0, n*rowBytes)
+	buf := make([]byte, 0, rowsInChunk(rowBytes)*rowBytes)
 	one, row := NewRows(1, r.Width, f), make([]float32, r.Width)
 	for i := range r.Len() {
 		v := r.Row(i, row)
@@ -168,9 +168,10 @@ func notFinite(v []float32) int {
 }
 
 // Decode reads what Encode wrote, keeping rows in their stored format: open returns a reader of the part of that name, or
-// nil and no error when there is no such part. Name and Revision are left to the caller. Errors wrap ErrCorrupt or ErrUnknownKind, or are open's own. A set that
-// decodes still has to pass Check with its router.
-func Decode(open func(name string) (io.Reader, error)) (*Set, error) {
+// nil and no error when there is no such part. Rows of a reader that is a SizedReaderAt are read by so many threads. Name and
+// Revision are left to the caller. Errors wrap ErrCorrupt or ErrUnknownKind, or are open's own. A set that decodes still has
+// to pass Check with its router.
+func Decode(threads int, open func(name string) (io.Reader, error)) (*Set, error) {
 	r, err := open(headerPart)
 	if err != nil {
 		return nil, fmt.Errorf("peer: decode: %w", err)
@@ -189,7 +190,7 @@ func Decode(open func(name string) (io.Reader, error)) (*Set, error) {
 		return nil, err
 	}
 	for _, l := range h.Layers {
-		t, err := l.decode(open, h.Width, f)
+		t, err := l.decode(threads, open, h.Width, f)
 		if err != nil {
 			return nil, fmt.Errorf("peer: decode: block %d: %w", l.Block, err)
 		}
@@ -234,7 +235,7 @@ func (h *header) set() (*Set, Format, error) {
 	return &Set{Kind: kind, Hidden: h.Hidden, Scale: h.Scale, Router: h.Router}, f, nil
 }
 
-func (l layerHeader) decode(open func(name string) (io.Reader, error), width int, f Format) (*Table, error) {
+func (l layerHeader) decode(threads int, open func(name string) (io.Reader, error), width int, f Format) (*Table, error) {
 	t := &Table{Block: l.Block}
 	b, err := readPart(open, fmt.Sprintf(occupancyPart, l.Block))
 	if err != nil {
@@ -263,7 +264,7 @@ func (l layerHeader) decode(open func(name string) (io.Reader, error), width int
 	if r == nil {
 		return nil, fmt.Errorf("part %s is missing: %w", name, ErrCorrupt)
 	}
-	if t.Rows, err = readRows(r, l.Experts, width, f); err != nil {
+	if t.Rows, err = readRows(threads, r, l.Experts, width, f); err != nil {
 		return nil, fmt.Errorf("part %s: %w", name, err)
 	}
 	return t, nil
@@ -282,93 +283,6 @@ func readPart(open func(name string) (io.Reader, error), name string) ([]byte, e
 		return nil, fmt.Errorf("part %s: %w", name, err)
 	}
 	return b, nil
-}
-
-// readRows reads [experts, width]. Memory grows with what is really there, so that a header cannot ask for more.
-func readRows(r io.Reader, experts, width int, f Format) (Rows, error) {
-	rows := Rows{Format: f, Width: width}
-	rowBytes := width * f.bytes()
-	n := max(1, min(experts, 1<<20/rowBytes))
-	buf := make([]byte, n*rowBytes)
-	if l, ok := r.(interface{ Len() int64 }); ok && l.Len() == int64(experts)*int64(rowBytes) {
-		rows.reserve(experts) // what the registry holds is there
-	}
-	for done := 0; done < experts; {
-		b := buf[:min(n, experts-done)*rowBytes]
-		if _, err := io.ReadFull(r, b); err != nil {
-			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-				return Rows{}, fmt.Errorf("cut off after %d of %d rows: %w", done, experts, ErrCorrupt)
-			}
-			return Rows{}, err
-		}
-		if have := max(cap(rows.F32), cap(rows.BF16)) / width; done+len(b)/rowBytes > have {
-			rows.reserve(min(experts, max(n, 4*done)))
-		}
-		if err := rows.appendBytes(b); err != nil {
-			return Rows{}, err
-		}
-		done += len(b) / rowBytes
-	}
-	var more [1]byte
-	if k, err := io.ReadFull(r, more[:]); k > 0 {
-		return Rows{}, fmt.Errorf("more than %d rows: %w", experts, ErrCorrupt)
-	} else if !errors.Is(err, io.EOF) {
-		return Rows{}, err
-	}
-	return rows, nil
-}
-
-func (r *Rows) reserve(experts int) {
-	if r.Format == F32 {
-		r.F32 = append(make([]float32, 0, experts*r.Width), r.F32...)
-	} else {
-		rows := make([]uint16, 0, experts*r.Width)
-		kernels.LargePages(rows)
-		r.BF16 = append(rows, r.BF16...)
-	}
-}
-
-// appendBytes appends whole rows as appendTo wrote them.
-func (r *Rows) appendBytes(b []byte) error {
-	bad := false
-	if r.Format == F32 {
-		at := len(r.F32)
-		r.F32 = slices.Grow(r.F32, len(b)/4)[:at+len(b)/4]
-		for i := range r.F32[at:] {
-			u := binary.LittleEndian.Uint32(b[4*i:])
-			bad = bad || u&0x7f800000 == 0x7f800000
-			r.F32[at+i] = math.Float32frombits(u)
-		}
-	} else {
-		at := len(r.BF16)
-		r.BF16 = slices.Grow(r.BF16, len(b)/2)[:at+len(b)/2]
-		bad = readBF16(r.BF16[at:], b)
-	}
-	if bad {
-		return fmt.Errorf("an expert among the first %d has a value that is not finite: %w", r.Len(), ErrCorrupt)
-	}
-	return nil
-}
-
-// readBF16 reads little-endian values and reports whether one is not finite: its eight bits of exponent are all ones. Four
-// are looked at together; a word has a zero lane when (w - 1) & ^w has the lane's highest bit.
-func readBF16(to []uint16, b []byte) bool {
-	const exponents, ones, highest = 0x7f807f807f807f80, 0x0001000100010001, 0x8000800080008000
-	var found uint64
-	for len(to) >= 4 {
-		u := binary.LittleEndian.Uint64(b)
-		w := u&exponents ^ exponents
-		found |= (w - ones) &^ w & highest
-		to[0], to[1], to[2], to[3] = uint16(u), uint16(u>>16), uint16(u>>32), uint16(u>>48)
-		to, b = to[4:], b[8:]
-	}
-	for i := range to {
-		to[i] = binary.LittleEndian.Uint16(b[2*i:])
-		if to[i]&0x7f80 == 0x7f80 {
-			found = 1
-		}
-	}
-	return found != 0
 }
 
 // Parts is a stored set in memory, by the names of its parts.

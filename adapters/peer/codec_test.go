@@ -27,7 +27,7 @@ func TestCodecRoundTrip(t *testing.T) {
 		s.Tables[0].Counts = make([]uint32, 36)
 		s.Tables[0].Counts[7] = 99
 		p := encoded(t, s, f)
-		back, err := Decode(p.Open)
+		back, err := Decode(2, p.Open)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,17 +114,17 @@ func TestDecodeErrors(t *testing.T) {
 	} {
 		p := encoded(t, s, F32)
 		damage(p)
-		if _, err := Decode(p.Open); !errors.Is(err, ErrCorrupt) {
+		if _, err := Decode(2, p.Open); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	p := encoded(t, s, F32)
 	replace(p, `"kind":"neuron"`, `"kind":"axon"`)
-	if _, err := Decode(p.Open); !errors.Is(err, ErrUnknownKind) || !strings.Contains(err.Error(), "neuron-gelu") {
+	if _, err := Decode(2, p.Open); !errors.Is(err, ErrUnknownKind) || !strings.Contains(err.Error(), "neuron-gelu") {
 		t.Error(err)
 	}
 	failing := errors.New("disk on fire")
-	if _, err := Decode(func(string) (io.Reader, error) { return nil, failing }); !errors.Is(err, failing) {
+	if _, err := Decode(2, func(string) (io.Reader, error) { return nil, failing }); !errors.Is(err, failing) {
 		t.Error(err)
 	}
 	s.Tables[0].Rows.F32[5] = float32(math.Inf(1))
@@ -141,7 +141,7 @@ func FuzzDecodeHeader(f *testing.F) {
 	f.Add([]byte(`{"format":1,"kind":"neuron","hidden":2,"width":4,"scale":1,"router_sha256":"x","rows":"f32","layers":[{"block":1,"cells":4,"experts":1}]}`), []byte{2, 4, 1, 1, 0, 1, 0}, make([]byte, 16))
 	f.Fuzz(func(t *testing.T, header, occupancy, rows []byte) {
 		p := Parts{headerPart: bytes.NewBuffer(header), "001/occupancy": bytes.NewBuffer(occupancy), "001/rows": bytes.NewBuffer(rows)}
-		s, err := Decode(p.Open)
+		s, err := Decode(2, p.Open)
 		if err != nil {
 			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrUnknownKind) {
 				t.Fatal(err)

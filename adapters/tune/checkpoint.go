@@ -144,7 +144,8 @@ func (r *run) keepBest() {
 	}
 }
 
-// identity hashes what decides a run: options, arithmetic, router, the sets beside it, the starting rows and the data.
+// identity hashes what decides a run: options, arithmetic, router, the sets beside it, the experts' places and starting
+// rows, and the data.
 func (r *run) identity(train []Sequence) (string, error) {
 	h := sha256.New()
 	decisive := []any{r.o.decisive(), r.m.Precision().String(), r.t.Set.Router, r.t.Set.Scale}
@@ -155,6 +156,7 @@ func (r *run) identity(train []Sequence) (string, error) {
 		return "", err
 	}
 	for _, t := range r.tables {
+		h.Write(t.Occupancy.Marshal())
 		if err := binary.Write(h, binary.LittleEndian, t.Rows.F32); err != nil {
 			return "", err
 		}

@@ -38,13 +38,28 @@ func TestCodes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		ds, ms, code := make([]uint16, cols/32), make([]uint16, cols/32), make([]byte, cols*c.Bits/8)
 		for i, w := range want {
-			d, m := float64(kernels.F16(c.D[i/32])), float64(kernels.F16(c.M[i/32]))
-			if got := float32(d*float64(c.Code[i]) + m); got != w {
-				t.Fatalf("%v: value %d is %g·%d%+g = %g, want %g", typ, i, d, c.Code[i], m, got, w)
+			if i%cols == 0 {
+				if err := c.Row(i/cols, ds, ms, code); err != nil {
+					t.Fatalf("%v: row %d: %v", typ, i/cols, err)
+				}
+			}
+			j := i % cols
+			d, m, v := float64(kernels.F16(ds[j/32])), float64(kernels.F16(ms[j/32])), codeOf(c.Bits, code, j)
+			if got := float32(d*float64(v) + m); got != w {
+				t.Fatalf("%v: value %d is %g·%d%+g = %g, want %g", typ, i, d, v, m, got, w)
 			}
 		}
 	}
+}
+
+// codeOf returns code j of a row.
+func codeOf(bits int, code []byte, j int) byte {
+	if bits == 8 {
+		return code[j]
+	}
+	return code[j/32*16+j%16] >> (j % 32 / 16 * 4) & 15
 }
 
 // TestCodesErrors: scales that are no finite halves are left to f32.
@@ -54,7 +69,11 @@ func TestCodesErrors(t *testing.T) {
 		"128·d":      append([]byte{0xff, 0x7b}, make([]byte, 32)...),
 	} {
 		f := &File{tensors: []TensorInfo{{Name: "w", Shape: []int{1, 32}, Type: Q8_0, Bytes: 34}}, byName: map[string]int{"w": 0}, data: raw}
-		if _, err := f.Codes("w"); !errors.Is(err, ErrUnsupported) {
+		c, err := f.Codes("w")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Row(0, make([]uint16, 1), make([]uint16, 1), make([]byte, 32)); !errors.Is(err, ErrUnsupported) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

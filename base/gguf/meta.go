@@ -135,7 +135,7 @@ func (r *reader) array(depth int) any {
 	case tBool:
 		return list(r, n, r.boolean)
 	case tString:
-		return list(r, n, r.str)
+		return r.strings(n)
 	case tU64:
 		return list(r, n, r.u64)
 	case tI64:
@@ -147,6 +147,23 @@ func (r *reader) array(depth int) any {
 	}
 	r.err = fmt.Errorf("array of metadata type %d: %w", t, ErrUnsupported)
 	return nil
+}
+
+// strings reads n strings into one piece of memory.
+func (r *reader) strings(n uint64) []string {
+	from := r.at
+	lengths := list(r, n, func() int { return len(r.take(r.u64())) })
+	if r.err != nil {
+		return nil
+	}
+	all, at := string(r.b[from:r.at]), 0
+	out := make([]string, len(lengths))
+	for i, l := range lengths {
+		at += 8 // its length
+		out[i] = all[at : at+l]
+		at += l
+	}
+	return out
 }
 
 // list reads n elements; it grows as they come, because n is the file's word.

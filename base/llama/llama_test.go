@@ -350,3 +350,29 @@ func TestConfigFromHF(t *testing.T) {
 		t.Errorf("%+v, %v", old, err)
 	}
 }
+
+// TestSteadyState: a token that continues a cache allocates nothing.
+func TestSteadyState(t *testing.T) {
+	pool := kernels.NewPool(2)
+	defer pool.Close()
+	m, err := llama.New(llamatest.Config(), llamatest.Random(llamatest.Config(), 1), kernels.F32, pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, logits := m.NewCache(), make([]float32, m.Config.Vocab)
+	b := llama.Batch{Tokens: []int32{3}, Seqs: []llama.Seq{{Len: 1, Cache: cache}}}
+	var x []float32
+	step := func() {
+		if x, err = m.ForwardIn(x, b, nil); err != nil {
+			t.Fatal(err)
+		}
+		m.Logits(logits, x, 1)
+	}
+	for range 100 { // the cache grows to its room
+		step()
+	}
+	cache.Truncate(10)
+	if n := testing.AllocsPerRun(50, step); n > 0 {
+		t.Errorf("a token makes %v allocations", n)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/gopeft/peft/base/gguf"
 	"github.com/gopeft/peft/kernels"
 )
 
@@ -20,6 +21,7 @@ type Model struct {
 	norm      []float32 // [hidden]
 	head      weight
 	freq      []float64
+	arena     *kernels.Arena // of the codes
 
 	mu       sync.RWMutex // guards the tables
 	cos, sin []float32
@@ -57,7 +59,7 @@ func New(c Config, src Source, prec kernels.Precision, pool *kernels.Pool) (*Mod
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	m := &Model{Config: c, pool: pool, prec: available(prec), src: src}
+	m := &Model{Config: c, pool: pool, prec: available(prec), src: src, arena: new(kernels.Arena)}
 	var err error
 	if m.norm, err = load(src, "model.norm.weight", c.Hidden); err != nil {
 		return nil, err
@@ -150,8 +152,12 @@ func (w *weight) packCodes(m *Model, p *kernels.Pool, names []string, rows []int
 		if c == nil || err != nil {
 			return false, err
 		}
-		if w.codes, err = kernels.PackCodes(p, c); err != nil {
-			return false, err
+		w.codes, err = m.arena.PackCodes(p, c)
+		if errors.Is(err, gguf.ErrUnsupported) { // a scale that codes cannot have
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("weights %q: %w: %w", names, ErrWeights, err)
 		}
 	}
 	w.high = m.prec == kernels.Int8
@@ -295,7 +301,7 @@ func (m *Model) WithPrecision(prec kernels.Precision) (*Model, error) {
 	if prec = available(prec); prec == m.prec {
 		return m, nil
 	}
-	n := &Model{Config: m.Config, pool: m.pool, prec: prec, src: m.src, embedding: m.embedding, norm: m.norm, freq: m.freq}
+	n := &Model{Config: m.Config, pool: m.pool, prec: prec, src: m.src, embedding: m.embedding, norm: m.norm, freq: m.freq, arena: m.arena}
 	return n, n.packAll(m)
 }
 

@@ -76,19 +76,26 @@ func (b *Block) QKVBackward(dx, dqkv []float32, l *Layout) {
 }
 
 // Attention writes o: [tokens, AttnWidth] from qkv, within each sequence; lse: [tokens, heads] for the backward, or nil.
+// Products are in f32, but for the backward in the model's precision.
 func (b *Block) Attention(o, lse, qkv []float32, l *Layout) {
 	c := &b.m.Config
 	w, k := c.QKVWidth(), c.AttnWidth()
 	v := k + c.KVHeads*c.HeadDim
-	kernels.Attention(b.m.pool, o, c.AttnWidth(), qkv, w, qkv[k:], qkv[v:], w, l.Spans, c.heads(), lse)
+	h := c.heads()
+	if lse != nil {
+		h.Precision = b.m.packed()
+	}
+	kernels.Attention(b.m.pool, o, c.AttnWidth(), qkv, w, qkv[k:], qkv[v:], w, l.Spans, h, lse)
 }
 
-// AttentionBackward writes dqkv.
+// AttentionBackward writes dqkv, with products in the model's precision.
 func (b *Block) AttentionBackward(dqkv, do, o, lse, qkv []float32, l *Layout) {
 	c := &b.m.Config
 	w, k := c.QKVWidth(), c.AttnWidth()
 	v := k + c.KVHeads*c.HeadDim
-	kernels.AttentionBackward(b.m.pool, dqkv, dqkv[k:], dqkv[v:], do, c.AttnWidth(), o, qkv, w, qkv[k:], qkv[v:], w, l.Spans, c.heads(), lse)
+	h := c.heads()
+	h.Precision = b.m.packed()
+	kernels.AttentionBackward(b.m.pool, dqkv, dqkv[k:], dqkv[v:], do, c.AttnWidth(), o, qkv, w, qkv[k:], qkv[v:], w, l.Spans, h, lse)
 }
 
 // AttnOut writes y = x + o·Woᵀ, the residual stream after attention; y may be x.

@@ -109,15 +109,14 @@ func (s ggufSource) Codes(name string) (*kernels.Codes, error) {
 	if err != nil || heads == 0 {
 		return c, err
 	}
-	shape := func(cols int) []int { return []int{c.N, cols} }
-	if c.Code, err = Unpermute(c.Code, shape(c.K), heads); err != nil {
-		return nil, err
+	if c.N%(2*heads) != 0 {
+		return nil, fmt.Errorf("%d rows for %d heads: %w", c.N, heads, ErrWeights)
 	}
-	if c.D, err = Unpermute(c.D, shape(len(c.D)/c.N), heads); err != nil {
-		return nil, err
+	read, d := c.Row, c.N/heads
+	c.Row = func(i int, ds, ms []uint16, code []byte) error {
+		return read(i/d*d+unpermuted(i%d, d/2), ds, ms, code)
 	}
-	c.M, err = Unpermute(c.M, shape(len(c.M)/c.N), heads)
-	return c, err
+	return c, nil
 }
 
 // Permute reorders a query or key weight's rows from Hugging Face's order (a head's first half, then its second) to
@@ -128,8 +127,11 @@ func Permute[T any](w []T, shape []int, heads int) ([]T, error) {
 
 // Unpermute is the inverse of Permute.
 func Unpermute[T any](w []T, shape []int, heads int) ([]T, error) {
-	return reorder(w, shape, heads, func(i, half int) int { return i%half*2 + i/half })
+	return reorder(w, shape, heads, unpermuted)
 }
+
+// unpermuted is where row i of a head of 2·half rows stands in llama.cpp's order.
+func unpermuted(i, half int) int { return i%half*2 + i/half }
 
 func reorder[T any](w []T, shape []int, heads int, from func(i, half int) int) ([]T, error) {
 	rows, cols := shape[0], shape[1]
@@ -204,6 +206,7 @@ func loadCodes(s Source, k int, names []string, rows []int) (*kernels.Codes, err
 	if !ok {
 		return nil, nil
 	}
+	parts := make([]*kernels.Codes, len(names))
 	all := &kernels.Codes{K: k}
 	for i, name := range names {
 		c, err := src.Codes(name)
@@ -216,8 +219,34 @@ func loadCodes(s Source, k int, names []string, rows []int) (*kernels.Codes, err
 		if c.N != rows[i] || c.K != k {
 			return nil, fmt.Errorf("weight %s has shape [%d %d], the configuration wants [%d %d]: %w", name, c.N, c.K, rows[i], k, ErrWeights)
 		}
-		all.N, all.Bits = all.N+c.N, max(all.Bits, c.Bits) // a code of 4 bits is one of 8 bits too
-		all.Code, all.D, all.M = append(all.Code, c.Code...), append(all.D, c.D...), append(all.M, c.M...)
+		parts[i] = c
+		all.N, all.Bits = all.N+c.N, max(all.Bits, c.Bits)
+	}
+	all.Row = func(i int, d, m []uint16, code []byte) error {
+		for _, c := range parts {
+			if i < c.N {
+				return rowOf(c, all.Bits, i, d, m, code)
+			}
+			i -= c.N
+		}
+		return fmt.Errorf("weights %q have no such row: %w", names, ErrWeights)
 	}
 	return all, nil
+}
+
+// rowOf reads a row in codes of so many bits: a code of 4 bits is one of 8 bits too.
+func rowOf(c *kernels.Codes, bits, i int, d, m []uint16, code []byte) error {
+	if c.Bits == bits {
+		return c.Row(i, d, m, code)
+	}
+	half := code[len(code)/2:]
+	if err := c.Row(i, d, m, half); err != nil {
+		return err
+	}
+	for b := 0; b < len(half); b += 16 { // from the front, where what is written never reaches what is still to be read
+		for j, v := range [16]byte(half[b:]) {
+			code[2*b+j], code[2*b+16+j] = v&15, v>>4
+		}
+	}
+	return nil
 }

@@ -18,9 +18,6 @@ type Message struct {
 	Content string `json:"content"`
 }
 
-// HasChat reports whether the tokenizer has a chat template.
-func (t *Tokenizer) HasChat() bool { return t.template != "" }
-
 // SetChat replaces the chat template, for models that keep it in a file of its own; "" takes it away. Call it before the
 // tokenizer is shared between goroutines.
 func (t *Tokenizer) SetChat(template string) { t.template = template }

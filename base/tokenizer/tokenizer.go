@@ -88,11 +88,13 @@ func build(s spec) (*Tokenizer, error) {
 		}
 		t.bytes[b] = id
 	}
+	var joined []byte
 	for rank, m := range s.merges {
 		l, r, ok := strings.Cut(m, " ")
 		li, okL := t.ids[l]
 		ri, okR := t.ids[r]
-		id, okM := t.ids[l+r]
+		joined = append(append(joined[:0], l...), r...)
+		id, okM := t.ids[string(joined)]
 		if !ok || !okL || !okR || !okM {
 			return nil, fmt.Errorf("merge %d (%q) names tokens that the vocabulary lacks: %w", rank, m, ErrInvalid)
 		}
@@ -134,11 +136,6 @@ func (t *Tokenizer) ID(token string) (int32, bool) {
 
 // IsEOS reports whether id ends a text or a turn.
 func (t *Tokenizer) IsEOS(id int32) bool { return slices.Contains(t.EOS, id) }
-
-// IsSpecial reports whether id is a special token.
-func (t *Tokenizer) IsSpecial(id int32) bool {
-	return id >= 0 && int(id) < len(t.special) && t.special[id]
-}
 
 // Encode returns the tokens of text. With special, special tokens written out in the text become those tokens;
 // otherwise they are ordinary text, but for added tokens that their file does not mark as special. No token is added at

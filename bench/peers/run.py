@@ -5,7 +5,8 @@
 
 Peer and peft have the same file, threads and sizes. Each runs in a process of its own that waits while the other is
 measured; a round is one measurement of each, and what counts is the median of the rounds' ratios. With --only the other
-rows of docs/performance.json stay as they were.
+rows of docs/performance.json stay as they were. registry, grown-256 and grown-1 need no Python packages: peft is its own
+peer there.
 """
 
 import argparse
@@ -22,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 RESULTS, PAGE, PLOT = ROOT / "docs/performance.json", ROOT / "docs/performance.md", ROOT / "docs/performance.svg"
 
-# name: (what it is, unit, larger is better, the peer's work, peft's arguments, what was aimed at)
+# name: (what it is, unit, larger is better, the peer's work, peft's arguments, the ratio aimed at)
 WORKS = {
     "decode": ("decode, batch 1, bare", "tokens/s", True, "decode", ["decode", "--only", "base"], 2.0),
     "decode-million": (
@@ -39,6 +40,20 @@ WORKS = {
         "the same layer, 1 token", "µs a token", False, "layer-1", ["retrieval", "--sub-keys", "1024", "--tokens", "1"], 12.0),
     "topk-flat": ("exact top 16 of 1,048,576 product keys", "µs a query", False, "topk-flat", ["topk"], 1.0),
     "topk-ivf": ("the same, against an inexact index", "µs a query", False, "topk-ivf", ["topk"], 1.0),
+}
+
+# What a work may cost at most, as a multiple of another work of peft's own.
+# name: (what it is, unit, what the other is, the other's arguments, the work's, the most aimed at)
+COSTS = {
+    "grown-256": (
+        "PEER layer of 1,048,576 experts, 256 tokens", "µs a token", "the same layer with 4,096 experts",
+        ["retrieval", "--sub-keys", "64", "--tokens", "256"], ["retrieval", "--sub-keys", "1024", "--tokens", "256"], 2.5),
+    "grown-1": (
+        "the same, 1 token", "µs a token", "the same layer with 4,096 experts",
+        ["retrieval", "--sub-keys", "64", "--tokens", "1"], ["retrieval", "--sub-keys", "1024", "--tokens", "1"], 2.5),
+    "registry": (
+        "add 1,048,576 experts (2.4 GB) to the registry", "s", "writing and syncing a plain file",
+        ["registry", "--only", "file"], ["registry", "--only", "add"], 2.5),
 }
 
 
@@ -65,36 +80,62 @@ class Process:
 
     def end(self):
         self.p.stdin.close()
-        self.p.kill()
-        self.p.wait()
+        try:
+            self.p.wait(timeout=60)  # what it has on disk it removes
+        except subprocess.TimeoutExpired:
+            self.p.kill()
+            self.p.wait()
+
+
+def peft(binary, registry, args, bench):
+    return Process([
+        binary, "--registry", registry, "--base", args.model, "--threads", str(args.threads), "--json",
+        "bench", "--paced", "--rounds", str(args.rounds + 1), *(args.text if a == "TEXT" else a for a in bench)])
+
+
+def alternate(a, b, rounds):
+    """Measures a and b in turn and returns the pairs of answers; the first pair warms both up and is left out."""
+    return [(a.measure(), b.measure()) for _ in range(rounds + 1)][1:]
+
+
+def summary(pairs, ratio):
+    pairs = [(a["value"], b["value"]) for a, b in pairs]
+    ratios = sorted(ratio(a, b) for a, b in pairs)
+    return {
+        "rounds": len(pairs), "peer_median": statistics.median(a for a, _ in pairs),
+        "peft_median": statistics.median(b for _, b in pairs),
+        "ratio": statistics.median(ratios), "least": ratios[0], "most": ratios[-1]}
 
 
 def run(name, binary, args):
     what, unit, larger, peer_kind, peft_args, aim = WORKS[name]
     peer = Process([sys.executable, str(HERE / "worker.py"), peer_kind, args.model, args.text, str(args.threads)])
     with tempfile.TemporaryDirectory() as registry:
-        ours = Process([
-            binary, "--registry", registry, "--base", args.model, "--threads", str(args.threads), "--json",
-            "bench", "--paced", "--rounds", str(args.rounds + 1), *(args.text if a == "TEXT" else a for a in peft_args)])
+        ours = peft(binary, registry, args, peft_args)
         try:
             peer_name = peer.read()["name"]
-            pairs, more = [], {}
-            for i in range(args.rounds + 1):
-                a, b = peer.measure(), ours.measure()
-                if i > 0:  # the first warms both up
-                    pairs.append((a["value"], b["value"]))
-                more = {k: v for k, v in a.items() if k != "value"} or more
+            pairs = alternate(peer, ours, args.rounds)
         finally:
             peer.end()
             ours.end()
-    ratios = sorted(b / a if larger else a / b for a, b in pairs)
-    row = {
-        "work": what, "unit": unit, "peer": peer_name, "rounds": len(pairs), "aim": aim,
-        "peer_median": statistics.median(a for a, _ in pairs), "peft_median": statistics.median(b for _, b in pairs),
-        "ratio": statistics.median(ratios), "least": ratios[0], "most": ratios[-1],
-        "peer_mib": peer.peak, "peft_mib": ours.peak, **more}
-    print(json.dumps(row, ensure_ascii=False), flush=True)
-    return row
+    more = {k: v for k, v in pairs[-1][0].items() if k != "value"}
+    return {
+        "work": what, "unit": unit, "peer": peer_name, "aim": aim,
+        **summary(pairs, lambda a, b: b / a if larger else a / b), "peer_mib": peer.peak, "peft_mib": ours.peak, **more}
+
+
+def cost(name, binary, args):
+    what, unit, other, other_args, own_args, most = COSTS[name]
+    with tempfile.TemporaryDirectory() as registry:
+        a, b = (peft(binary, registry, args, x) for x in (other_args, own_args))
+        try:
+            pairs = alternate(a, b, args.rounds)
+        finally:
+            a.end()
+            b.end()
+    return {
+        "work": what, "unit": unit, "peer": other, "aim": most, **summary(pairs, lambda a, b: b / a),
+        "peer_mib": a.peak, "peft_mib": b.peak}
 
 
 def machine(binary, args):
@@ -113,6 +154,22 @@ def number(x):
     return f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
 
 
+def table(peer, own, works, results):
+    """The lines of a table of the works that were measured."""
+    at_most = "at most " if works is COSTS else ""
+    lines = [
+        f"| work | {peer} | {peer}'s | {own}'s | ratio | aimed at | memory, {peer} and {own} |", "|---|---|---|---|---|---|---|"]
+    for name in works:
+        r = results["rows"].get(name)
+        if not r:
+            continue
+        recall = f" (recall {r['recall']:.3f})" if "recall" in r else ""
+        lines.append(
+            f"| {r['work']} | {r['peer']} | {number(r['peer_median'])} {r['unit']}{recall} | {number(r['peft_median'])} {r['unit']} "
+            f"| **{r['ratio']:.2f}** ({r['least']:.2f} to {r['most']:.2f}) | {at_most}{r['aim']:.1f} | {r['peer_mib']:,} and {r['peft_mib']:,} MiB |")
+    return lines
+
+
 def page(results):
     m = results["machine"]
     lines = [
@@ -124,15 +181,12 @@ def page(results):
         "| limit of one thread | measured |", "|---|---|",
         *[f"| {name} | {value:.0f} {unit} |" for name, value, unit in m["limits"]], "",
         "![ratios](performance.svg)", "",
-        "| work | peer | peer's | peft's | ratio | aimed at | memory, peer and peft |", "|---|---|---|---|---|---|---|"]
-    for name in WORKS:
-        r = results["rows"].get(name)
-        if not r:
-            continue
-        recall = f" (recall {r['recall']:.3f})" if "recall" in r else ""
-        lines.append(
-            f"| {r['work']} | {r['peer']} | {number(r['peer_median'])} {r['unit']}{recall} | {number(r['peft_median'])} {r['unit']} "
-            f"| **{r['ratio']:.2f}** ({r['least']:.2f} to {r['most']:.2f}) | {r['aim']:.1f} | {r['peer_mib']:,} and {r['peft_mib']:,} MiB |")
+        *table("peer", "peft", WORKS, results)]
+    costs = table("against", "work", COSTS, results)
+    if len(costs) > 2:
+        lines += [
+            "", "What works of peft's own cost, as a multiple of another's time, in the same alternating rounds; less is better.", "",
+            *costs]
     notes = ROOT / "bench/peers/notes.md"
     if notes.exists():
         lines += ["", notes.read_text(encoding="utf-8").rstrip()]
@@ -141,6 +195,8 @@ def page(results):
 
 def plot(results):
     rows = [results["rows"][n] for n in WORKS if n in results["rows"]]
+    if not rows:
+        return
     left, width, height, top = 520, 420, 30, 40
     most = max(max(r["ratio"], r["aim"]) for r in rows) * 1.05
     x = lambda v: left + v / most * width
@@ -162,20 +218,21 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("model")
     p.add_argument("text")
-    p.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS))
+    p.add_argument("--only", nargs="+", choices=[*WORKS, *COSTS], default=[*WORKS, *COSTS])
     p.add_argument("--rounds", type=int, default=7)
     p.add_argument("--threads", type=int, default=os.cpu_count())
     args = p.parse_args()
     args.model, args.text = os.path.abspath(args.model), os.path.abspath(args.text)
     results = {"rows": {}}
-    if RESULTS.exists() and set(args.only) != set(WORKS):
+    if RESULTS.exists() and set(args.only) != {*WORKS, *COSTS}:
         results = json.loads(RESULTS.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as tmp:
         binary = os.path.join(tmp, "peft")
         subprocess.run(["go", "build", "-C", str(ROOT), "-o", binary, "./cmd/peft"], check=True)
         results["machine"] = machine(binary, args)
         for name in args.only:
-            results["rows"][name] = run(name, binary, args)
+            row = results["rows"][name] = (cost if name in COSTS else run)(name, binary, args)
+            print(json.dumps(row, ensure_ascii=False), flush=True)
             RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     page(results)
     plot(results)

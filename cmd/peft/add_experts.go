@@ -16,6 +16,7 @@ func addExpertsCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "data", Usage: "a `FILE` of the set's domain (.txt, .md, .jsonl); may be repeated"},
 			&cli.StringFlag{Name: "from", Usage: "import a `FILE` that peft export wrote"},
 			&cli.StringFlag{Name: "kind", Value: "neuron", Usage: "`KIND` of the experts"},
+			&cli.IntFlag{Name: "rank", Usage: "`R` of the experts, for kinds that have one", DefaultText: "none"},
 			&cli.IntFlag{Name: "experts", Usage: "`N` over all layers", DefaultText: "one a cell; half of that beside other sets"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the experts' first values"},
 		},
@@ -28,7 +29,7 @@ func addExpertsCommand() *cli.Command {
 			}
 			return withEngine(c, func(e *peft.Engine) error {
 				r, err := e.AddExperts(c.Context, c.Args().First(), peft.AddOptions{Data: c.StringSlice("data"), From: c.String("from"),
-					Kind: c.String("kind"), Experts: c.Int("experts"), Seed: c.Uint64("seed")})
+					Kind: c.String("kind"), Rank: c.Int("rank"), Experts: c.Int("experts"), Seed: c.Uint64("seed")})
 				if err != nil {
 					return err
 				}

@@ -35,14 +35,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "peft: %v\n", err)
+		complain(stderr, err)
 		return exitUsage
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(stderr, "peft: interrupted")
 		return exitFailed
 	}
-	fmt.Fprintf(stderr, "peft: %v\n", err)
+	complain(stderr, err)
 	return exitFailed
+}
+
+// complain writes an error; those of the library begin with its name already.
+func complain(w io.Writer, err error) {
+	fmt.Fprintf(w, "peft: %s\n", strings.TrimPrefix(err.Error(), "peft: "))
 }
 
 func newApp(stdout, stderr io.Writer) *cli.App {
@@ -91,6 +96,14 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 func want(c *cli.Context, names ...string) error {
 	if c.NArg() != len(names) {
 		return usagef("%s: want %s, got %d arguments %q", c.Command.Name, strings.Join(names, " "), c.NArg(), c.Args().Slice())
+	}
+	return nil
+}
+
+// need checks that the command line or peft.toml gives a flag.
+func need(c *cli.Context, flag string) error {
+	if !c.IsSet(flag) {
+		return usagef("%s: no --%s given", c.Command.Name, flag)
 	}
 	return nil
 }

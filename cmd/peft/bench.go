@@ -25,6 +25,7 @@ func benchmarks() []benchmark {
 	return []benchmark{
 		{"machine", "this machine's limits: multiply-adds and memory", benchMachine},
 		{"kernels", "packed products against the multiply-add peak measured beside them", benchKernels},
+		{"start", "seconds from starting this program to the first token it generates with a trained set, and its memory then", benchStart},
 		{"decode", "tokens a second of the base alone and with a set that has an expert in every cell", benchDecode},
 		{"prefill", "tokens a second of a prompt, likewise", benchPrefill},
 		{"finetune", "tokens a second of training the default set", benchFinetune},
@@ -37,11 +38,11 @@ func benchmarks() []benchmark {
 func benchCommand() *cli.Command {
 	cmd := &cli.Command{Name: "bench", Usage: "measure this machine and this program on it", ArgsUsage: "WHAT",
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "rounds", Value: 7, Usage: "rounds that a median is taken of"},
+			&cli.IntFlag{Name: "rounds", Value: 7, Usage: "rounds that a median is taken of", DefaultText: "7, of registry 3"},
 			&cli.BoolFlag{Name: "paced", Usage: "wait for a line on standard input before each round and print {\"value\"} after it, so that another program can be measured in between"},
 			&cli.IntFlag{Name: "sub-keys", Usage: "n of the n × n cells: of decode's and prefill's router, or the only one that retrieval measures"},
 			&cli.IntFlag{Name: "tokens", Usage: "the only number of tokens that retrieval measures"},
-			&cli.StringFlag{Name: "only", Usage: "base or set: the only one that decode and prefill measure"},
+			&cli.StringFlag{Name: "only", Usage: "base or set: the only one that decode and prefill measure; file or add: of registry"},
 			&cli.StringFlag{Name: "precision", Usage: "of finetune: int8, bf16 or f32"},
 			&cli.StringFlag{Name: "data", Usage: "`FILE` that finetune learns", DefaultText: "a short text, repeated"},
 		}}
@@ -165,12 +166,13 @@ func benchMachine(c *cli.Context) (*report, error) {
 	r := &report{Columns: []string{"limit", "one thread", "unit"}}
 	r.add("f32 multiply-add", median(c.Int("rounds"), func() float64 { return kernels.PeakF32(peakTime) / 1e9 }), "GFLOP/s")
 	r.add("bf16 multiply-add", median(c.Int("rounds"), func() float64 { return kernels.PeakBF16(peakTime) / 1e9 }), "GFLOP/s")
+	r.add("int8 multiply-add", median(c.Int("rounds"), func() float64 { return kernels.PeakInt8(peakTime) / 1e9 }), "GOP/s")
 	r.add("memory read", median(c.Int("rounds"), func() float64 { return kernels.ReadBandwidth(peakTime) / 1e9 }), "GB/s")
 	return r, nil
 }
 
 func benchKernels(c *cli.Context) (*report, error) {
-	r := &report{Columns: []string{"product", "precision", "threads", "GFLOP/s", "peak of one thread", "share of the threads' peak"},
+	r := &report{Columns: []string{"product", "precision", "threads", "GFLOP/s or GOP/s", "peak of one thread", "share of the threads' peak"},
 		Notes: []string{"The peak is measured before each product, so that both see the same machine; medians of shares."}}
 	rnd := rand.New(rand.NewPCG(1, 1))
 	fill := func(n int) []float32 {
@@ -183,15 +185,15 @@ func benchKernels(c *cli.Context) (*report, error) {
 	for _, s := range [][3]int{{256, 1536, 576}, {256, 576, 1536}, {256, 576, 576}, {1024, 3072, 576}, {1, 1536, 576}} {
 		m, n, k := s[0], s[1], s[2]
 		x, y, w := fill(m*k), make([]float32, m*n), fill(n*k)
-		for _, prec := range []kernels.Precision{kernels.F32, kernels.BF16} {
-			peak := kernels.PeakF32
-			if prec == kernels.BF16 {
-				peak = kernels.PeakBF16
-			}
+		for _, prec := range []kernels.Precision{kernels.F32, kernels.BF16, kernels.Int8} {
+			peak := map[kernels.Precision]func(time.Duration) float64{kernels.F32: kernels.PeakF32, kernels.BF16: kernels.PeakBF16, kernels.Int8: kernels.PeakInt8}[prec]
 			if peak(time.Millisecond) == 0 {
 				continue
 			}
-			packed := kernels.PackNT(nil, w, n, k, prec)
+			product, err := benchProduct(rand.NewChaCha8([32]byte{}), w, n, k, prec)
+			if err != nil {
+				return nil, err
+			}
 			for _, threads := range []int{1, c.Int("threads")} {
 				if threads == 1 && r.has(m, n, k, prec) {
 					continue
@@ -203,7 +205,7 @@ func benchKernels(c *cli.Context) (*report, error) {
 					top = peak(peakTime)
 					t := seconds(func() {
 						for range calls {
-							kernels.MulPacked(pool, y, x, m, packed, false)
+							product(pool, y, x, m)
 						}
 					})
 					rate = 2 * float64(m) * float64(n) * float64(k) * float64(calls) / t
@@ -215,6 +217,24 @@ func benchKernels(c *cli.Context) (*report, error) {
 		}
 	}
 	return r, nil
+}
+
+// benchProduct returns the product with w: [n, k], packed for the precision; for Int8 with codes of 4 bits instead of w.
+func benchProduct(rnd *rand.ChaCha8, w []float32, n, k int, prec kernels.Precision) (func(p *kernels.Pool, y, x []float32, m int), error) {
+	if prec != kernels.Int8 {
+		packed := kernels.PackNT(nil, w, n, k, prec)
+		return func(p *kernels.Pool, y, x []float32, m int) { kernels.MulPacked(p, y, x, m, packed, false) }, nil
+	}
+	scale := make([]uint16, k/32)
+	kernels.ToF16(scale, w[:len(scale)])
+	codes := &kernels.Codes{N: n, K: k, Bits: 4, Row: func(_ int, d, m []uint16, code []byte) error {
+		copy(d, scale)
+		copy(m, scale)
+		_, _ = rnd.Read(code)
+		return nil
+	}}
+	coded, err := kernels.PackCodes(nil, codes)
+	return func(p *kernels.Pool, y, x []float32, m int) { kernels.MulCodedHigh(p, y, x, m, coded, false) }, err
 }
 
 func label(m, n, k int) string { return fmt.Sprintf("[%d,%d]·[%d,%d]ᵀ", m, k, n, k) }

@@ -48,6 +48,13 @@ func TestExitCodes(t *testing.T) {
 		{2, "NAME", []string{"--registry", reg, "show"}},
 		{2, "frob", []string{"--registry", reg, "list", "--frob"}},
 		{2, "at least 1", []string{"--registry", reg, "--threads", "0", "list"}},
+		{2, "no --data", []string{"--registry", reg, "finetune", "x"}},
+		{2, "no --data", []string{"--registry", reg, "eval"}},
+		{2, "--lr", []string{"--registry", reg, "finetune", "x", "--data", "f", "--lr", "-1"}},
+		{2, "lr", []string{"--registry", reg, "finetune", "x", "--data", "f", "--lr", "much"}},
+		{2, "--steps", []string{"--registry", reg, "finetune", "x", "--data", "f", "--steps", "0"}},
+		{2, "--precision", []string{"--registry", reg, "finetune", "x", "--data", "f", "--precision", "f99"}},
+		{2, "--top", []string{"--registry", reg, "logits", "--text", "x", "--top", "-3"}},
 		{1, "not found", []string{"--registry", reg, "show", "x"}},
 		{1, "x@y", []string{"--registry", reg, "show", "x@y"}},
 	} {
@@ -86,6 +93,10 @@ func TestConfig(t *testing.T) {
 	}
 	if code, _, errs := call(t, "generate", "x", "--sets", "somebody"); code != 1 || !strings.Contains(errs, "somebody") {
 		t.Errorf("the flag did not win: %d %s", code, errs)
+	}
+	write("registry = \"here\"\n[finetune]\ndata = [\"absent.txt\"]\n")
+	if code, _, errs := call(t, "finetune", "x"); code != 1 || !strings.Contains(errs, "absent.txt") {
+		t.Errorf("the data in the file was not used: %d %s", code, errs)
 	}
 	for bad, want := range map[string]string{
 		"colour = 1":                     "colour",

@@ -179,22 +179,28 @@ func TestE2EKill(t *testing.T) {
 	p := newProgram(t, "builtin")
 	data := p.head("data/shakespeare.txt", 30000)
 	p.run("init")
-	finetune := []string{"finetune", "long", "--data", data, "--steps", "60", "--batch-tokens", "256", "--seq-len", "64", "--checkpoint-every", "3"}
+	finetune := func(name string) []string {
+		return []string{"finetune", name, "--data", data, "--steps", "60", "--batch-tokens", "256", "--seq-len", "64", "--checkpoint-every", "3"}
+	}
 	timed := func(args ...string) time.Duration {
 		start := time.Now()
 		p.run(args...)
 		return time.Since(start)
 	}
-	adding, training := timed("add-experts", "long", "--data", data), timed(finetune...)
+	adding, training := timed("add-experts", "long", "--data", data), timed(finetune("long")...)
 	rnd := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
 	have := map[string]int{"long": 2} // revisions that were acknowledged
 	killed, resumed := 0, 0
 	for i := 0; killed < 40 && i < 200; i++ {
 		name := "long"
-		args, limit := finetune, training
-		if i%2 == 0 {
+		args, limit := finetune(name), training
+		switch i % 4 {
+		case 0, 2:
 			name = fmt.Sprintf("s%d", i)
 			args, limit = []string{"add-experts", name, "--data", data}, adding
+		case 1:
+			name = fmt.Sprintf("new%d", i)
+			args, limit = finetune(name), adding+training
 		}
 		acknowledged, hit := p.kill(time.Duration(rnd.Int64N(int64(limit))), args...)
 		if acknowledged > 0 {
@@ -318,6 +324,10 @@ func TestE2EBadInput(t *testing.T) {
 		{1, []string{"no token to learn"}, []string{"finetune", "x", "--data", p.file("none.jsonl", "{\"prompt\":\"a\",\"completion\":\"\"}")}},
 		{1, []string{"nobody", "\"a\""}, []string{"generate", "hello", "--sets", "nobody"}},
 		{1, []string{"no checkpoint"}, []string{"finetune", "a", "--data", good, "--steps", "2", "--resume"}},
+		{1, []string{"nobody"}, []string{"finetune", "x", "--data", good, "--with", "nobody"}},
+		{1, []string{"diverged"}, []string{"finetune", "x", "--data", good, "--steps", "3", "--lr", "1e30"}},
+		{1, []string{"at least one a layer"}, []string{"add-experts", "x", "--data", good, "--experts", "1"}},
+		{1, []string{"rank"}, []string{"add-experts", "x", "--data", good, "--rank", "8"}},
 		{1, []string{"not found"}, []string{"rollback", "a", "--to", "9"}},
 		{1, []string{"not found"}, []string{"remove", "nobody"}},
 		{1, []string{"router"}, []string{"init"}},

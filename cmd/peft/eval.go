@@ -13,7 +13,7 @@ func evalCommand() *cli.Command {
 	return &cli.Command{
 		Name: "eval", Usage: "measure perplexity",
 		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "data", Required: true, Usage: "a `FILE` to measure on; may be repeated"},
+			&cli.StringSliceFlag{Name: "data", Usage: "a `FILE` to measure on; may be repeated"},
 			&cli.StringFlag{Name: "sets", Usage: "`SETS` that are on, such as a,b"},
 			&cli.IntFlag{Name: "seq-len", Value: 512, Usage: "tokens a window"},
 			&cli.IntFlag{Name: "max-windows", Usage: "measure the first `N` windows", DefaultText: "all"},
@@ -21,6 +21,9 @@ func evalCommand() *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			if err := want(c); err != nil {
+				return err
+			}
+			if err := need(c, "data"); err != nil {
 				return err
 			}
 			if c.Int("seq-len") < 2 || c.Int("max-windows") < 0 {

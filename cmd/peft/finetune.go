@@ -3,6 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"math"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -13,7 +16,7 @@ func finetuneCommand() *cli.Command {
 	return &cli.Command{
 		Name: "finetune", Usage: "train one set, adding it when it is missing; nothing else changes", ArgsUsage: "NAME",
 		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "data", Required: true, Usage: "a `FILE` to learn (.txt, .md, .jsonl); may be repeated"},
+			&cli.StringSliceFlag{Name: "data", Usage: "a `FILE` to learn (.txt, .md, .jsonl); may be repeated"},
 			&cli.StringSliceFlag{Name: "eval-data", Usage: "a `FILE` to measure on", DefaultText: "a tenth of the data, held out"},
 			&cli.IntFlag{Name: "steps", Value: 200, Usage: "`N` steps of the optimiser"},
 			&cli.IntFlag{Name: "seq-len", Value: 256, Usage: "longest sequence, in tokens"},
@@ -32,7 +35,7 @@ func finetuneCommand() *cli.Command {
 			&cli.Uint64Flag{Name: "seed", Usage: "of the order of the data and of new experts"},
 		},
 		Action: func(c *cli.Context) error {
-			if err := want(c, "NAME"); err != nil {
+			if err := checkFinetune(c); err != nil {
 				return err
 			}
 			o := peft.FinetuneOptions{
@@ -43,11 +46,6 @@ func finetuneCommand() *cli.Command {
 			}
 			if o.Quiet == 0 {
 				o.Quiet = -1 // 0 means the default to the library
-			}
-			for _, f := range []string{"steps", "seq-len", "batch-tokens", "checkpoint-every"} {
-				if c.Int(f) < 1 {
-					return usagef("finetune: --%s %d, want at least 1", f, c.Int(f))
-				}
 			}
 			return withEngine(c, func(e *peft.Engine) error {
 				r, err := e.Finetune(c.Context, c.Args().First(), o)
@@ -60,9 +58,35 @@ func finetuneCommand() *cli.Command {
 	}
 }
 
+func checkFinetune(c *cli.Context) error {
+	if err := want(c, "NAME"); err != nil {
+		return err
+	}
+	if err := need(c, "data"); err != nil {
+		return err
+	}
+	for least, flags := range [][]string{{"eval-every", "patience", "experts"}, {"steps", "seq-len", "batch-tokens", "checkpoint-every"}} {
+		for _, f := range flags {
+			if c.Int(f) < least {
+				return usagef("finetune: --%s %d, want at least %d", f, c.Int(f), least)
+			}
+		}
+	}
+	if lr := c.Float64("lr"); !(lr > 0) || math.IsInf(lr, 0) {
+		return usagef("finetune: --lr %g, want more than 0", lr)
+	}
+	if q := c.Float64("quiet"); !(q >= 0) || math.IsInf(q, 0) {
+		return usagef("finetune: --quiet %g, want 0 or more", q)
+	}
+	if p := c.String("precision"); !slices.Contains([]string{"", "int8", "bf16", "f32"}, p) {
+		return usagef("finetune: --precision %q, want int8, bf16 or f32", p)
+	}
+	return nil
+}
+
 func printFinetune(w io.Writer, r *peft.FinetuneResult) {
-	for why, n := range r.Dropped {
-		fmt.Fprintf(w, "left out %d records: %s\n", n, why)
+	for _, why := range slices.Sorted(maps.Keys(r.Dropped)) {
+		fmt.Fprintf(w, "left out %d records: %s\n", r.Dropped[why], why)
 	}
 	change := func(name string, before, after float64) {
 		fmt.Fprintf(w, "  %-10s perplexity %9.3f → %9.3f (%+.1f %%)\n", name, before, after, 100*(after/before-1))

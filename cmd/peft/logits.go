@@ -23,6 +23,9 @@ func logitsCommand() *cli.Command {
 			if err := want(c); err != nil {
 				return err
 			}
+			if c.Int("top") < 1 {
+				return usagef("logits: --top %d, want at least 1", c.Int("top"))
+			}
 			text := c.String("text")
 			if (text != "") == (c.String("text-file") != "") {
 				return usagef("logits: give either --text or --text-file")

@@ -24,6 +24,9 @@ var manual []byte
 //go:embed manual/questions.jsonl
 var questions []byte
 
+// leastDrop is by how many per cent perplexity must fall on text that was held out.
+const leastDrop = 30
+
 const question = "Question: What does the error code E-07 mean?\nAnswer:"
 
 func main() {
@@ -75,6 +78,9 @@ func run(ctx context.Context, base string, steps int) (err error) {
 	fmt.Printf("background text:                 perplexity %.2f → %.2f with the set on\n", res.Before.Background, res.After.Background)
 	fmt.Printf("with the set off:                perplexity %.6f → %.6f, logits %.12s… → %.12s…\n", before.Perplexity, after.Perplexity, before.LogitsSHA256, after.LogitsSHA256)
 	fmt.Printf("%.0f s in all\n", time.Since(start).Seconds())
+	if drop < leastDrop {
+		return fmt.Errorf("the set learned too little: want held-out perplexity at least %d %% lower", leastDrop)
+	}
 	if before.LogitsSHA256 != after.LogitsSHA256 {
 		return errors.New("the base without the set does not compute the same bits as before")
 	}

@@ -12,17 +12,31 @@ import (
 // zmm are the vector registers by number: the bytes of an instruction name registers, so that avo cannot choose them.
 var zmm = []VecPhysical{Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15, Z16, Z17, Z18, Z19, Z20, Z21, Z22, Z23, Z24, Z25, Z26, Z27, Z28, Z29, Z30, Z31}
 
-// dpbf16 emits VDPBF16PS Zb, Za, Zacc: acc += pairs of a·b, which Go's assembler lacks, as its six bytes (Intel SDM,
-// volume 2C: EVEX.512.F3.0F38.W0 52 /r; the bits of P0 to P2 in section 2.7.1).
+// dpbf16 emits VDPBF16PS Zb, Za, Zacc: acc += pairs of a·b.
 func dpbf16(acc, a, b int) {
-	inv := func(bit int) uint32 { return uint32(bit&1) ^ 1 }
-	p0 := inv(acc>>3)<<7 | inv(b>>4)<<6 | inv(b>>3)<<5 | inv(acc>>4)<<4 | 2 // R X B R' 0 mmm = 0F38
-	p1 := uint32(^a&15)<<3 | 1<<2 | 2                                       // W = 0, vvvv, 1, pp = F3
-	p2 := uint32(2)<<5 | inv(a>>4)<<3                                       // z = 0, L'L = 512, b = 0, V', aaa = 0
-	modrm := uint32(0xC0) | uint32(acc&7)<<3 | uint32(b&7)
 	Comment(fmt.Sprintf("VDPBF16PS Z%d, Z%d, Z%d", b, a, acc))
+	encoded(2, 0x52, acc, a, b)
+}
+
+// cvtne2 emits VCVTNE2PS2BF16 Zlow, Zhigh, Zdst: dst is low, rounded to bf16, and above it high. Denormals become zero.
+func cvtne2(dst, high, low int) {
+	Comment(fmt.Sprintf("VCVTNE2PS2BF16 Z%d, Z%d, Z%d", low, high, dst))
+	encoded(3, 0x72, dst, high, low)
+}
+
+// encoded emits an instruction of AVX512_BF16, which Go's assembler lacks, as its six bytes (Intel SDM, volume 2C:
+// EVEX.512.pp.0F38.W0 opcode /r, where pp is 2 for F3 and 3 for F2; the bits of P0 to P2 in section 2.7.1).
+func encoded(pp uint32, opcode byte, reg, vvvv, rm int) {
+	inv := func(bit int) uint32 { return uint32(bit&1) ^ 1 }
+	p0 := inv(reg>>3)<<7 | inv(rm>>4)<<6 | inv(rm>>3)<<5 | inv(reg>>4)<<4 | 2 // R X B R' 0 mmm = 0F38
+	p1 := uint32(^vvvv&15)<<3 | 1<<2 | pp                                     // W = 0, vvvv, 1, pp
+	p2 := uint32(2)<<5 | inv(vvvv>>4)<<3                                      // z = 0, L'L = 512, b = 0, V', aaa = 0
+	modrm := uint32(0xC0) | uint32(reg&7)<<3 | uint32(rm&7)
 	Instruction(&ir.Instruction{Opcode: "LONG", Operands: []Op{U32(0x62 | p0<<8 | p1<<16 | p2<<24)}})
-	Instruction(&ir.Instruction{Opcode: "WORD", Operands: []Op{U16(0x52 | modrm<<8)}})
+	Instruction(&ir.Instruction{
+		Opcode: "WORD", Operands: []Op{U16(uint32(opcode) | modrm<<8)},
+		Inputs: []Op{zmm[vvvv], zmm[rm]}, Outputs: []Op{zmm[reg]},
+	})
 }
 
 // gemmBF16 is gemmF32 over pairs of bf16: a holds rows of bf16 (lda in elements), b a panel of [pairs][48][2] bf16.

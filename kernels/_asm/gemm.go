@@ -49,6 +49,7 @@ func products() {
 	}
 	transpose()
 	peakBF16()
+	peakInt8()
 	readSum()
 	spin()
 }

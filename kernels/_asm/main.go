@@ -46,11 +46,18 @@ func vectors() {
 				}
 			}
 		}
+		v.softmaxGrad()
+		v.maxRows()
+		v.expRows(false)
 		v.gatherDot()
 		v.gatherAxpy()
 		v.scatterAxpy()
 		v.gatherDotBF16()
 		v.gatherAxpyBF16()
 	}
+	for rows := 1; rows <= 6; rows++ {
+		avx512.tile(rows, 4)
+	}
+	attentionBF16()
 	topCandidates()
 }

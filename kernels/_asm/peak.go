@@ -3,6 +3,7 @@ package main
 import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
 )
 
 func (v vector) fmaPeak() {
@@ -36,6 +37,26 @@ func peakBF16() {
 	Label("loop")
 	for i := range 24 {
 		dpbf16(i, 24, 25)
+	}
+	DECQ(n)
+	JNZ(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+func peakInt8() {
+	TEXT("peakVNNI", NOSPLIT, "func(n int)")
+	Pragma("noescape")
+	Doc("peakVNNI runs n times 12 independent VPDPBUSD.")
+	n := Load(Param("n"), GP64())
+	acc := make([]VecVirtual, 12)
+	for i := range acc {
+		acc[i] = avx512.zero()
+	}
+	x, y := avx512.zero(), avx512.zero()
+	Label("loop")
+	for i := range acc {
+		VPDPBUSD(x, y, acc[i])
 	}
 	DECQ(n)
 	JNZ(LabelRef("loop"))

@@ -262,6 +262,13 @@ func (v vector) max() {
 	m := v.reg()
 	VMOVUPS(Mem{Base: x}, m)
 	v.loop([]Register{x}, []int{4}, func() { VMAXPS(Mem{Base: x}, m, m) })
+	Store(v.largest(m), ReturnIndex(0))
+	VZEROUPPER()
+	RET()
+}
+
+// largest returns the largest lane of m in an XMM's first lane.
+func (v vector) largest(m VecVirtual) VecVirtual {
 	y := m
 	if v.lanes == 16 {
 		y = YMM()
@@ -276,9 +283,7 @@ func (v vector) max() {
 	VMAXPS(g, h, h)
 	VPERMILPS(Imm(0xb1), h, g)
 	VMAXPS(g, h, h)
-	Store(h, ReturnIndex(0))
-	VZEROUPPER()
-	RET()
+	return h
 }
 
 func (v vector) scale() {

@@ -1,0 +1,60 @@
+package peft
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/gopeft/peft/registry"
+)
+
+// check reports, before anything is computed, data that is missing, options that cannot be, and names that the registry
+// does not have or that a new set cannot take. o has its defaults.
+func (o *FinetuneOptions) check(e *Engine, name string) error {
+	if len(o.Data) == 0 {
+		return errors.New("peft: finetune: no data given")
+	}
+	for _, f := range slices.Concat(o.Data, o.EvalData) {
+		if err := exists("data", f); err != nil {
+			return err
+		}
+	}
+	if _, err := o.precision(false); err != nil {
+		return err
+	}
+	run := o.run()
+	run.Defaults()
+	if err := run.Check(); err != nil {
+		return err
+	}
+	if err := registry.CheckName(name); err != nil { // name@revision would be trained too, but has no place to go
+		return err
+	}
+	s := e.reg.Snapshot()
+	defer s.Close()
+	if _, err := s.Manifest(nsSets, name, 0); errors.Is(err, registry.ErrNotFound) {
+		if err := freeName(s, name); err != nil {
+			return err
+		}
+		if _, err := kindOf(o.Kind, 0); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	for _, n := range o.With {
+		m, err := findSet(s, n)
+		if err != nil {
+			return err
+		}
+		if m.Name == name {
+			return fmt.Errorf("peft: finetune %s: the set itself stands among those beside it", name)
+		}
+	}
+	if o.Resume {
+		if _, err := s.Manifest(nsCheckpoints, name, 0); err != nil {
+			return fmt.Errorf("peft: resume %s: no checkpoint: %w", name, err)
+		}
+	}
+	return nil
+}
