@@ -53,6 +53,9 @@ func NewText(docs []Document, heldOutOf, vocab int, progress func(Progress)) (*T
 	return t, nil
 }
 
+// Tokens returns how many tokens there are to train on, and how many are held out.
+func (t *Text) Tokens() (train, heldOut int) { return len(t.corpus), len(t.held) }
+
 // heldOut tells whether a document is never trained on: one in n, all of a name together.
 func heldOut(d Document, n int) bool {
 	h := fnv.New64a()

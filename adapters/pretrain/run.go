@@ -32,7 +32,8 @@ type Options struct {
 	Checkpoint      string // file; "" for none. An existing one of the same run is resumed
 	CheckpointEvery int    // steps
 	EvalEvery       int    // steps; 0 evaluates at the end only
-	EvalTokens      int    // held-out tokens of the evaluations between; the one at the end takes all
+	EvalTokens      int    // held-out tokens of the evaluations between
+	FinalTokens     int    // of the one at the end; 0 takes all
 
 	About About
 	Type  gguf.Type // of matrices in the file: F16, Q8_0, BF16 or F32
@@ -297,7 +298,11 @@ func (t *trainer) evaluate(ids []int32, usage []gateSums) (nll float64, predicte
 
 func (t *trainer) result() (Result, error) {
 	usage := t.Shape.newUsage()
-	nll, n, err := t.evaluate(t.held, usage)
+	held := t.held
+	if n := t.FinalTokens; n > 0 {
+		held = held[:min(n, len(held))]
+	}
+	nll, n, err := t.evaluate(held, usage)
 	if err != nil {
 		return Result{}, err
 	}
