@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"image/color"
 	"math"
+	"strconv"
 	"strings"
 
 	"gonum.org/v1/plot"
@@ -42,7 +43,7 @@ func (g *group) table(plotFile string) string {
 		}
 		experts, used, kl := "", "", ""
 		if r.Experts > 0 {
-			experts = fmt.Sprint(r.Experts)
+			experts = strconv.Itoa(r.Experts)
 		}
 		if n := float64(len(r.Usage)); n > 0 {
 			var u, k float64
