@@ -7,7 +7,7 @@
 // others is fitted to it) and trained on the same tokens. experts: PEER with 2^10 to 2^16 experts a layer, heads and k
 // fixed. All models of an experiment have the same steps, as many as fit the minutes by a short trial of each; --steps sets
 // them instead, and with --state an interrupted run goes on where it was. Learning rates are those of peft pretrain for
-// all. Results of other experiments, shapes and seeds that scratch.json has stay in it.
+// all; --expert-lr sets that of the experts. Results of other experiments, shapes and seeds that scratch.json has stay in it.
 package main
 
 import (
@@ -59,6 +59,7 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar(&b.steps, "steps", 0, "of every model, instead of as many as fit")
 	f.IntVar(&b.held, "held", 0, "held-out tokens measured at the end; 0 takes all")
 	f.IntVar(&b.subKeys, "subkeys", 64, "of each half, of PEER and the memory in variants: n·n experts")
+	expertLR := f.Float64("expert-lr", float64(pretrain.Defaults().Optimizer.ExpertLR), "learning rate of experts, sub-keys and a mixture's scores")
 	f.StringVar(&b.shape, "shape", "small", "of the models: small or base, that of the built-in base")
 	f.StringVar(&b.state, "state", "", "directory that keeps checkpoints")
 	f.StringVar(&b.out, "out", "docs", "directory to write to")
@@ -79,6 +80,7 @@ func run(ctx context.Context, args []string) error {
 	if b.base, err = options(b.shape); err != nil {
 		return err
 	}
+	b.base.Optimizer.ExpertLR = float32(*expertLR)
 	if err := b.readText(ctx, *goroot); err != nil {
 		return err
 	}
@@ -198,7 +200,7 @@ func (b *bench) train(ctx context.Context, experiment string, m model, seed uint
 		}
 		o.Checkpoint = filepath.Join(b.state, fmt.Sprintf("%s-%s-%s-%d", experiment, b.shape, m.name, seed))
 	}
-	r := &result{Experiment: experiment, Shape: b.shape, Model: m.name, Experts: m.experts, Seed: seed, BatchTokens: o.BatchTokens, Instead: m.shape.Instead, FFN: m.shape.FFN}
+	r := &result{Experiment: experiment, Shape: b.shape, Model: m.name, Experts: m.experts, Seed: seed, BatchTokens: o.BatchTokens, Instead: m.shape.Instead, FFN: m.shape.FFN, ExpertLR: o.Optimizer.ExpertLR}
 	var err error
 	r.Result, err = pretrain.Run(ctx, o, "", func(p pretrain.Progress) {
 		if p.Perplexity > 0 {

@@ -26,6 +26,7 @@ type result struct {
 	Seed        uint64           `json:"seed"`
 	BatchTokens int              `json:"batch_tokens"`
 	FFN         int              `json:"dense_ffn"` // width of dense layers, where there are any
+	ExpertLR    float32          `json:"expert_lr"`
 	Instead     pretrain.Instead `json:"instead,omitzero"`
 	pretrain.Result
 	Curve []point `json:"curve"`
