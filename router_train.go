@@ -118,6 +118,9 @@ func (e *Engine) routerText(ctx context.Context, b *base.Base, o InitOptions, re
 			at += len(q.Tokens)
 			return at > reported && from < s.Tokens
 		})
+		if len(seqs) == 0 {
+			return nil, fmt.Errorf("%s has no text beside what is measured; give more", o.Background)
+		}
 		return tune.Limit(seqs, want), nil
 	}
 	steps, want := min(backgroundSeq, b.Model.Config.MaxSeq), min(want, routerText)

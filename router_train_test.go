@@ -11,12 +11,20 @@ import (
 
 // TestInitTrains: a trained router is another than the calibrated one, the same for the same seed, frozen, and of use.
 func TestInitTrains(t *testing.T) {
-	text, err := os.ReadFile("README.md")
+	pages, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
+	var text []byte
+	for _, p := range pages {
+		b, err := os.ReadFile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = append(text, b...)
+	}
 	file := filepath.Join(t.TempDir(), "background.txt")
-	if err := os.WriteFile(file, text[:12000], 0o600); err != nil {
+	if err := os.WriteFile(file, text[:20000], 0o600); err != nil {
 		t.Fatal(err)
 	}
 	o := peft.InitOptions{Background: file, Layers: []int{2, 4}, SubKeys: 8, TopK: 4, Steps: 3}

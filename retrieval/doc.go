@@ -10,7 +10,8 @@
 //
 // A [Router] holds the layers of one base. [Calibrate] makes one from the inputs that the base's blocks see on background
 // text, without training: standardised, projected on principal components, whitened, rotated differently for each head,
-// and clustered.
+// and clustered. [Layer.RouteBackward] and [BatchNorm] serve to train one, from scratch or from there; [Refit] then makes it
+// what is frozen.
 //
 // An [Occupancy] says which experts of a set live in which cells; [Place] fills cells in the order that an [Ordering]
 // gives, and [Layer.Spread] lets experts be reached from neighbouring cells too.

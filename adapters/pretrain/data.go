@@ -4,11 +4,57 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
 
 	"github.com/gopeft/peft/base/tokenizer"
 )
+
+// Text is documents as tokens, some of them held out, with the tokenizer that was trained on the others.
+type Text struct {
+	tok          *tokenizer.Tokenizer
+	corpus, held []int32
+	heldBytes    int
+}
+
+// NewText trains a tokenizer of vocab tokens on documents, of which one name in so many is held out, and reads them with
+// it. progress may be nil.
+func NewText(docs []Document, heldOutOf, vocab int, progress func(Progress)) (*Text, error) {
+	var train, held []Document
+	t := &Text{}
+	for _, d := range docs {
+		if heldOut(d, heldOutOf) {
+			held = append(held, d)
+			t.heldBytes += len(d.Text)
+		} else {
+			train = append(train, d)
+		}
+	}
+	if progress != nil {
+		progress(Progress{Message: fmt.Sprintf("%d documents to train on, %d held out; training the tokenizer", len(train), len(held))})
+	}
+	texts := func(yield func(string) bool) {
+		for _, d := range train {
+			if !yield(d.Text) {
+				return
+			}
+		}
+	}
+	var err error
+	if t.tok, err = tokenizer.Train(texts, vocab, []string{EndOfText}, chatTemplate); err != nil {
+		return nil, fmt.Errorf("pretrain: %w", err)
+	}
+	t.tok.BOS = 0
+	if n := t.tok.Vocab(); n != vocab {
+		return nil, fmt.Errorf("pretrain: the text yields a vocabulary of %d tokens, want %d: too little text", n, vocab)
+	}
+	t.corpus, t.held = tokenise(t.tok, train), tokenise(t.tok, held)
+	return t, nil
+}
+
+// Tokens returns how many tokens there are to train on, and how many are held out.
+func (t *Text) Tokens() (train, heldOut int) { return len(t.corpus), len(t.held) }
 
 // heldOut tells whether a document is never trained on: one in n, all of a name together.
 func heldOut(d Document, n int) bool {

@@ -5,7 +5,11 @@
 // were held out, and writes the file. The text is any list of documents; Corpus extracts one that every machine with Go
 // has: the documentation and a part of the sources in the Go distribution.
 //
-// Matrices of the blocks are trained with Muon (momentum orthogonalised by Newton-Schulz iterations), the embedding and
-// the norms with AdamW, both in f32. A run stopped at any step and resumed from its checkpoint gives the bits of one
-// that never stopped, for any number of threads.
+// [Instead] puts experts in the place of the dense feed-forward layers: PEER, a product-key memory or a mixture. Such models
+// are for comparison; GGUF has no form for them.
+//
+// Matrices of the blocks are trained with Muon (momentum orthogonalised by Newton-Schulz iterations); the embedding, the
+// norms, sub-keys and a mixture's scores with AdamW; and of retrieved experts the rows that a step touched with peer.Adam;
+// all in f32. A run stopped at any step and resumed from its checkpoint gives the bits of one that never stopped, for any
+// number of threads.
 package pretrain

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/gopeft/peft/base/gguf"
-	"github.com/gopeft/peft/base/tokenizer"
 	"github.com/gopeft/peft/kernels"
 )
 
@@ -20,7 +19,8 @@ type About struct{ Name, Description, License string }
 // Options are what Run needs. Defaults returns good ones but for Documents.
 type Options struct {
 	Documents   []Document
-	HeldOut     int // one in so many names of documents is held out
+	HeldOut     int   // one in so many names of documents is held out
+	Text        *Text // of Documents, where several runs share it; nil: made by the run
 	Shape       Shape
 	Optimizer   Optimizer
 	Steps       int
@@ -32,7 +32,8 @@ type Options struct {
 	Checkpoint      string // file; "" for none. An existing one of the same run is resumed
 	CheckpointEvery int    // steps
 	EvalEvery       int    // steps; 0 evaluates at the end only
-	EvalTokens      int    // held-out tokens of the evaluations between; the one at the end takes all
+	EvalTokens      int    // held-out tokens of the evaluations between
+	FinalTokens     int    // of the one at the end; 0 takes all
 
 	About About
 	Type  gguf.Type // of matrices in the file: F16, Q8_0, BF16 or F32
@@ -53,7 +54,7 @@ func Defaults() Options {
 	return Options{
 		HeldOut:     50,
 		Shape:       Shape{Vocab: 4096, Hidden: 192, Layers: 6, Heads: 3, KVHeads: 1, HeadDim: 64, FFN: 384, Context: 512, NormEps: 1e-5, RopeTheta: 10000},
-		Optimizer:   Optimizer{MatrixLR: 0.02, EmbedLR: 8e-3, ExpertLR: 3e-3, Momentum: 0.95, Beta1: 0.9, Beta2: 0.99, Eps: 1e-10, WeightDecay: 0.1, ClipNorm: 1, Warmup: 50, Decay: 1500},
+		Optimizer:   Optimizer{MatrixLR: 0.02, EmbedLR: 8e-3, ExpertLR: 1e-2, Momentum: 0.95, Beta1: 0.9, Beta2: 0.99, Eps: 1e-10, WeightDecay: 0.1, ClipNorm: 1, Warmup: 50, Decay: 1500},
 		Steps:       4600,
 		BatchTokens: 4096,
 		Seed:        1,
@@ -107,7 +108,7 @@ func (o Options) check() error {
 		return fmt.Errorf("pretrain: %d steps, want at least 1", o.Steps)
 	case o.BatchTokens < o.Shape.Context || o.BatchTokens%o.Shape.Context != 0:
 		return fmt.Errorf("pretrain: batches of %d tokens, want a multiple of the context %d", o.BatchTokens, o.Shape.Context)
-	case len(o.Documents) == 0:
+	case len(o.Documents) == 0 && o.Text == nil:
 		return errors.New("pretrain: no documents to train on")
 	}
 	return nil
@@ -151,48 +152,29 @@ func Run(ctx context.Context, o Options, out string, progress func(Progress)) (R
 // trainer is a run under way.
 type trainer struct {
 	Options
-	tok          *tokenizer.Tokenizer
-	corpus, held []int32
-	heldBytes    int
-	pool         *kernels.Pool
-	w            *weights
-	model        *model
-	opt          *optimizer
-	data         *windows
-	run          string // identifies what the numbers depend on
-	step         int
-	seconds      float64
+	*Text
+	pool    *kernels.Pool
+	w       *weights
+	model   *model
+	opt     *optimizer
+	data    *windows
+	run     string // identifies what the numbers depend on
+	step    int
+	seconds float64
 }
 
 // prepare makes tokenizer, token streams and model, and resumes from a checkpoint when there is one.
 func prepare(o Options, progress func(Progress)) (*trainer, error) {
-	var train, held []Document
-	t := &trainer{Options: o}
-	for _, d := range o.Documents {
-		if heldOut(d, o.HeldOut) {
-			held = append(held, d)
-			t.heldBytes += len(d.Text)
-		} else {
-			train = append(train, d)
+	t := &trainer{Options: o, Text: o.Text}
+	if t.Text == nil {
+		var err error
+		if t.Text, err = NewText(o.Documents, o.HeldOut, o.Shape.Vocab, progress); err != nil {
+			return nil, err
 		}
 	}
-	progress(Progress{Message: fmt.Sprintf("%d documents to train on, %d held out; training the tokenizer", len(train), len(held))})
-	texts := func(yield func(string) bool) {
-		for _, d := range train {
-			if !yield(d.Text) {
-				return
-			}
-		}
+	if v := t.tok.Vocab(); v != o.Shape.Vocab {
+		return nil, fmt.Errorf("pretrain: a text of %d tokens' vocabulary for a model of %d", v, o.Shape.Vocab)
 	}
-	var err error
-	if t.tok, err = tokenizer.Train(texts, o.Shape.Vocab, []string{EndOfText}, chatTemplate); err != nil {
-		return nil, fmt.Errorf("pretrain: %w", err)
-	}
-	t.tok.BOS = 0
-	if t.tok.Vocab() != o.Shape.Vocab {
-		return nil, fmt.Errorf("pretrain: the text yields a vocabulary of %d tokens, want %d: too little text", t.tok.Vocab(), o.Shape.Vocab)
-	}
-	t.corpus, t.held = tokenise(t.tok, train), tokenise(t.tok, held)
 	if n := 2*o.Shape.Context + 2; len(t.corpus) < n {
 		return nil, fmt.Errorf("pretrain: the text has %d tokens, want at least %d", len(t.corpus), n)
 	}
@@ -316,7 +298,11 @@ func (t *trainer) evaluate(ids []int32, usage []gateSums) (nll float64, predicte
 
 func (t *trainer) result() (Result, error) {
 	usage := t.Shape.newUsage()
-	nll, n, err := t.evaluate(t.held, usage)
+	held := t.held
+	if n := t.FinalTokens; n > 0 {
+		held = held[:min(n, len(held))]
+	}
+	nll, n, err := t.evaluate(held, usage)
 	if err != nil {
 		return Result{}, err
 	}

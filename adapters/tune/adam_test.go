@@ -82,7 +82,7 @@ func TestClip(t *testing.T) {
 	}
 	var sum float64
 	for _, a := range r.adam.tables {
-		for _, m := range a.m {
+		for _, m := range a.M {
 			sum += float64(m) * float64(m)
 		}
 	}
