@@ -83,6 +83,9 @@ func TestPrompts(t *testing.T) {
 	if p := prompts(text, 10); len(p) != 3 || len(p[2]) != 64 {
 		t.Errorf("%d prompts of a text of 200 tokens", len(p))
 	}
+	if p := prompts(slices.Repeat(text, 5), 10); len(p) != 5 {
+		t.Errorf("%d prompts of five texts, want their beginnings", len(p))
+	}
 	record := tune.Sequence{Tokens: ids[:90], Targets: ids[1:91], Learned: make([]bool, 90)}
 	for i := 79; i < 90; i++ {
 		record.Learned[i] = true

@@ -62,8 +62,9 @@ func foreignTexts(tok *tokenizer.Tokenizer, n int) [][]int32 {
 	return texts
 }
 
-// prompts returns what comes first in sequences, as a gate would be asked: of plain text every piece of gateTokens, of
-// others all before the first learned token; at most n, evenly from all over them.
+// prompts returns what comes first in sequences, as a gate would be asked: of plain text the first gateTokens, of others all
+// before the first learned token; at most n, evenly from all over them. Where there are few sequences, because they are
+// pieces of long texts, the later pieces of gateTokens count as well: of short records they would be their ends.
 func prompts(seqs []tune.Sequence, n int) [][]int32 {
 	var all [][]int32
 	for _, s := range seqs {
@@ -71,10 +72,9 @@ func prompts(seqs []tune.Sequence, n int) [][]int32 {
 			all = append(all, s.Tokens[:at+1])
 			continue
 		}
-		for at := 0; at < len(s.Tokens); at += gateTokens {
-			if end := min(at+gateTokens, len(s.Tokens)); end-at >= min(gateTokens/2, len(s.Tokens)) {
-				all = append(all, s.Tokens[at:end])
-			}
+		all = append(all, s.Tokens[:min(gateTokens, len(s.Tokens))])
+		for at := gateTokens; at+gateTokens <= len(s.Tokens) && len(seqs) < n/2; at += gateTokens {
+			all = append(all, s.Tokens[at:at+gateTokens])
 		}
 	}
 	if len(all) <= n {

@@ -49,8 +49,13 @@ func TestConformal(t *testing.T) {
 			t.Errorf("alpha %g: %g, %v; want %g", alpha, q, exact, want)
 		}
 	}
-	if q, exact := Conformal(v[:50], 0.01); q != slices.Max(v[:50]) || exact {
+	few := []float64{1, 2, 3, 2, 1, 3, 2, 2, 1, 3}
+	if q, exact := Conformal(few, 0.01); q != 3 || exact { // the normal one is larger
 		t.Errorf("of too few: %g, %v", q, exact)
+	}
+	stray := append(slices.Repeat(few, 4), 30)
+	if q, exact := Conformal(stray, 0.01); q < 3 || q > 15 || exact {
+		t.Errorf("of too few with a stray one: %g, %v", q, exact)
 	}
 	if q, exact := Conformal(nil, 0.01); !math.IsInf(q, -1) || exact {
 		t.Errorf("of none: %g, %v", q, exact)

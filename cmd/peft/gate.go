@@ -41,7 +41,7 @@ func printGate(w io.Writer, s *peft.SetInfo) {
 	for _, n := range g.Negatives {
 		exact := ""
 		if !n.Exact {
-			exact = ", too few for the quantile: their largest"
+			exact = ", estimated: too few to count"
 		}
 		line("set on", "%d of %s, %d aside, quantile %.4f%s", n.Sequences, n.Text, n.Aside, n.Quantile, exact)
 	}
