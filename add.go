@@ -130,6 +130,9 @@ func kindOf(name string, rank int) (adapters.Kind, error) {
 // selections, for the gate, and what of the data is held out.
 func (e *Engine) newSet(ctx context.Context, name string, o AddOptions) (set *peer.Set, counts [][]uint32, held []tune.Sequence, err error) {
 	k, err := kindOf(o.Kind, o.Rank)
+	if err == nil {
+		err = o.Placing.check()
+	}
 	if err != nil {
 		return nil, nil, nil, err
 	}
