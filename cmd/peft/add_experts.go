@@ -45,9 +45,8 @@ func addExpertsCommand() *cli.Command {
 			case (len(o.Data) > 0) == (o.From != ""):
 				return usagef("add-experts: give either --data or --from, or --experts +N for a set there is")
 			}
-			tokens := c.Int("report-tokens")
-			if tokens == 0 {
-				tokens = -1 // 0 means the default to the library
+			if o.ReportTokens = c.Int("report-tokens"); o.ReportTokens == 0 {
+				o.ReportTokens = -1 // 0 means the default to the library
 			}
 			return withEngine(c, func(e *peft.Engine) error {
 				r, err := e.AddExperts(c.Context, c.Args().First(), o)
