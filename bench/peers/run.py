@@ -5,11 +5,12 @@
 
 Peer and peft have the same file, threads and sizes. Each runs in a process of its own that waits while the other is
 measured; a round is one measurement of each, and what counts is the median of the rounds' ratios. With --only the other
-rows of docs/performance.json stay as they were. registry, grown-256 and grown-1 need no Python packages: peft is its own
-peer there.
+rows of docs/performance.json stay as they were; with --only alone the page is written anew from them. registry,
+grown-256 and grown-1 need no Python packages: peft is its own peer there.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -147,7 +148,13 @@ def machine(binary, args):
     m = bench("machine")
     with open("/proc/cpuinfo", encoding="ascii") as f:
         cpu = next((line.split(":")[1].strip() for line in f if line.startswith("model name")), platform.processor())
-    return {"cpu": cpu, "threads": args.threads, "peft": m["machine"], "limits": m["rows"]}
+    found = {"cpu": cpu, "threads": args.threads, "peft": m["machine"], "limits": m["rows"]}
+    with contextlib.suppress(ImportError):
+        from gguf import GGUFReader
+
+        matrices = [t for t in GGUFReader(args.model).tensors if len(t.shape) == 2]
+        found["weights"], found["weight_bytes"] = sum(int(t.n_elements) for t in matrices), sum(int(t.n_bytes) for t in matrices)
+    return found
 
 
 def number(x):
@@ -170,6 +177,34 @@ def table(peer, own, works, results):
     return lines
 
 
+def shares(results):
+    """What each of peft's figures would be if it took nothing but its work at the machine's limit, all threads together."""
+    m = results["machine"]
+    if "weights" not in m:
+        return []
+    limit = {name: value * 1e9 * m["threads"] for name, value, _ in m["limits"]}
+    forward = 2 * m["weights"]  # operations of a token
+    tuning = 1 / (forward / limit["int8 multiply-add"] + forward / limit["bf16 multiply-add"])
+    experts = 8 * 16 * 2 * 576 * 2 / limit["memory read"] * 1e6  # heads, k, u and v, width, bf16
+    bounds = {
+        "decode": ("every weight read once a token", limit["memory read"] / m["weight_bytes"]),
+        "decode-million": ("the same", limit["memory read"] / m["weight_bytes"]),
+        "prefill": ("two products of 8 bits a weight", limit["int8 multiply-add"] / (2 * forward)),
+        "finetune-bf16": ("the forward in int8, the backward in bf16", tuning),
+        "layer-256": ("every selected row read once", experts),
+        "layer-1": ("the same", experts),
+    }
+    lines = [
+        "", "The machine's limit is all threads at the rates above (memory: of one thread, times the threads) and nothing but", "the work named.", "",
+        "| work | at the limit | peft's | share |", "|---|---|---|---|"]
+    for name, (what, bound) in bounds.items():
+        r = results["rows"].get(name)
+        if r:
+            share = r["peft_median"] / bound if WORKS[name][2] else bound / r["peft_median"]
+            lines.append(f"| {r['work']}: {what} | {number(bound)} {r['unit']} | {number(r['peft_median'])} {r['unit']} | {share:.2f} |")
+    return lines
+
+
 def page(results):
     m = results["machine"]
     lines = [
@@ -187,6 +222,7 @@ def page(results):
         lines += [
             "", "What works of peft's own cost, as a multiple of another's time, in the same alternating rounds; less is better.", "",
             *costs]
+    lines += shares(results)
     notes = ROOT / "bench/peers/notes.md"
     if notes.exists():
         lines += ["", notes.read_text(encoding="utf-8").rstrip()]
@@ -218,7 +254,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("model")
     p.add_argument("text")
-    p.add_argument("--only", nargs="+", choices=[*WORKS, *COSTS], default=[*WORKS, *COSTS])
+    p.add_argument("--only", nargs="*", choices=[*WORKS, *COSTS], default=[*WORKS, *COSTS])
     p.add_argument("--rounds", type=int, default=7)
     p.add_argument("--threads", type=int, default=os.cpu_count())
     args = p.parse_args()
