@@ -79,6 +79,7 @@ type FinetuneResult struct {
 	Steps           int            `json:"steps"`
 	BestStep        int            `json:"best_step"`
 	TokensPerSecond float64        `json:"train_tokens_per_second"`
+	StepRate        float64        `json:"step_tokens_per_second"` // of the median step: without what surrounds the steps, and the first one's page faults
 	Before          Perplexities   `json:"before"`
 	After           Perplexities   `json:"after"`
 	RouterSHA256    string         `json:"router_sha256"`
@@ -358,7 +359,7 @@ func (f *finetuning) finish(ctx context.Context, res *tune.Result) (*FinetuneRes
 		return nil, err
 	}
 	return &FinetuneResult{
-		Name: f.name, Revision: m.Revision, Steps: res.Steps, BestStep: res.Best, TokensPerSecond: tr.TokensPerSec, Before: f.before, After: after,
+		Name: f.name, Revision: m.Revision, Steps: res.Steps, BestStep: res.Best, TokensPerSecond: tr.TokensPerSec, StepRate: res.Rate, Before: f.before, After: after,
 		RouterSHA256: sum, BaseFingerprint: strings.Clone(f.router.Base), Plot: plot, Forgetting: own.lost,
 	}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/gopeft/peft/adapters/peer"
@@ -117,6 +118,7 @@ type Result struct {
 	Best    int     // the step whose rows the set now has
 	Tokens  int     // rows trained on
 	Seconds float64 // of the steps and the evaluations between them
+	Rate    float64 // tokens a second of the median step since the start or the resume
 	Losses  []Point
 	Stopped bool // early, for want of progress
 }
@@ -138,6 +140,7 @@ type run struct {
 	best     bestState
 	bestRows [][]float32
 	losses   []Point
+	rates    []float64 // tokens a second of the steps since the start or the resume
 }
 
 func (r *run) seconds() float64 { return r.before + time.Since(r.began).Seconds() }
@@ -230,6 +233,9 @@ func (r *run) loop(ctx context.Context, g *graph, train []Sequence) (*Result, er
 		}
 	}
 	res := &Result{Steps: r.step, Best: r.step, Tokens: r.tokens, Seconds: r.seconds(), Losses: r.losses, Stopped: r.exhausted()}
+	if slices.Sort(r.rates); len(r.rates) > 0 {
+		res.Rate = r.rates[len(r.rates)/2]
+	}
 	if r.best.Has {
 		res.Best = r.best.Step
 		for i, t := range r.tables {
@@ -260,9 +266,11 @@ func (r *run) train(g *graph, b *Batch, lr float64) (Progress, error) {
 	r.step++
 	r.tokens += len(b.Tokens)
 	r.losses = append(r.losses, Point{Step: r.step, Train: float64(loss)})
+	rate := float64(len(b.Tokens)) / time.Since(start).Seconds()
+	r.rates = append(r.rates, rate)
 	return Progress{
 		Step: r.step, Steps: r.o.Steps, Loss: float64(loss), HeldOut: math.NaN(), GradNorm: norm, LearningRate: lr,
-		TokensPerSecond: float64(len(b.Tokens)) / time.Since(start).Seconds(),
+		TokensPerSecond: rate,
 	}, nil
 }
 
