@@ -37,7 +37,7 @@ func (f *finetuning) quiet() ([]tune.Sequence, error) {
 	for _, s := range background {
 		rows += len(s.Tokens)
 	}
-	more, _ := evenly(d.Sequences(backgroundSeq), rows)
+	more := tune.Spread(d.Sequences(backgroundSeq), rows)
 	var both []tune.Sequence
 	for i := range max(len(background), len(more)) {
 		if i < len(background) {
@@ -96,8 +96,11 @@ func (f *finetuning) cap(ctx context.Context) error {
 // read runs at most so many tokens, evenly from all of the text, through the base with seam in it.
 func (f *finetuning) read(ctx context.Context, task string, seam llama.Seam, seqs []tune.Sequence, tokens int) error {
 	last := f.router.Layers[len(f.router.Layers)-1].Block
-	picked, total := evenly(seqs, tokens)
-	done := 0
+	picked := tune.Spread(seqs, tokens)
+	done, total := 0, 0
+	for _, s := range picked {
+		total += len(s.Tokens)
+	}
 	for _, s := range picked {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -109,17 +112,4 @@ func (f *finetuning) read(ctx context.Context, task string, seam llama.Seam, seq
 		f.e.progress(Progress{Task: task, Done: done, Total: total, Unit: "tokens"})
 	}
 	return nil
-}
-
-// evenly picks sequences of about so many tokens together, evenly from all there are, and counts their tokens.
-func evenly(seqs []tune.Sequence, tokens int) (picked []tune.Sequence, total int) {
-	all := 0
-	for _, s := range seqs {
-		all += len(s.Tokens)
-	}
-	every := max(1, all/max(1, tokens))
-	for i := 0; i < len(seqs) && total < tokens; i += every {
-		picked, total = append(picked, seqs[i]), total+len(seqs[i].Tokens)
-	}
-	return picked, total
 }
