@@ -244,6 +244,36 @@ func codes8x1HighVNNI(blocks int, w *byte, a *byte, lda int, c *float32, ldc int
 //go:noescape
 func quantiseAVX512(blocks int, x *float32, dst *byte)
 
+// quantiseHighAVX512 quantises blocks of 32 values.
+//
+//go:noescape
+func quantiseHighAVX512(blocks int, x *float32, dst *byte)
+
+// quantiseBiasedAVX512 quantises blocks of 32 values.
+//
+//go:noescape
+func quantiseBiasedAVX512(blocks int, x *float32, dst *byte)
+
+// biased16VNNI multiplies 16 quantised rows with 16 columns of biased bytes.
+//
+//go:noescape
+func biased16VNNI(blocks int, w *byte, scales *float32, a *byte, lda int, c *float32, ldc int, acc bool)
+
+// biased8VNNI multiplies 8 quantised rows with 16 columns of biased bytes.
+//
+//go:noescape
+func biased8VNNI(blocks int, w *byte, scales *float32, a *byte, lda int, c *float32, ldc int, acc bool)
+
+// biased4VNNI multiplies 4 quantised rows with 16 columns of biased bytes.
+//
+//go:noescape
+func biased4VNNI(blocks int, w *byte, scales *float32, a *byte, lda int, c *float32, ldc int, acc bool)
+
+// biased1VNNI multiplies 1 quantised rows with 16 columns of biased bytes.
+//
+//go:noescape
+func biased1VNNI(blocks int, w *byte, scales *float32, a *byte, lda int, c *float32, ldc int, acc bool)
+
 // unpackCodes4AVX512 writes blocks of 16 rows of 4-bit codes as bf16, pairs along the rows side by side.
 //
 //go:noescape
@@ -254,6 +284,11 @@ func unpackCodes4AVX512(blocks int, w *byte, dst *uint16)
 //go:noescape
 func unpackColumns4AVX512(groups int, scales *byte, codes *byte, stride int, shift int, dst *uint16)
 
+// unpackBiased4AVX512 writes 32 columns of pairs of groups of 4-bit codes as biased bytes.
+//
+//go:noescape
+func unpackBiased4AVX512(pairs int, from *byte, stride int, first *byte, second *byte, scales *float32)
+
 // unpackCodes8AVX512 writes blocks of 16 rows of 8-bit codes as bf16, pairs along the rows side by side.
 //
 //go:noescape
@@ -263,6 +298,11 @@ func unpackCodes8AVX512(blocks int, w *byte, dst *uint16)
 //
 //go:noescape
 func unpackColumns8AVX512(groups int, scales *byte, codes *byte, stride int, shift int, dst *uint16)
+
+// unpackBiased8AVX512 writes 32 columns of pairs of groups of 8-bit codes as biased bytes.
+//
+//go:noescape
+func unpackBiased8AVX512(pairs int, from *byte, stride int, first *byte, second *byte, scales *float32)
 
 // transpose8AVX2 writes dst[i·48 + r] = src[r·ld + i] for r < 8 and i < n, a multiple of 8.
 //

@@ -55,7 +55,11 @@ func mulCoded(p *Pool, y, x []float32, m int, w *Coded, high, accumulate bool) {
 	}
 	g := codedProducts.Get().(*codedProduct)
 	g.y, g.x, g.m, g.w, g.high, g.acc = y, x, m, *w, high, accumulate
-	g.ldq = w.K / codeBlock * quantisedBytes
+	g.layout = parts16
+	if high {
+		g.layout = parts8
+	}
+	g.ldq = w.K / codeBlock * g.layout.bytes()
 	g.scratch = byteScratch.get(m * g.ldq)
 	g.q = *g.scratch
 	p.Run(m, max(8, m/(4*p.Threads())), g.quantise)
@@ -84,7 +88,8 @@ type codedProduct struct {
 	w       Coded
 	high    bool // of x's parts, the high ones alone
 	acc     bool
-	q       []byte // [m, K/32, quantisedBytes]
+	layout  layout
+	q       []byte // [m, K/32, bytes of a block]
 	ldq     int
 	scratch *[]byte
 
@@ -97,8 +102,26 @@ var codedProducts = sync.Pool{New: func() any {
 	return g
 }}
 
-// A quantised block of x is 32 high and 32 low parts, x ≈ s·(256·high + low), then s and s·Σ(256·high + low).
-const quantisedBytes = 2*codeBlock + 8
+// layout is that of a block of 32 values of x ≈ s·(256·high + low).
+type layout uint8
+
+const (
+	parts16 layout = iota // the high parts, the low parts, s and s·Σ(256·high + low)
+	parts8                // the same without the low parts
+	biased8               // the high parts, 256·s and the whole number −128·Σ high
+)
+
+const (
+	bytes16 = 2*codeBlock + 8
+	bytes8  = codeBlock + 8
+)
+
+func (l layout) bytes() int {
+	if l == parts16 {
+		return bytes16
+	}
+	return bytes8
+}
 
 // quantisedMost is the largest value: high and low are both 127.
 const quantisedMost = 127*256 + 127
@@ -106,7 +129,7 @@ const quantisedMost = 127*256 + 127
 func (g *codedProduct) quantiseRows(lo, hi int) {
 	k := g.w.K
 	for i := lo; i < hi; i++ {
-		quantiseRow(g.q[i*g.ldq:(i+1)*g.ldq], g.x[i*k:(i+1)*k])
+		quantiseRow(g.q[i*g.ldq:(i+1)*g.ldq], g.x[i*k:(i+1)*k], g.layout)
 	}
 }
 

@@ -6,9 +6,10 @@ import (
 )
 
 // quantiseRowGeneric writes the blocks of a row. A block with a NaN has a NaN scale.
-func quantiseRowGeneric(dst []byte, x []float32) {
+func quantiseRowGeneric(dst []byte, x []float32, l layout) {
+	size := l.bytes()
 	for b := range len(x) / codeBlock {
-		v, to := x[b*codeBlock:(b+1)*codeBlock], dst[b*quantisedBytes:(b+1)*quantisedBytes]
+		v, to := x[b*codeBlock:(b+1)*codeBlock], dst[b*size:(b+1)*size]
 		most := float32(leastScale)
 		nan := false
 		for _, f := range v {
@@ -19,14 +20,27 @@ func quantiseRowGeneric(dst []byte, x []float32) {
 		for j, f := range v {
 			q := toInt32(f * inv)
 			high := (q + 128) >> 8
-			to[j], to[codeBlock+j] = byte(high), byte(q-high<<8)
+			to[j] = byte(high)
+			if l == parts16 {
+				to[codeBlock+j] = byte(q - high<<8)
+			}
+			if l == biased8 {
+				q = high
+			}
 			sum += q
+		}
+		if l == biased8 {
+			s = most * (256.0 / quantisedMost)
 		}
 		if nan {
 			s = float32(math.NaN())
 		}
-		binary.LittleEndian.PutUint32(to[2*codeBlock:], math.Float32bits(s))
-		binary.LittleEndian.PutUint32(to[2*codeBlock+4:], math.Float32bits(s*float32(sum)))
+		second := math.Float32bits(s * float32(sum))
+		if l == biased8 {
+			second = uint32(-128 * sum)
+		}
+		binary.LittleEndian.PutUint32(to[size-8:], math.Float32bits(s))
+		binary.LittleEndian.PutUint32(to[size-4:], second)
 	}
 }
 
@@ -46,11 +60,15 @@ func toInt32(f float32) int32 {
 // leaves the low parts of x out, but for their share in the sum that M is multiplied with.
 func mulCodesGeneric(rows, bits int, high bool, group, q []byte, ldq int, y []float32, ldy int, acc bool) {
 	size := 4*codeRows + codeRows*codeBlock*bits/8
+	l := parts16
+	if high {
+		l = parts8
+	}
 	for t := range rows {
 		for r := range codeRows {
 			var sum float32
 			for b := range len(group) / size {
-				part, x := group[b*size:(b+1)*size], q[t*ldq+b*quantisedBytes:]
+				part, x := group[b*size:(b+1)*size], q[t*ldq+b*l.bytes():]
 				var dot int32
 				for j := range codeBlock {
 					v := 256 * int32(int8(x[j]))
@@ -61,7 +79,7 @@ func mulCodesGeneric(rows, bits int, high bool, group, q []byte, ldq int, y []fl
 				}
 				half := func(i int) float32 { return F16(binary.LittleEndian.Uint16(part[2*i:])) }
 				word := func(i int) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(x[i:])) }
-				sum += half(r)*word(2*codeBlock)*float32(dot) + half(codeRows+r)*word(2*codeBlock+4)
+				sum += half(r)*word(l.bytes()-8)*float32(dot) + half(codeRows+r)*word(l.bytes()-4)
 			}
 			if acc {
 				sum += y[t*ldy+r]

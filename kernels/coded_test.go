@@ -116,15 +116,19 @@ func TestQuantiseRow(t *testing.T) {
 		x[64+i] = float32(rnd.NormFloat64()) * float32(math.Exp(10*rnd.NormFloat64()))
 	}
 	x[3*32], x[4*32] = 1e30, -1e-38
-	want := make([]byte, len(x)/32*quantisedBytes)
-	quantiseRowGeneric(want, x)
+	layouts := []layout{parts16, parts8, biased8}
+	want := make([][]byte, len(layouts))
+	for i, l := range layouts {
+		want[i] = make([]byte, len(x)/32*l.bytes())
+		quantiseRowGeneric(want[i], x, l)
+	}
 	each(t, func(t *testing.T) {
-		got := make([]byte, len(want))
-		quantiseRow(got, x)
-		if !slices.Equal(got, want) {
-			for i := range got {
-				if got[i] != want[i] {
-					t.Fatalf("byte %d of block %d is %d, want %d", i%quantisedBytes, i/quantisedBytes, got[i], want[i])
+		for i, l := range layouts {
+			got := make([]byte, len(want[i]))
+			quantiseRow(got, x, l)
+			for j := range got {
+				if got[j] != want[i][j] {
+					t.Fatalf("layout %d: byte %d of block %d is %d, want %d", l, j%l.bytes(), j/l.bytes(), got[j], want[i][j])
 				}
 			}
 		}

@@ -15,7 +15,7 @@ const (
 	F32    Precision = iota
 	BF16             // operands rounded to bf16, sums in f32
 	Stored           // quantised weights in the codes they are stored in (see Coded), others as F32
-	Int8             // quantised weights likewise, times operands rounded to 8 bits (see MulCodedHigh); all others as BF16
+	Int8             // quantised weights likewise, times operands rounded to 8 bits (see MulCodedHigh and MulCodedBack); all others as BF16
 )
 
 func (p Precision) String() string {

@@ -12,6 +12,13 @@ import (
 type Adam struct {
 	M, V []float32 // [experts, width] moments
 	Last []uint32  // [experts] the step that touched the row last; 0 for none
+
+	// What one Update works on, and its function bound once, so that a step allocates nothing.
+	table   *Table
+	grad    *RowGrad
+	rates   AdamRates
+	correct [2]float32 // 1 − βᵗ of either moment
+	part    func(lo, hi int)
 }
 
 // AdamRates are what one step of Adam goes by.
@@ -31,21 +38,29 @@ func NewAdam(t *Table) *Adam {
 func (a *Adam) Update(p *kernels.Pool, t *Table, g *RowGrad, o AdamRates) {
 	c1 := float32(1 - math.Pow(float64(o.Beta1), float64(o.Step)))
 	c2 := float32(1 - math.Pow(float64(o.Beta2), float64(o.Step)))
-	w := g.Width
-	p.Run(len(g.Rows), 16, func(lo, hi int) {
-		for j := lo; j < hi; j++ {
-			r := int(g.Rows[j])
-			m, v := a.M[r*w:(r+1)*w], a.V[r*w:(r+1)*w]
-			if gap := o.Step - 1 - int(a.Last[r]); gap > 0 && a.Last[r] > 0 {
-				kernels.Scale(float32(math.Pow(float64(o.Beta1), float64(gap))), m)
-				kernels.Scale(float32(math.Pow(float64(o.Beta2), float64(gap))), v)
-			}
-			a.Last[r] = uint32(o.Step)
-			d := g.Row(j)
-			if o.Scale != 1 {
-				kernels.Scale(o.Scale, d)
-			}
-			kernels.Adam(t.Rows.F32[r*w:(r+1)*w], d, m, v, o.LR, o.Beta1, o.Beta2, o.Eps, 0, c1, c2)
+	if a.part == nil {
+		a.part = a.rows
+	}
+	a.table, a.grad, a.rates, a.correct = t, g, o, [2]float32{c1, c2}
+	p.Run(len(g.Rows), 16, a.part)
+	a.table, a.grad = nil, nil
+}
+
+// rows updates those of the gradient's rows lo to hi.
+func (a *Adam) rows(lo, hi int) {
+	g, o, w := a.grad, a.rates, a.grad.Width
+	for j := lo; j < hi; j++ {
+		r := int(g.Rows[j])
+		m, v := a.M[r*w:(r+1)*w], a.V[r*w:(r+1)*w]
+		if gap := o.Step - 1 - int(a.Last[r]); gap > 0 && a.Last[r] > 0 {
+			kernels.Scale(float32(math.Pow(float64(o.Beta1), float64(gap))), m)
+			kernels.Scale(float32(math.Pow(float64(o.Beta2), float64(gap))), v)
 		}
-	})
+		a.Last[r] = uint32(o.Step)
+		d := g.Row(j)
+		if o.Scale != 1 {
+			kernels.Scale(o.Scale, d)
+		}
+		kernels.Adam(a.table.Rows.F32[r*w:(r+1)*w], d, m, v, o.LR, o.Beta1, o.Beta2, o.Eps, 0, a.correct[0], a.correct[1])
+	}
 }

@@ -104,6 +104,10 @@ type TrainLayer struct {
 	learning RowGrad  // the part of grad that is of experts which are not frozen
 	segments []uint64 // expert, tile, group of the trained table
 	first    []int    // where each touched expert's segments begin
+
+	// What the current call works on, and its functions bound once, so that a call allocates nothing.
+	y, dx, dy                           []float32
+	forwardPart, inputPart, rowGradPart func(lo, hi int)
 }
 
 // trainTile is what one tile of tokens keeps: its pairs with each table.
@@ -212,31 +216,40 @@ func (l *TrainLayer) Forward(y, x []float32, tokens int) error {
 	for len(l.tiles) < n {
 		l.tiles = append(l.tiles, trainTile{pairs: make([]pairs, len(l.tables)), on: make([]bool, len(l.tables)), shares: make([][]float32, len(l.tables))})
 	}
-	perToken := l.Router.Heads * l.Router.TopK
-	l.pool.Run(n, 1, func(first, last int) {
-		s := l.spare()
-		defer l.scratch.Put(s)
-		for i := first; i < last; i++ {
-			t := &l.tiles[i]
-			t.lo, t.hi = i*tile, min((i+1)*tile, tokens)
-			stream := y[t.lo*hid : t.hi*hid]
-			t.norms = norms(t.norms, stream, t.hi-t.lo, hid)
-			for j := range l.tables {
-				a, p := &l.tables[j], &t.pairs[j]
-				t.on[j] = (j == l.trained || !l.alone) && p.find(a.Occupancy, r, t.lo, t.hi, perToken, a.scale)
-				if !t.on[j] {
-					continue
-				}
-				s.sum(a, p, r.XHat[t.lo*hid:t.hi*hid], hid)
-				if a.Cap > 0 {
-					t.shares[j] = resize(t.shares[j], t.hi-t.lo)
-					a.limitAll(s.acc, t.norms, t.shares[j])
-				}
-				addHit(stream, s.acc, p.hit, hid)
-			}
-		}
-	})
+	if l.forwardPart == nil {
+		l.forwardPart, l.inputPart, l.rowGradPart = l.forwardTiles, l.inputTiles, l.rowGrads
+	}
+	l.y = y
+	l.pool.Run(n, 1, l.forwardPart)
+	l.y = nil
 	return nil
+}
+
+// forwardTiles adds the contribution to the tiles [first, last).
+func (l *TrainLayer) forwardTiles(first, last int) {
+	hid, r := l.Router.Hidden, &l.routing
+	perToken := l.Router.Heads * l.Router.TopK
+	s := l.spare()
+	defer l.scratch.Put(s)
+	for i := first; i < last; i++ {
+		t := &l.tiles[i]
+		t.lo, t.hi = i*tile, min((i+1)*tile, l.tokens)
+		stream := l.y[t.lo*hid : t.hi*hid]
+		t.norms = norms(t.norms, stream, t.hi-t.lo, hid)
+		for j := range l.tables {
+			a, p := &l.tables[j], &t.pairs[j]
+			t.on[j] = (j == l.trained || !l.alone) && p.find(a.Occupancy, r, t.lo, t.hi, perToken, a.scale)
+			if !t.on[j] {
+				continue
+			}
+			s.sum(a, p, r.XHat[t.lo*hid:t.hi*hid], hid)
+			if a.Cap > 0 {
+				t.shares[j] = resize(t.shares[j], t.hi-t.lo)
+				a.limitAll(s.acc, t.norms, t.shares[j])
+			}
+			addHit(stream, s.acc, p.hit, hid)
+		}
+	}
 }
 
 func (l *TrainLayer) spare() *tileState {
@@ -272,32 +285,38 @@ func (l *TrainLayer) Backward(dx, dy []float32) (*RowGrad, error) {
 		clear(l.dGates)
 	}
 	l.dxh = resize(l.dxh, l.tokens*hid)
-	l.pool.Run(len(tiles), 1, func(first, last int) {
-		s := l.spare()
-		defer l.scratch.Put(s)
-		for i := first; i < last; i++ {
-			t := &tiles[i]
-			l.backwardInput(s, t, dy)
-			for row := t.lo; row < t.hi; row++ {
-				d, dh := dx[row*hid:(row+1)*hid], l.dxh[row*hid:(row+1)*hid]
-				if inv := l.Router.InvStd; inv != nil {
-					retrieval.AddStandardised(d, dh, inv)
-				} else {
-					kernels.Add(d, d, dh)
-				}
-			}
-		}
-	})
+	l.dx, l.dy = dx, dy
+	l.pool.Run(len(tiles), 1, l.inputPart)
+	l.dx, l.dy = nil, nil
 	if train {
 		l.Router.RouteBackward(l.pool, l.RouterGrad, dx, &l.routing, l.dGates)
 	}
 	return grad, nil
 }
 
+// inputTiles adds the gradient with respect to x of the tiles [first, last).
+func (l *TrainLayer) inputTiles(first, last int) {
+	hid := l.Router.Hidden
+	s := l.spare()
+	defer l.scratch.Put(s)
+	for i := first; i < last; i++ {
+		t := &l.tiles[i]
+		l.backwardInput(s, t, l.dy)
+		for row := t.lo; row < t.hi; row++ {
+			d, dh := l.dx[row*hid:(row+1)*hid], l.dxh[row*hid:(row+1)*hid]
+			if inv := l.Router.InvStd; inv != nil {
+				retrieval.AddStandardised(d, dh, inv)
+			} else {
+				kernels.Add(d, d, dh)
+			}
+		}
+	}
+}
+
 // backwardRows computes the gradients of the trained rows, one expert after the other over all tiles, and leaves in the
 // pairs' state what backwardInput needs.
 func (l *TrainLayer) backwardRows(tiles []trainTile, dy []float32) *RowGrad {
-	a, hid := &l.tables[l.trained], l.Router.Hidden
+	a := &l.tables[l.trained]
 	l.segments, l.first = l.segments[:0], l.first[:0]
 	for i := range tiles {
 		t := &tiles[i]
@@ -323,25 +342,31 @@ func (l *TrainLayer) backwardRows(tiles []trainTile, dy []float32) *RowGrad {
 	}
 	l.first = append(l.first, len(l.segments))
 	g.Values = resize(g.Values, len(g.Rows)*g.Width)
-	kind, xh := a.set.Kind, l.routing.XHat
-	l.pool.Run(len(g.Rows), max(1, min(16, len(g.Rows)/(8*l.pool.Threads()))), func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			d := g.Row(i)
-			clear(d)
-			row := a.Rows.Row(int(g.Rows[i]), nil)
-			for _, s := range l.segments[l.first[i]:l.first[i+1]] {
-				t := &tiles[s>>groupBits&(1<<tileBits-1)]
-				p := &t.pairs[l.trained]
-				gr := p.groups[s&(1<<groupBits-1)]
-				var dg []float32
-				if l.RouterGrad != nil {
-					dg = t.dGates[gr.lo:gr.hi]
-				}
-				kind.Backward(p.work(gr, kind.State()), row, d, dg, dy[t.lo*hid:t.hi*hid], xh[t.lo*hid:t.hi*hid], hid)
-			}
-		}
-	})
+	l.dy = dy
+	l.pool.Run(len(g.Rows), max(1, min(16, len(g.Rows)/(8*l.pool.Threads()))), l.rowGradPart)
+	l.dy = nil
 	return l.unfrozen()
+}
+
+// rowGrads computes the gradients of those rows of l.grad.
+func (l *TrainLayer) rowGrads(lo, hi int) {
+	a, hid, g := &l.tables[l.trained], l.Router.Hidden, &l.grad
+	kind, xh := a.set.Kind, l.routing.XHat
+	for i := lo; i < hi; i++ {
+		d := g.Row(i)
+		clear(d)
+		row := a.Rows.Row(int(g.Rows[i]), nil)
+		for _, s := range l.segments[l.first[i]:l.first[i+1]] {
+			t := &l.tiles[s>>groupBits&(1<<tileBits-1)]
+			p := &t.pairs[l.trained]
+			gr := p.groups[s&(1<<groupBits-1)]
+			var dg []float32
+			if l.RouterGrad != nil {
+				dg = t.dGates[gr.lo:gr.hi]
+			}
+			kind.Backward(p.work(gr, kind.State()), row, d, dg, l.dy[t.lo*hid:t.hi*hid], xh[t.lo*hid:t.hi*hid], hid)
+		}
+	}
 }
 
 // backwardInput computes the gradient with respect to x̂, and to the gates, of one tile.

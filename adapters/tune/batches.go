@@ -102,6 +102,13 @@ type Batch struct {
 // newBatch joins sequences.
 func newBatch(seqs []Sequence) *Batch {
 	b := &Batch{}
+	b.join(seqs)
+	return b
+}
+
+// join makes b, in its memory, the batch of those sequences.
+func (b *Batch) join(seqs []Sequence) {
+	*b = Batch{Tokens: b.Tokens[:0], Lens: b.Lens[:0], Targets: b.Targets[:0], Weights: b.Weights[:0]}
 	for _, s := range seqs {
 		b.Lens = append(b.Lens, len(s.Tokens))
 		b.Tokens, b.Targets = append(b.Tokens, s.Tokens...), append(b.Targets, s.Targets...)
@@ -116,13 +123,11 @@ func newBatch(seqs []Sequence) *Batch {
 			b.Weights = append(b.Weights, w)
 		}
 	}
-	return b
 }
 
-// parts cuts a batch between its sequences into batches of at most size rows, or one sequence where that is longer. The
-// weights stay, so that losses and gradients of the parts add up to those of the whole.
-func (b *Batch) parts(size int) []Batch {
-	var parts []Batch
+// parts cuts a batch between its sequences into batches of at most size rows, or one sequence where that is longer, and
+// appends them to parts. The weights stay, so that losses and gradients of the parts add up to those of the whole.
+func (b *Batch) parts(parts []Batch, size int) []Batch {
 	lo, hi, first := 0, 0, 0
 	for i, n := range b.Lens {
 		if hi > lo && hi+n-lo > size {
@@ -141,16 +146,22 @@ func (b *Batch) part(lo, hi, first, last int) Batch {
 // pack joins sequences in order into groups of at most size rows.
 func pack(seqs []Sequence, size int) [][]Sequence {
 	var groups [][]Sequence
-	rows := size + 1
-	for _, s := range seqs {
-		if rows += len(s.Tokens); rows > size {
-			groups = append(groups, nil)
-			rows = len(s.Tokens)
-		}
-		last := &groups[len(groups)-1]
-		*last = append(*last, s)
+	for len(seqs) > 0 {
+		n := fitting(seqs, size)
+		groups, seqs = append(groups, seqs[:n:n]), seqs[n:]
 	}
 	return groups
+}
+
+// fitting returns how many of the first sequences have at most size rows together, and at least 1.
+func fitting(seqs []Sequence, size int) int {
+	rows := 0
+	for i, s := range seqs {
+		if rows += len(s.Tokens); rows > size && i > 0 {
+			return i
+		}
+	}
+	return len(seqs)
 }
 
 // feed gives the batches of a run: epoch after epoch, each in an order of its own that the seed decides.
@@ -159,22 +170,44 @@ type feed struct {
 	size  int
 	seed  uint64
 	epoch uint64
-	queue [][]Sequence
+
+	order    permutation
+	shuffled []Sequence // of this epoch
+	left     []Sequence // of them
+	batch    Batch
 }
 
+// next returns the next batch, in the memory of the last one.
 func (f *feed) next() *Batch {
-	if len(f.queue) == 0 {
-		order := rand.New(rand.NewPCG(f.seed, f.epoch)).Perm(len(f.seqs))
-		shuffled := make([]Sequence, len(order))
-		for i, j := range order {
-			shuffled[i] = f.seqs[j]
+	if len(f.left) == 0 {
+		f.shuffled = f.shuffled[:0]
+		for _, i := range f.order.of(len(f.seqs), f.seed, f.epoch) {
+			f.shuffled = append(f.shuffled, f.seqs[i])
 		}
-		f.queue = pack(shuffled, f.size)
+		f.left = f.shuffled
 		f.epoch++
 	}
-	g := f.queue[0]
-	f.queue = f.queue[1:]
-	return newBatch(g)
+	n := fitting(f.left, f.size)
+	f.batch.join(f.left[:n])
+	f.left = f.left[n:]
+	return &f.batch
+}
+
+// permutation makes random orders, one after the other in the same memory.
+type permutation struct {
+	source rand.PCG
+	order  []int
+}
+
+// of returns the numbers below n in the order that the seeds decide.
+func (p *permutation) of(n int, seed1, seed2 uint64) []int {
+	p.source.Seed(seed1, seed2)
+	p.order = p.order[:0]
+	for i := range n {
+		p.order = append(p.order, i)
+	}
+	rand.New(&p.source).Shuffle(n, func(i, j int) { p.order[i], p.order[j] = p.order[j], p.order[i] })
+	return p.order
 }
 
 // skip passes over n batches, for a run that goes on.

@@ -94,7 +94,7 @@ func TestPacking(t *testing.T) {
 			if len(b.Tokens) > 25 || math.Abs(w-1) > 1e-5 {
 				t.Fatalf("a batch of %d tokens with weights of %v", len(b.Tokens), w)
 			}
-			if len(fd.queue) == 0 {
+			if len(fd.left) == 0 {
 				break
 			}
 		}

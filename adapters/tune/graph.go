@@ -22,6 +22,12 @@ type graph struct {
 	vm       G.VM
 	loss     G.Value
 	low      lowBuffers
+
+	// What a run needs, kept for the next one.
+	parts []Batch
+	seqs  []llama.Seq
+	laid  llama.Layout
+	grads []*peer.RowGrad
 }
 
 // newGraph builds and compiles the graph.
@@ -169,12 +175,14 @@ func (b *builder) peer(blk *llama.Block, x, h *G.Node, below bool) *G.Node {
 }
 
 // lowBuffers are those of block from, which runs outside the graph.
-type lowBuffers struct{ qkv, o, gu, act []float32 }
+type lowBuffers struct{ x, qkv, o, gu, act []float32 }
 
 // run computes the loss and the rows' gradients of one batch, part by part; the gradients last until the next run.
 func (g *graph) run(b *Batch) (loss float32, grads []*peer.RowGrad, err error) {
-	for i, part := range b.parts(g.batch) {
-		l, err := g.runPart(&part)
+	g.parts = b.parts(g.parts[:0], g.batch)
+	grads = g.grads[:0]
+	for i := range g.parts {
+		l, err := g.runPart(&g.parts[i])
 		if err != nil {
 			return 0, nil, err
 		}
@@ -188,20 +196,22 @@ func (g *graph) run(b *Batch) (loss float32, grads []*peer.RowGrad, err error) {
 			grads = append(grads[:j], &p.sum)
 		}
 	}
+	g.grads = grads
 	return loss, grads, nil
 }
 
 // runPart computes the loss of a batch that there is room for, and leaves the rows' gradients in the layers.
 func (g *graph) runPart(b *Batch) (float32, error) {
-	batch := llama.Batch{Tokens: b.Tokens}
+	g.seqs = g.seqs[:0]
 	for _, n := range b.Lens {
-		batch.Seqs = append(batch.Seqs, llama.Seq{Len: n})
+		g.seqs = append(g.seqs, llama.Seq{Len: n})
 	}
+	batch := llama.Batch{Tokens: b.Tokens, Seqs: g.seqs}
 	if len(b.Tokens) > g.batch {
 		return 0, fmt.Errorf("tune: a batch of %d tokens, the graph has room for %d", len(b.Tokens), g.batch)
 	}
-	var err error
-	if g.layout, err = g.m.Layout(batch); err != nil {
+	g.layout = &g.laid
+	if err := g.m.LayoutIn(g.layout, batch); err != nil {
 		return 0, err
 	}
 	g.targets, g.weights = b.Targets, b.Weights
@@ -212,23 +222,23 @@ func (g *graph) runPart(b *Batch) (float32, error) {
 		return 0, fmt.Errorf("tune: %w", err)
 	}
 	g.vm.Reset()
-	loss, err := data(g.loss)
-	if err != nil {
-		return 0, err
+	loss, ok := g.loss.(*G.F32)
+	if !ok {
+		return 0, fmt.Errorf("tune: a loss of type %T, want f32", g.loss)
 	}
-	return loss[0], nil
+	return float32(*loss), nil
 }
 
 // below runs the blocks under the lowest PEER layer, and that layer's block up to it, by inference; sets that are on
 // beside the trained one count there too.
 func (g *graph) below(b llama.Batch) error {
 	c, n := g.m.Config, len(b.Tokens)
-	x, err := g.m.ForwardTo(b, g.training, g.from)
+	x, err := g.m.ForwardToIn(g.low.x, b, g.training, g.from)
 	if err != nil {
 		return err
 	}
 	if g.low.qkv == nil {
-		g.low = lowBuffers{make([]float32, g.batch*c.QKVWidth()), make([]float32, g.batch*c.AttnWidth()), make([]float32, 2*g.batch*c.FFN), make([]float32, g.batch*c.FFN)}
+		g.low = lowBuffers{x, make([]float32, g.batch*c.QKVWidth()), make([]float32, g.batch*c.AttnWidth()), make([]float32, 2*g.batch*c.FFN), make([]float32, g.batch*c.FFN)}
 	}
 	copy(g.x, x)
 	blk, l := g.m.Blocks[g.from], g.layout

@@ -205,7 +205,7 @@ func TestParts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(b.parts(longest)); n < 2 {
+	if n := len(b.parts(nil, longest)); n < 2 {
 		t.Fatalf("%d parts of %v", n, b.Lens)
 	}
 	loss, grads, err := parts.run(b)

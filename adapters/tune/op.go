@@ -26,6 +26,12 @@ type core struct {
 	y      *tensor.Dense
 	d      []*tensor.Dense
 	arena  arena
+
+	// What a call needs, kept for the next one.
+	in, din [][]float32
+	scalar  [2]float32 // operands that are scalars
+	result  G.F32      // a scalar's place
+	token   G.F32
 }
 
 // op is an operation in one of three roles, following Gorgonia's SDOp: the forward; one backward, which fills the
@@ -87,15 +93,30 @@ func dense(s tensor.Shape) *tensor.Dense {
 }
 
 func data(v G.Value) ([]float32, error) {
-	switch v := v.(type) {
-	case *G.F32:
-		return []float32{float32(*v)}, nil
-	case *tensor.Dense:
-		if x, ok := v.Data().([]float32); ok {
+	if d, ok := v.(*tensor.Dense); ok {
+		if x, ok := d.Data().([]float32); ok {
 			return x, nil
 		}
 	}
 	return nil, fmt.Errorf("tune: a value of type %T in the graph, want f32", v)
+}
+
+// operands sets c.in.
+func (c *core) operands(v []G.Value) (err error) {
+	c.in = c.in[:0]
+	scalars := 0
+	for _, v := range v {
+		var x []float32
+		if s, ok := v.(*G.F32); ok && scalars < len(c.scalar) {
+			c.scalar[scalars] = float32(*s)
+			x = c.scalar[scalars : scalars+1]
+			scalars++
+		} else if x, err = data(v); err != nil {
+			return err
+		}
+		c.in = append(c.in, x)
+	}
+	return nil
 }
 
 // apply adds an operation to the graph. y is where its result goes; nil for a scalar.
@@ -104,7 +125,8 @@ func apply(a arena, k kernel, y *tensor.Dense, in ...*G.Node) (*G.Node, error) {
 	if y != nil {
 		out = y.Shape()
 	}
-	c, dims := &core{k: k, out: out, y: y, d: make([]*tensor.Dense, len(in)), arena: a}, make([]int, len(in))
+	c := &core{k: k, out: out, y: y, d: make([]*tensor.Dense, len(in)), arena: a, in: make([][]float32, 0, len(in)+2), din: make([][]float32, len(in))}
+	dims := make([]int, len(in))
 	for i, n := range in {
 		c.shapes, dims[i] = append(c.shapes, n.Shape()), n.Dims()
 	}
@@ -112,26 +134,24 @@ func apply(a arena, k kernel, y *tensor.Dense, in ...*G.Node) (*G.Node, error) {
 }
 
 func (c *core) forward(v []G.Value) (G.Value, error) {
-	in := make([][]float32, len(v))
 	for i := range v {
 		if !v[i].Shape().Eq(c.shapes[i]) { // Gorgonia does not look at run time
 			return nil, fmt.Errorf("tune: %s: input %d has shape %v, want %v", c.k.name(), i, v[i].Shape(), c.shapes[i])
 		}
-		var err error
-		if in[i], err = data(v[i]); err != nil {
-			return nil, err
-		}
+	}
+	if err := c.operands(v); err != nil {
+		return nil, err
 	}
 	if c.y == nil {
-		var s [1]float32
-		err := c.k.forward(in, s[:])
-		return G.NewF32(s[0]), err
+		err := c.k.forward(c.in, c.scalar[:1])
+		c.result = G.F32(c.scalar[0])
+		return &c.result, err
 	}
 	out, err := data(c.y)
 	if err != nil {
 		return nil, err
 	}
-	return c.y, c.k.forward(in, out)
+	return c.y, c.k.forward(c.in, out)
 }
 
 // SymDiff returns the gradients of the inputs: one backward, whose children keep its operands alive, and a pick each.
@@ -157,23 +177,19 @@ func (o *op) SymDiff(in G.Nodes, out, grad *G.Node) (G.Nodes, error) {
 }
 
 func (c *core) backward(v []G.Value) (G.Value, error) {
-	n := len(c.shapes)
-	x := make([][]float32, len(v))
-	var err error
-	for i := range v {
-		if x[i], err = data(v[i]); err != nil {
-			return nil, err
-		}
+	err := c.operands(v)
+	if err != nil {
+		return nil, err
 	}
-	din := make([][]float32, n)
 	for i, d := range c.k.diff() {
 		if d {
-			if din[i], err = data(c.d[i]); err != nil {
+			if c.din[i], err = data(c.d[i]); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return G.NewF32(0), c.k.backward(x[:n], x[n], x[n+1], din)
+	n := len(c.shapes)
+	return &c.token, c.k.backward(c.in[:n], c.in[n], c.in[n+1], c.din)
 }
 
 // arena shares buffers between blocks.

@@ -3,7 +3,6 @@ package tune
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/base/llama"
@@ -24,8 +23,10 @@ type quiet struct {
 	seed   uint64
 	t      *peer.Training // on the same rows as the run's, with routing of its own
 	hidden int
+	blocks []int
 	inputs map[int][]uint16 // of each block, [tokens, hidden] in bf16
 	tokens int
+	order  permutation
 	x, y   []float32 // [quietBatch, hidden]
 }
 
@@ -47,7 +48,7 @@ func newQuiet(ctx context.Context, m *llama.Model, t *peer.Training, seqs []Sequ
 			break
 		}
 	}
-	q := &quiet{weight: float32(weight), seed: seed, t: t.Alone(), hidden: hidden, inputs: map[int][]uint16{}}
+	q := &quiet{weight: float32(weight), seed: seed, t: t.Alone(), hidden: hidden, blocks: blocks, inputs: map[int][]uint16{}}
 	for _, b := range blocks {
 		s, err := rec.Sample(b)
 		if err != nil {
@@ -64,9 +65,9 @@ func newQuiet(ctx context.Context, m *llama.Model, t *peer.Training, seqs []Sequ
 // add adds the penalty's gradient at that step to grads, which are in the order of the blocks, and returns the penalty.
 func (q *quiet) add(step int, grads []*peer.RowGrad) (float64, error) {
 	n := len(q.x) / q.hidden
-	pick := rand.New(rand.NewPCG(q.seed, uint64(step))).Perm(q.tokens)[:n]
+	pick := q.order.of(q.tokens, q.seed, uint64(step))[:n]
 	var loss float64
-	for i, block := range q.t.Blocks() {
+	for i, block := range q.blocks {
 		l := q.t.Layer(block)
 		for j, p := range pick {
 			kernels.FromBF16(q.x[j*q.hidden:(j+1)*q.hidden], q.inputs[block][p*q.hidden:(p+1)*q.hidden])

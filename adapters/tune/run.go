@@ -204,6 +204,7 @@ func (r *run) loop(ctx context.Context, g *graph, train []Sequence) (*Result, er
 	data := &feed{seqs: train, size: r.o.BatchTokens, seed: r.o.Seed}
 	data.skip(r.step)
 	sched := Schedule{Peak: r.o.LearningRate, WarmUp: r.o.WarmUp, Steps: r.o.Steps, Decay: r.o.Decay, Floor: r.o.Floor}
+	r.losses, r.rates = slices.Grow(r.losses, r.o.Steps-r.step), make([]float64, 0, r.o.Steps-r.step)
 	first, began := r.step, time.Now()
 	if err := r.evaluate(ctx); err != nil { // the checkpoint may have been written before the evaluation of its step
 		return nil, r.stopped(ctx, err)

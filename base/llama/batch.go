@@ -38,14 +38,14 @@ type Layout struct {
 // Layout checks a batch and returns the positions of its rows.
 func (m *Model) Layout(b Batch) (*Layout, error) {
 	l := new(Layout)
-	if err := m.lay(l, b); err != nil {
+	if err := m.LayoutIn(l, b); err != nil {
 		return nil, err
 	}
 	return l, nil
 }
 
-// lay is Layout in l's memory.
-func (m *Model) lay(l *Layout, b Batch) error {
+// LayoutIn is Layout in l's memory.
+func (m *Model) LayoutIn(l *Layout, b Batch) error {
 	l.Tokens, l.Pos, l.Spans = len(b.Tokens), l.Pos[:0], l.Spans[:0]
 	row, longest := 0, 0
 	for i, s := range b.Seqs {

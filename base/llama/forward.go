@@ -69,6 +69,11 @@ func (m *Model) ForwardTo(b Batch, seam Seam, blocks int) ([]float32, error) {
 	return m.forwardTo(nil, b, seam, blocks)
 }
 
+// ForwardToIn is ForwardTo with the result in x's memory, where that is enough.
+func (m *Model) ForwardToIn(x []float32, b Batch, seam Seam, blocks int) ([]float32, error) {
+	return m.forwardTo(x, b, seam, blocks)
+}
+
 func (m *Model) forwardTo(x []float32, b Batch, seam Seam, blocks int) ([]float32, error) {
 	f := m.buffers(x, len(b.Tokens))
 	l := &f.layout
@@ -76,7 +81,7 @@ func (m *Model) forwardTo(x []float32, b Batch, seam Seam, blocks int) ([]float3
 		f.x = nil
 		spareBuffers.Put(f)
 	}()
-	if err := m.lay(l, b); err != nil {
+	if err := m.LayoutIn(l, b); err != nil {
 		return nil, err
 	}
 	m.Embed(f.x, b.Tokens)

@@ -43,11 +43,11 @@ type Block struct {
 }
 
 // weight is a linear layer W: [n, k], packed for Y = X·Wᵀ and, once prepared, for dX = dY·W. With codes, forward is nil
-// and the product is with them, or both unpack the codes as they go.
+// and the product is with them, or both unpack the codes as they go; with high, backward is nil too.
 type weight struct {
 	n, k     int
 	codes    *kernels.Coded
-	high     bool // products with codes take 8 bits of X
+	high     bool // products with codes take 8 bits of X and dY
 	forward  *kernels.Packed
 	backward *kernels.Packed
 }
@@ -270,10 +270,10 @@ func (m *Model) PrepareBackward(from int) error {
 	m.packing.Lock()
 	defer m.packing.Unlock()
 	unpacks := m.packed() == kernels.BF16 && kernels.HasBF16()
-	if m.head.backward == nil && unpacks && m.head.codes != nil {
+	if m.head.backward == nil && !m.head.high && unpacks && m.head.codes != nil {
 		m.head.backward = kernels.FromCodes(m.head.codes, true)
 	}
-	if m.head.backward == nil {
+	if m.head.backward == nil && !m.head.high {
 		w, err := m.headWeight()
 		if err != nil {
 			return err
@@ -288,6 +288,9 @@ func (m *Model) PrepareBackward(from int) error {
 				continue
 			}
 			for _, p := range b.parts() {
+				if p.high {
+					continue
+				}
 				if unpacks && p.codes != nil {
 					p.backward = kernels.FromCodes(p.codes, true)
 					continue

@@ -22,6 +22,10 @@ func (w *weight) mul(p *kernels.Pool, y, x []float32, tokens int, accumulate boo
 }
 
 func (w *weight) mulBack(p *kernels.Pool, dx, dy []float32, tokens int, accumulate bool) {
+	if w.high {
+		kernels.MulCodedBack(p, dx, dy, tokens, w.codes, accumulate)
+		return
+	}
 	kernels.MulPacked(p, dx, dy, tokens, w.backward, accumulate)
 }
 

@@ -9,10 +9,22 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// Layouts of package kernels: a block of 32 quantised values, and of 16 rows of codes.
-const (
-	quantisedBytes = 2*32 + 8
-	codeRows       = 16
+// codeRows is the size of a group of package kernels: the rows of codes laid side by side.
+const codeRows = 16
+
+// quantised is one of the layouts that package kernels has for blocks of 32 values of x.
+type quantised struct {
+	name  string
+	bytes int // of a block
+	words int // where the scale stands, and after it the sum
+}
+
+// In 16 bits: high bytes, low bytes, the scale and the scale times the sum. In 8 bits: the high bytes alone, then the same.
+// Biased: the high bytes, 256 times the scale, and -128 times their sum as a whole number.
+var (
+	wide   = quantised{"", 72, 64}
+	narrow = quantised{"High", 40, 32}
+	biased = quantised{"Biased", 40, 32}
 )
 
 // codes multiplies mr rows of quantised x, lda bytes apart, with one group of 16 rows of codes of 4 or 8 bits:
@@ -32,22 +44,29 @@ func codes(bits, mr int, high bool) {
 	for i := range acc {
 		acc[i] = []VecVirtual{avx512.zero()}
 	}
-	var mask VecVirtual
-	if bits == 4 {
-		mask = avx512.constant("codeMask", 0x0f0f0f0f)
-	}
-	var whole VecVirtual
-	if high {
-		whole = avx512.constant("codeWhole", math.Float32bits(256))
-	}
+	// Constants are read where they are needed: the registers go to sums.
+	mask := word("codeMask", 0x0f0f0f0f)
 	d, m := ZMM(), ZMM()
 	code := make([]VecVirtual, 8)
 	for i := range code {
 		code[i] = ZMM()
 	}
-	sums := [2][3]VecVirtual{{ZMM(), ZMM()}, {ZMM(), ZMM()}}
-	if !high {
-		sums[0][2], sums[1][2] = ZMM(), ZMM()
+	// The sums of as many rows at a time are independent as hide the latency of a dot product.
+	parts, together := 2, 2
+	if high {
+		parts, together = 1, 4
+	}
+	together = min(together, mr)
+	sums := make([][]VecVirtual, together)
+	for i := range sums {
+		for range parts {
+			sums[i] = append(sums[i], ZMM())
+		}
+	}
+	s := []VecVirtual{ZMM(), ZMM()}
+	layout := wide
+	if high {
+		layout = narrow
 	}
 	Label("loop")
 	VCVTPH2PS(Mem{Base: w}, d)
@@ -59,56 +78,64 @@ func codes(bits, mr int, high bool) {
 		} else if i < 4 {
 			VMOVDQU32(at, code[i])
 			VPSRLW(Imm(4), code[i], code[i+4])
-			VPANDD(mask, code[i], code[i])
-			VPANDD(mask, code[i+4], code[i+4])
+			VPANDD_BCST(mask, code[i], code[i])
+			VPANDD_BCST(mask, code[i+4], code[i+4])
 		}
 	}
 	if high {
-		VMULPS(whole, d, d)
+		VMULPS_BCST(word("codeWhole", math.Float32bits(256)), d, d)
 	}
-	for i := range mr {
-		sum, s, low := sums[i%2][0], sums[i%2][1], sums[i%2][2]
-		VPXORD(sum, sum, sum)
-		if !high {
-			VPXORD(low, low, low)
-		}
-		for j, c := range code {
-			VPDPBUSD_BCST(r.mem(i, 4*j), c, sum)
-			if !high {
-				VPDPBUSD_BCST(r.mem(i, 32+4*j), c, low)
+	for row := 0; row < mr; row += together {
+		for _, sum := range sums {
+			for _, v := range sum {
+				VPXORD(v, v, v)
 			}
 		}
-		if !high {
-			VPSLLD(Imm(8), sum, sum)
-			VPADDD(low, sum, sum)
+		for j, c := range code {
+			for i, sum := range sums {
+				for part, v := range sum {
+					VPDPBUSD_BCST(r.mem(row+i, 32*part+4*j), c, v)
+				}
+			}
 		}
-		VCVTDQ2PS(sum, sum)
-		VMULPS_BCST(r.mem(i, 64), d, s)
-		VFMADD231PS(s, sum, acc[i][0])
-		VFMADD231PS_BCST(r.mem(i, 68), m, acc[i][0])
+		for i, sum := range sums {
+			if !high {
+				VPSLLD(Imm(8), sum[0], sum[0])
+				VPADDD(sum[1], sum[0], sum[0])
+			}
+			VCVTDQ2PS(sum[0], sum[0])
+			VMULPS_BCST(r.mem(row+i, layout.words), d, s[i%2])
+			VFMADD231PS(s[i%2], sum[0], acc[row+i][0])
+			VFMADD231PS_BCST(r.mem(row+i, layout.words+4), m, acc[row+i][0])
+		}
 	}
 	ADDQ(U32(uint32(4*codeRows+codeRows*32*bits/8)), w)
-	r.advance(quantisedBytes)
+	r.advance(layout.bytes)
 	DECQ(blocks)
 	JNZ(LabelRef("loop"))
 	storeTile(avx512, acc)
 }
 
-// quantise writes blocks of 32 values as 32 high and 32 low bytes, the scale, and the scale times the sum.
-func quantise() {
-	TEXT("quantiseAVX512", NOSPLIT, "func(blocks int, x *float32, dst *byte)")
+// quantise writes blocks of 32 values in a layout.
+func (l quantised) quantise() {
+	name := "quantise" + l.name + "AVX512"
+	TEXT(name, NOSPLIT, "func(blocks int, x *float32, dst *byte)")
 	Pragma("noescape")
-	Doc("quantiseAVX512 quantises blocks of 32 values.")
+	Doc(name + " quantises blocks of 32 values.")
 	const most = 127*256 + 127
 	n, x, dst := Load(Param("blocks"), GP64()), ptr("x"), ptr("dst")
 	abs := avx512.constant("codeAbs", 0x7fffffff)
 	half := avx512.constant("codeHalf", 128)
 	scalar := func(name string, f float32) VecVirtual {
 		v := XMM()
-		VMOVSS(ConstData(name, U32(math.Float32bits(f))), v)
+		VMOVSS(word(name, math.Float32bits(f)), v)
 		return v
 	}
-	least, top, share := scalar("codeLeast", 1e-30), scalar("codeMost", most), scalar("codeShare", 1.0/most)
+	least, top := scalar("codeLeast", 1e-30), scalar("codeMost", most)
+	share := scalar("codeShare", 1.0/most)
+	if l == biased {
+		share = scalar("codeShareHigh", 256.0/most)
+	}
 	v, q := []VecVirtual{ZMM(), ZMM()}, []VecVirtual{ZMM(), ZMM()}
 	Label("loop")
 	VMOVUPS(Mem{Base: x}, v[0])
@@ -133,15 +160,21 @@ func quantise() {
 	VBROADCASTSS(inv.AsX(), inv)
 	VMULSS(share, h, s)
 	for i := range v {
-		high, low := ZMM(), ZMM()
+		high := ZMM()
 		VMULPS(inv, v[i], q[i])
 		VCVTPS2DQ(q[i], q[i])
 		VPADDD(half, q[i], high)
 		VPSRAD(Imm(8), high, high)
 		VPMOVDB(high, Mem{Base: dst, Disp: 16 * i})
-		VPSLLD(Imm(8), high, high)
-		VPSUBD(high, q[i], low)
-		VPMOVDB(low, Mem{Base: dst, Disp: 32 + 16*i})
+		switch l {
+		case wide:
+			low := ZMM()
+			VPSLLD(Imm(8), high, high)
+			VPSUBD(high, q[i], low)
+			VPMOVDB(low, Mem{Base: dst, Disp: 32 + 16*i})
+		case biased:
+			q[i] = high
+		}
 	}
 	VPADDD(q[0], q[1], q[0])
 	VEXTRACTI64X4(Imm(1), q[0], y)
@@ -157,12 +190,19 @@ func quantise() {
 	JZ(LabelRef("number"))
 	VPTERNLOGD(Imm(0xff), s, s, s) // all ones, which is NaN
 	Label("number")
-	VMOVSS(s, Mem{Base: dst, Disp: 64})
-	VCVTDQ2PS(g, g)
-	VMULSS(s, g, g)
-	VMOVSS(g, Mem{Base: dst, Disp: 68})
+	VMOVSS(s, Mem{Base: dst, Disp: l.words})
+	if l == biased {
+		VPSLLD(Imm(7), g, g)
+		zero := XMM()
+		VPXOR(zero, zero, zero)
+		VPSUBD(g, zero, g)
+	} else {
+		VCVTDQ2PS(g, g)
+		VMULSS(s, g, g)
+	}
+	VMOVSS(g, Mem{Base: dst, Disp: l.words + 4})
 	ADDQ(Imm(128), x)
-	ADDQ(Imm(quantisedBytes), dst)
+	ADDQ(Imm(uint64(l.bytes)), dst)
 	DECQ(n)
 	JNZ(LabelRef("loop"))
 	VZEROUPPER()

@@ -42,10 +42,16 @@ func products() {
 			codes(bits, rows, true)
 		}
 	}
-	quantise()
+	for _, l := range []quantised{wide, narrow, biased} {
+		l.quantise()
+	}
+	for _, rows := range []int{16, 8, 4, 1} {
+		biasedProduct(rows)
+	}
 	for _, bits := range []int{4, 8} {
 		unpackCodes(bits)
 		unpackColumns(bits)
+		unpackBiased(bits)
 	}
 	transpose()
 	peakBF16()

@@ -64,6 +64,15 @@ func (u *unpacker) pair(j int, to VecVirtual) {
 	VPORD(u.a, to, to)
 }
 
+// table is several words of constants in memory.
+func table(name string, words ...uint64) Mem {
+	g := GLOBL(name, RODATA|NOPTR)
+	for i, x := range words {
+		DATA(8*i, U64(x))
+	}
+	return g
+}
+
 // unpackCodes writes blocks of a group as 16 rows of pairs each, as a panel of W·Xᵀ has them.
 func unpackCodes(bits int) {
 	TEXT(fmt.Sprintf("unpackCodes%dAVX512", bits), NOSPLIT, "func(blocks int, w *byte, dst *uint16)")
@@ -111,13 +120,6 @@ func unpackColumns(bits int) {
 	count := XMM()
 	VMOVQ(shift, count)
 	turn, even, odd := ZMM(), ZMM(), ZMM()
-	table := func(name string, words ...uint64) Mem {
-		g := GLOBL(name, RODATA|NOPTR)
-		for i, x := range words {
-			DATA(8*i, U64(x))
-		}
-		return g
-	}
 	const pairs = 0x0706030205040100 // of the words of a quadword: 0, 2, 1, 3
 	const upper = 0x0808080808080808
 	VMOVDQU64(table(fmt.Sprintf("unpackTurn%d", bits), pairs, pairs+upper, pairs, pairs+upper, pairs, pairs+upper, pairs, pairs+upper), turn)

@@ -50,14 +50,19 @@ var constants = map[string]Mem{}
 
 // constant broadcasts an f32 given by its bits.
 func (v vector) constant(name string, bits uint32) VecVirtual {
+	r := v.reg()
+	VBROADCASTSS(word(name, bits), r)
+	return r
+}
+
+// word is a constant in memory.
+func word(name string, bits uint32) Mem {
 	m, ok := constants[name]
 	if !ok {
 		m = ConstData(name, U32(bits))
 		constants[name] = m
 	}
-	r := v.reg()
-	VBROADCASTSS(m, r)
-	return r
+	return m
 }
 
 func (v vector) float(name string, f float32) VecVirtual {

@@ -1,0 +1,83 @@
+package tune
+
+import (
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// allocated returns the bytes allocated so far by lines of this module's packages: the innermost on the stack that is not
+// the standard library's. What Gorgonia allocates counts for Gorgonia, and tests do not count.
+func allocated(t *testing.T) map[string]int64 {
+	t.Helper()
+	runtime.GC() // the profile is complete up to the last but one
+	runtime.GC()
+	records := make([]runtime.MemProfileRecord, 20000)
+	n, ok := runtime.MemProfile(records, true)
+	if !ok {
+		t.Fatalf("%d places allocate", n)
+	}
+	bytes := map[string]int64{}
+	for _, r := range records[:n] {
+		frames := runtime.CallersFrames(r.Stack())
+		for more := true; more; {
+			var f runtime.Frame
+			f, more = frames.Next()
+			if first, _, ok := strings.Cut(f.Function, "/"); !ok || !strings.Contains(first, ".") {
+				continue // the standard library has no host in its paths
+			}
+			if strings.HasPrefix(f.Function, "github.com/gopeft/peft/") && !strings.HasSuffix(f.File, "_test.go") {
+				bytes[fmt.Sprintf("%s:%d", filepath.Base(f.File), f.Line)] += r.AllocBytes
+			}
+			break
+		}
+	}
+	return bytes
+}
+
+// TestSteadyState: outside Gorgonia steps allocate nothing that lasts or grows with the tokens. Two stretches of steps
+// are compared, because what is kept between calls is lost when a measurement collects garbage, once in each of them.
+func TestSteadyState(t *testing.T) {
+	rate := runtime.MemProfileRate
+	runtime.MemProfileRate = 1
+	defer func() { runtime.MemProfileRate = rate }()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection takes what is kept between calls
+	f := newFixture(t)
+	tr := f.training(t, f.set(t, "a", 0))
+	o := options()
+	const settled, short, long = 60, 20, 120 // steps
+	o.Steps, o.EvalEvery, o.CheckpointEvery = settled+short+long, 0, 0
+	o.Background, o.Quiet = f.sequences(4), 1
+	var seqs []Sequence // of one length, so that nothing has to grow
+	for i := range 8 {
+		seqs = append(seqs, sequence(whole(ids(uint64(i), 10, f.m.Config.Vocab))))
+	}
+	var at []map[string]int64
+	o.Progress = func(p Progress) {
+		switch p.Step {
+		case settled, settled + short, settled + short + long:
+			at = append(at, allocated(t))
+		}
+	}
+	if _, err := Run(ctx, f.m, tr, seqs, nil, o); err != nil {
+		t.Fatal(err)
+	}
+	var sum int64
+	var lines []string
+	for line, n := range at[2] {
+		if more := (n - at[1][line]) - (at[1][line] - at[0][line]); more > 0 {
+			sum += more
+			lines = append(lines, fmt.Sprintf("%8d bytes %s", more, line))
+		}
+	}
+	slices.Sort(lines)
+	slices.Reverse(lines)
+	const most = 256 // bytes a step: pools that meet again on other processors
+	if sum > most*(long-short) {
+		t.Errorf("%d bytes in %d steps\n%s", sum, long-short, strings.Join(lines, "\n"))
+	}
+}
