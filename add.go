@@ -98,7 +98,7 @@ func freeName(s *registry.Snapshot, name string) error {
 }
 
 func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*registry.Manifest, error) {
-	set, counts, held, err := e.newSet(ctx, name, o)
+	set, text, err := e.newSet(ctx, name, o)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,11 @@ func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*regist
 	if err != nil {
 		return nil, err
 	}
-	own, err := e.own(ctx, b, r, name, counts, held)
+	sel, err := e.sampled(ctx, b, r.Router, text.counts, text.made)
+	if err != nil {
+		return nil, err
+	}
+	own, err := e.own(ctx, b, r, name, sel, text.held)
 	if err != nil {
 		return nil, err
 	}
@@ -126,49 +130,56 @@ func kindOf(name string, rank int) (adapters.Kind, error) {
 	return k, err
 }
 
-// newSet makes a set of untrained experts, placed by the data; the registry does not have it yet. With it come its data's
-// selections, for the gate, and what of the data is held out.
-func (e *Engine) newSet(ctx context.Context, name string, o AddOptions) (set *peer.Set, counts [][]uint32, held []tune.Sequence, err error) {
+// newText is the data of a new set: what of it its cells and its gate are chosen by, its selections, and what is held out.
+type newText struct {
+	made   []tune.Sequence
+	counts [][]uint32
+	held   []tune.Sequence
+}
+
+// newSet makes a set of untrained experts, placed by the data; the registry does not have it yet.
+func (e *Engine) newSet(ctx context.Context, name string, o AddOptions) (set *peer.Set, text *newText, err error) {
 	k, err := kindOf(o.Kind, o.Rank)
 	if err == nil {
 		err = o.Placing.check()
 	}
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	for _, f := range o.Data {
 		if err := exists("data", f); err != nil {
-			return nil, nil, nil, err
+			return nil, nil, err
 		}
 	}
 	b, err := e.Base()
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	d, err := tune.ReadFiles(b.Tokenizer, o.Data, true)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
-	made, held := ownText(d, min(256, b.Model.Config.MaxSeq))
+	text = new(newText)
+	text.made, text.held = ownText(d, min(256, b.Model.Config.MaxSeq))
 	e.leftOut(d)
 	r, err := e.router(ctx)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
-	counts, err = e.count(ctx, b, r.Router, made)
+	text.counts, err = e.count(ctx, b, r.Router, text.made)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	others, err := e.others(r.Router, name)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
-	places, err := o.place(r.Router, counts, others, o.Experts)
+	places, err := o.place(r.Router, text.counts, others, o.Experts)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	set, err = peer.NewSet(e.pool, name, k, r.Router, places, o.Seed, peer.BF16)
-	return set, counts, held, err
+	return set, text, err
 }
 
 // count runs data through the base and counts the cells that it selects.

@@ -182,7 +182,7 @@ func (f *finetuning) open(ctx context.Context) error {
 		f.parent = m
 		f.set, err = decodeSet(s, m, f.router.Router, f.e.opt.Threads)
 	case errors.Is(err, registry.ErrNotFound):
-		f.set, _, _, err = f.e.newSet(ctx, f.name, AddOptions{Data: f.o.Data, Kind: f.o.Kind, Experts: f.o.Experts, Seed: f.o.Seed, Placing: f.o.Placing})
+		f.set, _, err = f.e.newSet(ctx, f.name, AddOptions{Data: f.o.Data, Kind: f.o.Kind, Experts: f.o.Experts, Seed: f.o.Seed, Placing: f.o.Placing})
 	}
 	if err != nil {
 		return err

@@ -20,11 +20,13 @@ const (
 	gateTokens  = 64   // of a prompt, for setting thresholds and of windows that are measured
 	gateJudged  = 128  // most tokens of a prompt that are judged: the last ones
 	gateAlpha   = 0.01 // share of others' sequences that may fire
-	gateMargin  = 0.5  // of the way from what others reach to what nearly all own sequences reach
+	gateMargin  = 0.6  // of the way from what others reach to what nearly all own sequences reach
 	gateOwnRate = 0.9  // share of own sequences below which people are warned
 	gateOwnTail = 0.05 // share of own sequences not counted among nearly all
 	gateAside   = 0.08 // most of background and passages that may be left out, because they look like own text
 	gatePrompts = 200  // prompts of one text, half of them for setting a threshold, half for measuring it
+	gateSamples = 64   // prompts of the own text, and of the background, that a gate is made from
+	olderSample = 512  // samples of all older sets together, likewise
 	olderBudget = 512  // prompts of all older sets together, so that adding a set takes as long however many there are
 )
 
@@ -147,7 +149,7 @@ func newOther(name string, prompts [][]int32) otherText {
 
 // makeGate sets the gate of a set: made from counts of its own data, see peer.NewGate, and held-out sequences of it,
 // against the background, the passages and all other sets that the registry holds.
-func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, name string, counts [][]uint32, held []tune.Sequence) (*storedGate, error) {
+func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, name string, sel selections, held []tune.Sequence) (*storedGate, error) {
 	own := newOther("own", prompts(held, gatePrompts))
 	if len(own.test) == 0 {
 		return nil, fmt.Errorf("%d held-out sequences, want at least 2: %w", len(own.set), tune.ErrData)
@@ -157,29 +159,33 @@ func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, na
 		return nil, err
 	}
 	background := newOther("background", prompts(tune.Cut(r.held, backgroundSeq), gatePrompts))
-	background.guess, background.set = true, append(background.set, prompts(tune.Cut(r.seen, backgroundSeq), 64)...)
+	seen := prompts(tune.Cut(r.seen, backgroundSeq), gateSamples)
+	background.guess, background.set = true, append(background.set, seen...)
 	passages := otherText{name: "passages", guess: true}
-	var tabled []tune.Sequence
 	for i, t := range foreignTexts(b.Tokenizer, gateTokens) {
-		switch i % 3 {
-		case 0:
-			tabled = append(tabled, tune.Cut(t, gateTokens)...)
-		case 1:
+		switch {
+		case i%2 == 0:
+			seen = append(seen, t)
+		case i%4 == 1:
 			passages.set = append(passages.set, t)
-		case 2:
+		default:
 			passages.test = append(passages.test, t)
 		}
 	}
-	tabledCounts, err := e.count(ctx, b, r.Router, tabled)
+	unlike, err := e.sample(ctx, b, r.Router, seen)
 	if err != nil {
 		return nil, err
 	}
-	against := [][][]uint32{tabledCounts}
+	against := [][]peer.Sample{unlike}
 	for _, o := range older {
-		against = append(against, spreadCounts(r, o.Gate))
+		against = append(against, o.samples(olderSample/len(older)))
 	}
 	g := &storedGate{name: name, info: &GateInfo{Alpha: gateAlpha, Margin: gateMargin}}
-	if g.Gate, err = peer.NewGate(r.Router, counts, against...); err != nil {
+	g.Gate, err = peer.NewGate(r.Router, sel.counts, sel.samples, against...)
+	if errors.Is(err, peer.ErrFewSamples) {
+		return nil, fmt.Errorf("%w: %w", tune.ErrData, err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	g.info.Blocks = g.Gate.Blocks
@@ -385,16 +391,3 @@ func (e *Engine) storedGates(s *registry.Snapshot, r *storedRouter, names []stri
 
 // ErrNoGate reports a set without a gate, so that nobody can decide whether a text is its own.
 var ErrNoGate = errors.New("no gate")
-
-// spreadCounts returns a gate's counts by the router's layers; zeros where it does not look.
-func spreadCounts(r *storedRouter, g *peer.Gate) [][]uint32 {
-	counts := make([][]uint32, len(r.Layers))
-	for i, l := range r.Layers {
-		if at := slices.Index(g.Blocks, l.Block); at >= 0 {
-			counts[i] = g.Counts[at]
-		} else {
-			counts[i] = make([]uint32, l.Cells())
-		}
-	}
-	return counts
-}

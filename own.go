@@ -24,10 +24,10 @@ type ownership struct {
 }
 
 // own makes it from selections and held-out sequences of the set's own text. Too little text is a warning, not an error.
-func (e *Engine) own(ctx context.Context, b *base.Base, r *storedRouter, name string, counts [][]uint32, held []tune.Sequence) (*ownership, error) {
+func (e *Engine) own(ctx context.Context, b *base.Base, r *storedRouter, name string, sel selections, held []tune.Sequence) (*ownership, error) {
 	o := &ownership{held: tune.Spread(held, heldTokens)}
 	var err error
-	o.gate, err = e.makeGate(ctx, b, r, name, counts, o.held)
+	o.gate, err = e.makeGate(ctx, b, r, name, sel, o.held)
 	if errors.Is(err, tune.ErrData) {
 		e.warnf("%s gets no gate, and --auto will not know it: %v", name, err)
 		return o, nil
@@ -87,6 +87,10 @@ func (f *finetuning) own(ctx context.Context) (*ownership, error) {
 	if err != nil {
 		return nil, err
 	}
+	sel, err := f.e.sampled(ctx, f.b, f.router.Router, counts, f.made)
+	if err != nil {
+		return nil, err
+	}
 	held := f.held
 	if f.parent != nil {
 		info, err := infoOf(f.parent)
@@ -94,16 +98,16 @@ func (f *finetuning) own(ctx context.Context) (*ownership, error) {
 			return nil, err
 		}
 		if info.Training != nil && !slices.Equal(info.Source, f.o.Data) {
-			if held, err = f.earlier(counts, held); err != nil {
+			if held, err = f.earlier(&sel, held); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return f.e.own(ctx, f.b, f.router, f.name, counts, held)
+	return f.e.own(ctx, f.b, f.router, f.name, sel, held)
 }
 
-// earlier adds to counts the selections of what the parent had learned, and shares what is held out with its text.
-func (f *finetuning) earlier(counts [][]uint32, held []tune.Sequence) ([]tune.Sequence, error) {
+// earlier adds the selections of what the parent had learned, and shares what is held out with its text.
+func (f *finetuning) earlier(sel *selections, held []tune.Sequence) ([]tune.Sequence, error) {
 	s := f.e.reg.Snapshot()
 	defer s.Close()
 	before, err := readHeld(s, f.parent, f.b.Model.Config.Vocab)
@@ -115,7 +119,8 @@ func (f *finetuning) earlier(counts [][]uint32, held []tune.Sequence) ([]tune.Se
 		return nil, err
 	}
 	for _, g := range gates {
-		add(counts, spreadCounts(f.router, g.Gate))
+		add(sel.counts, g.Counts)
+		sel.samples = slices.Concat(evenly(g.Samples, gateSamples/2), evenly(sel.samples, gateSamples/2))
 	}
 	return slices.Concat(tune.Spread(before, heldTokens/2), tune.Spread(held, heldTokens/2)), nil
 }
@@ -139,15 +144,6 @@ func (e *Engine) inherited(s *registry.Snapshot, r *storedRouter, m *registry.Ma
 	}
 	o.gate = gates[0]
 	return o, nil
-}
-
-// add adds selections to counts.
-func add(counts, more [][]uint32) {
-	for i, c := range more {
-		for j, n := range c {
-			counts[i][j] += n
-		}
-	}
 }
 
 // imported makes the ownership of a set from what its export holds. Thresholds are set anew, because they belong to the
@@ -176,15 +172,15 @@ func (e *Engine) imported(ctx context.Context, b *base.Base, r *storedRouter, se
 	if err != nil {
 		return nil, err
 	}
-	counts := setCounts(r, set)
+	sel := selections{counts: setCounts(r, set)}
 	if gate != nil {
 		g, err := peer.UnmarshalGate(gate, r.Router)
 		if err != nil {
 			return nil, err
 		}
-		counts = spreadCounts(r, g)
+		sel = selections{g.Counts, g.Samples}
 	}
-	return e.own(ctx, b, r, set.Name, counts, held)
+	return e.own(ctx, b, r, set.Name, sel, held)
 }
 
 // setCounts returns the selections by which a set was placed, zeros where it has none.
@@ -228,13 +224,13 @@ func (e *Engine) Regate(ctx context.Context, name string) (*SetInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	counts := setCounts(r, set)
+	sel := selections{counts: setCounts(r, set)}
 	gates, err := e.storedGates(s, r, []string{name})
 	if err != nil && !errors.Is(err, ErrNoGate) {
 		return nil, err
 	}
 	for _, g := range gates {
-		counts = spreadCounts(r, g.Gate)
+		sel = selections{g.Counts, g.Samples}
 	}
 	held, err := readHeld(s, m, b.Model.Config.Vocab)
 	if err != nil {
@@ -243,7 +239,7 @@ func (e *Engine) Regate(ctx context.Context, name string) (*SetInfo, error) {
 	if len(held) == 0 {
 		return nil, fmt.Errorf("peft: gate: %s keeps no held-out text (it was made by an earlier version, or from too little text); train it again: %w", name, ErrNoGate)
 	}
-	own, err := e.own(ctx, b, r, name, counts, held)
+	own, err := e.own(ctx, b, r, name, sel, held)
 	if err != nil {
 		return nil, err
 	}

@@ -6,39 +6,6 @@ import (
 	"testing"
 )
 
-func TestLogOdds(t *testing.T) {
-	background := []uint32{10, 1000, 100, 0}
-	own := []uint32{100, 0, 10, 0}
-	odds, err := LogOdds(own, nil, background)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if odds[0] <= 0 || odds[1] >= 0 || odds[0] < odds[2] || math.Abs(float64(odds[3])) > 4 {
-		t.Error(odds)
-	}
-	small := func(v float32) bool { return v < 1e-6 && v > -1e-6 }
-	same, err := LogOdds(own, own, background)
-	if err != nil || slices.ContainsFunc(same, func(v float32) bool { return !small(v) }) {
-		t.Error("against itself:", same, err)
-	}
-	there, err := LogOdds(own, []uint32{5, 9, 70, 2}, background)
-	back, err2 := LogOdds([]uint32{5, 9, 70, 2}, own, background)
-	if err != nil || err2 != nil {
-		t.Fatal(err, err2)
-	}
-	for i := range there {
-		if !small(there[i] + back[i]) {
-			t.Errorf("cell %d: %v one way and %v the other", i, there[i], back[i])
-		}
-	}
-	if _, err := LogOdds(own, nil, make([]uint32, 3)); err == nil {
-		t.Error("background of another layer passes")
-	}
-	if _, err := LogOdds(own, make([]uint32, 3), background); err == nil {
-		t.Error("counts of another layer pass")
-	}
-}
-
 func TestConformal(t *testing.T) {
 	v := make([]float64, 199)
 	for i := range v {

@@ -94,3 +94,10 @@ func ratio(k, n, l, m float64) float64 {
 	}
 	return g
 }
+
+func total(counts []uint32) (sum float64) {
+	for _, c := range counts {
+		sum += float64(c)
+	}
+	return sum
+}

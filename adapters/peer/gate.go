@@ -11,45 +11,37 @@ import (
 	"github.com/gopeft/peft/retrieval"
 )
 
-// Gate scores how much a text looks like one set's own data, by naive Bayes on the cells that its tokens select while the
-// base alone reads it: against background text and against each other text that was known when it was made. Neither experts
-// nor training have a part in it, and no gradient.
+// Gate scores how much a text looks like one set's own data, by the cells that its tokens select while the base alone reads
+// it: a linear discriminant against background text and against each other text that was known when it was made. Neither
+// experts nor training have a part in it, and no gradient.
 type Gate struct {
-	Blocks []int         // whose cells it looks at, ascending
-	Counts [][]uint32    // of each of Blocks, [cells]: the own data's selections
-	Odds   [][][]float32 // against each other text, for each of Blocks, [cells]: nats a selection, see retrieval.LogOdds
+	Blocks  []int         // whose cells it looks at, ascending: the router's
+	Counts  [][]uint32    // of each of Blocks, [cells]: the own data's selections
+	Samples []Sample      // what some texts of the own data select, each by itself
+	Odds    [][][]float32 // against each other text, for each of Blocks, [cells]: what a selection says, see discriminants
 }
 
-// NewGate makes a set's gate from its own data's selections and those of each other text it is to be told apart from,
-// beside the router's background; all as Counter.Counts gives them, one slice a layer of the router.
-func NewGate(r *retrieval.Router, own [][]uint32, others ...[][]uint32) (*Gate, error) {
-	g := &Gate{Blocks: r.Blocks(), Counts: own}
-	for _, o := range append([][][]uint32{nil}, others...) {
-		odds := make([][]float32, len(r.Layers))
-		for i, l := range r.Layers {
-			if len(own) != len(r.Layers) || o != nil && len(o) != len(r.Layers) {
-				return nil, fmt.Errorf("peer: gate: counts of %d and %d layers, the router has %d", len(own), len(o), len(r.Layers))
-			}
-			var theirs []uint32
-			if o != nil {
-				theirs = o[i]
-			}
-			background := l.Background
-			if background == nil {
-				background = make([]uint32, l.Cells())
-			}
-			var err error
-			if odds[i], err = retrieval.LogOdds(own[i], theirs, background); err != nil {
-				return nil, fmt.Errorf("peer: gate: block %d: %w", l.Block, err)
-			}
-		}
-		g.Odds = append(g.Odds, odds)
+// NewGate makes a set's gate from its own data's selections, as Counter.Counts gives them, and from samples of it and of
+// each other text that it is to be told apart from. Its error wraps ErrFewSamples when there are none of one of them.
+func NewGate(r *retrieval.Router, counts [][]uint32, own []Sample, others ...[]Sample) (*Gate, error) {
+	g := &Gate{Blocks: r.Blocks(), Counts: counts, Samples: own}
+	if len(counts) != len(r.Layers) {
+		return nil, fmt.Errorf("peer: gate: counts of %d layers, the router has %d", len(counts), len(r.Layers))
 	}
-	return g, nil
+	var err error
+	g.Odds, err = discriminants(cellsOf(r), append([][]Sample{own}, others...))
+	return g, err
 }
 
-// Score returns what a gate makes of rows, as Judge.Rows gives them: nats for an average selection, against the other text
-// that explains the rows best. It is 0 of no rows.
+func cellsOf(r *retrieval.Router) []int {
+	cells := make([]int, len(r.Layers))
+	for i, l := range r.Layers {
+		cells[i] = l.Cells()
+	}
+	return cells
+}
+
+// Score returns what a gate makes of rows, as Judge.Rows gives them: nats, against the other text that explains the rows best. It is 0 of no rows.
 func Score(rows [][]float64) float64 {
 	if len(rows) == 0 {
 		return 0
@@ -139,7 +131,7 @@ func (j *Judge) wants(block int) bool {
 // selection.
 func (j *Judge) Rows(gate int) [][]float64 { return j.rows[gate] }
 
-const gateMagic = "peft-gate-1\n"
+const gateMagic = "peft-gate-2\n"
 
 // Marshal returns the stored form.
 func (g *Gate) Marshal() []byte {
@@ -155,6 +147,10 @@ func (g *Gate) Marshal() []byte {
 				b = binary.LittleEndian.AppendUint32(b, math.Float32bits(o))
 			}
 		}
+	}
+	b = binary.AppendUvarint(b, uint64(len(g.Samples)))
+	for _, s := range g.Samples {
+		b = appendSample(b, s)
 	}
 	return b
 }
@@ -178,8 +174,8 @@ func UnmarshalGate(data []byte, r *retrieval.Router) (*Gate, error) {
 		return int(v)
 	}
 	texts, blocks := number(), number()
-	if texts < 1 || blocks < 1 || blocks > len(r.Layers) || texts > len(data) {
-		return bad("%d texts and %d blocks", texts, blocks)
+	if texts < 1 || blocks != len(r.Layers) || texts > len(data) {
+		return bad("%d texts and %d blocks, the router has %d", texts, blocks, len(r.Layers))
 	}
 	g := &Gate{Odds: make([][][]float32, texts)}
 	for range blocks {
@@ -209,6 +205,18 @@ func UnmarshalGate(data []byte, r *retrieval.Router) (*Gate, error) {
 			data = data[4*cells:]
 		}
 		g.Blocks, g.Counts = append(g.Blocks, block), append(g.Counts, counts)
+	}
+	samples := number()
+	if samples < 1 || samples > len(data) {
+		return bad("%d samples", samples)
+	}
+	cells := cellsOf(r)
+	for range samples {
+		s, err := readSample(number, cells)
+		if err != nil {
+			return bad("%v", err)
+		}
+		g.Samples = append(g.Samples, s)
 	}
 	if len(data) > 0 {
 		return bad("%d bytes too many", len(data))

@@ -31,19 +31,31 @@ func TestGate(t *testing.T) {
 		}
 		return c.Counts()
 	}
-	var all []float32
-	for seed := range uint64(3) {
-		all = append(all, gateText(rnd, seed+1, 500)...)
+	sample := func(seed uint64) []Sample {
+		var all []Sample
+		for range 20 {
+			s := NewSampler(r, nil, 40, 30)
+			x := gateText(rnd, seed, 70)
+			for _, b := range r.Blocks() {
+				if err := s.Forward(b, nil, x, 70); err != nil {
+					t.Fatal(err)
+				}
+			}
+			all = append(all, s.Samples()...)
+		}
+		return all
 	}
-	for i, c := range count(all) {
-		r.Layers[i].Background = c
+	var background []Sample
+	for seed := range uint64(3) {
+		background = append(background, sample(seed + 1)[:12]...)
 	}
 	own := [][][]uint32{count(gateText(rnd, 1, 800)), count(gateText(rnd, 2, 800))}
-	first, err := NewGate(r, own[0])
+	samples := [][]Sample{sample(1), sample(2)}
+	first, err := NewGate(r, own[0], samples[0], background)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := NewGate(r, own[1], own[0])
+	second, err := NewGate(r, own[1], samples[1], background, samples[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +82,7 @@ func TestGate(t *testing.T) {
 		x := gateText(rnd, seed+1, 64)
 		j := read(x, 1, 0, 0)
 		for g := range 2 {
-			if s := Score(j.Rows(g)); len(j.Rows(g)) != 64 || (s > 0.05) != (int(seed) == g) {
+			if s := Score(j.Rows(g)); len(j.Rows(g)) != 64 || (s > 0) != (int(seed) == g) {
 				t.Errorf("text of domain %d: gate %d says %g of %d rows", seed, g, s, len(j.Rows(g)))
 			}
 		}
@@ -94,8 +106,17 @@ func TestGate(t *testing.T) {
 	if _, err := UnmarshalGate(append(b, 0), r); !errors.Is(err, ErrCorrupt) {
 		t.Error("bytes too many pass:", err)
 	}
-	if _, err := NewGate(r, own[0][:1]); err == nil {
+	if _, err := NewGate(r, own[0][:1], samples[0], background); err == nil {
 		t.Error("counts of one layer pass for two")
+	}
+	if _, err := NewGate(r, own[0], []Sample{samples[0][0][:1]}, background); err == nil {
+		t.Error("samples of one layer pass for two")
+	}
+	if _, err := NewGate(r, own[0], nil, background); !errors.Is(err, ErrFewSamples) {
+		t.Error("a gate without samples:", err)
+	}
+	if err := NewSampler(r, nil, 3).Forward(r.Blocks()[0], nil, make([]float32, 4*testHidden), 4); err == nil {
+		t.Error("four tokens pass for three")
 	}
 	if err := NewJudge(r, nil, first).Forward(1, nil, nil, 3); err == nil {
 		t.Error("short rows pass")

@@ -88,7 +88,19 @@ func TestSmolLM2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gate, err := NewGate(r, count.Counts())
+	sample := func(file string, from int) []Sample {
+		s := NewSampler(r, pool, slices.Repeat([]int{64}, 16)...)
+		batch := llama.Batch{}
+		for i := range 16 {
+			batch.Tokens = append(batch.Tokens, ids(file, 1000, from+5_000*i)[:64]...)
+			batch.Seqs = append(batch.Seqs, llama.Seq{Len: 64})
+		}
+		if _, err := b.Model.Forward(batch, s); err != nil {
+			t.Fatal(err)
+		}
+		return s.Samples()
+	}
+	gate, err := NewGate(r, count.Counts(), sample("shakespeare.txt", 0), sample("gsm8k-train.jsonl", 0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +114,7 @@ func TestSmolLM2(t *testing.T) {
 				t.Fatal(err)
 			}
 			score := Score(j.Rows(0)[1:])
-			if t.Logf("64 tokens of %s: log odds %.3f", w.file, score); (score > 0) != w.own {
+			if t.Logf("64 tokens of %s: %.1f nats", w.file, score); (score > 0) != w.own {
 				t.Errorf("the gate is wrong about 64 tokens of %s", w.file)
 			}
 		}

@@ -184,13 +184,13 @@ def shares(results):
         return []
     limit = {name: value * 1e9 * m["threads"] for name, value, _ in m["limits"]}
     forward = 2 * m["weights"]  # operations of a token
-    tuning = 1 / (forward / limit["int8 multiply-add"] + forward / limit["bf16 multiply-add"])
+    tuning = 1 / (2 * forward / limit["int8 multiply-add"])
     experts = 8 * 16 * 2 * 576 * 2 / limit["memory read"] * 1e6  # heads, k, u and v, width, bf16
     bounds = {
         "decode": ("every weight read once a token", limit["memory read"] / m["weight_bytes"]),
         "decode-million": ("the same", limit["memory read"] / m["weight_bytes"]),
         "prefill": ("two products of 8 bits a weight", limit["int8 multiply-add"] / (2 * forward)),
-        "finetune-bf16": ("the forward in int8, the backward in bf16", tuning),
+        "finetune-bf16": ("the products in int8", tuning),
         "layer-256": ("every selected row read once", experts),
         "layer-1": ("the same", experts),
     }
