@@ -213,7 +213,7 @@ func (t *trainer) build(progress func(Progress)) (err error) {
 func (t *trainer) identity() (string, error) {
 	opt := t.Optimizer
 	opt.Decay = 0
-	if t.Shape.Instead.dense() { // which no expert learns in
+	if t.Shape.Instead.dense() && !opt.DenseAdam { // where nothing learns at that rate
 		opt.ExpertLR = 0
 	}
 	b, err := json.Marshal(struct {
