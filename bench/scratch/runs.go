@@ -152,15 +152,14 @@ func (b *bench) sweepRates(ctx context.Context) error {
 	return nil
 }
 
-// tryRecipes trains PEER with one thing changed at a time, at the rate that is best for it as it is and at those beside it.
+// recipeRate is that of experts while recipes are tried.
+const recipeRate = 1e-3
+
+// tryRecipes trains PEER with one thing changed at a time.
 func (b *bench) tryRecipes(ctx context.Context) error {
 	p := b.variants[len(b.variants)-1]
-	rate, err := b.best(ctx, p)
-	if err != nil {
-		return err
-	}
 	for _, r := range recipes() {
-		s := b.setting(p, rate, 1, b.steps, true)
+		s := b.setting(p, recipeRate, 1, b.steps, true)
 		r.set(&s.shape.Instead, &s.rates)
 		if _, err := b.train(ctx, "recipe/"+r.name, s); err != nil {
 			return err
