@@ -34,9 +34,6 @@ type Options struct {
 	Components int     // principal components that queries see; 0: 128
 	Iterations int     // of k-means; 0: 12
 	HeldOut    float64 // share of the sample, its end, that the report is measured on; 0: 0.2
-	// Raw leaves standardisation and whitening out: queries are random projections of the inputs as they are. It is there to
-	// measure what those are good for.
-	Raw bool
 	// Done, when not nil, is told each time another layer is ready. Calls come one at a time.
 	Done func(layers int)
 }
@@ -145,7 +142,14 @@ func (o *Options) layer(p *kernels.Pool, block int, s Sample) (*Layer, Usage, er
 	c, hid := o.Config, o.Hidden
 	l := &Layer{Config: c, Block: block, Hidden: hid, OutScale: median(s.OutRMS, 1)}
 	rows := s.Tokens - o.held(s.Tokens)
-	white, xh, err := o.normalise(p, l, s.X, rows)
+	l.Mean, l.InvStd = moments(s.X, rows, hid)
+	xh := make([]float32, rows*hid)
+	p.Run(rows, 64, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			standardise(xh[i*hid:(i+1)*hid], s.X[i*hid:(i+1)*hid], l.Mean, l.InvStd)
+		}
+	})
+	white, err := whitening(p, xh, rows, hid, min(o.Components, hid))
 	if err != nil {
 		return nil, Usage{}, fmt.Errorf("block %d: %w", block, err)
 	}
@@ -179,28 +183,6 @@ func (o *Options) layer(p *kernels.Pool, block int, s Sample) (*Layer, Usage, er
 		l.Temp[h] = 1
 	}
 	return l, l.measure(p, s, rows), nil
-}
-
-// normalise sets the layer's standardisation, and returns its first rows after it, [rows, hidden], and the projection that
-// whitens them, [components, hidden].
-func (o *Options) normalise(p *kernels.Pool, l *Layer, x []float32, rows int) (white []float64, xh []float32, err error) {
-	hid := o.Hidden
-	if o.Raw {
-		white = make([]float64, hid*hid)
-		for i := range hid {
-			white[i*hid+i] = 1
-		}
-		return white, x[:rows*hid], nil
-	}
-	l.Mean, l.InvStd = moments(x, rows, hid)
-	xh = make([]float32, rows*hid)
-	p.Run(rows, 64, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			standardise(xh[i*hid:(i+1)*hid], x[i*hid:(i+1)*hid], l.Mean, l.InvStd)
-		}
-	})
-	white, err = whitening(p, xh, rows, hid, min(o.Components, hid))
-	return white, xh, err
 }
 
 // round makes values such that bf16 holds them where they are what routing multiplies: reading them is then half the work.
