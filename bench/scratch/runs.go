@@ -42,6 +42,7 @@ type setting struct {
 	seed  uint64
 	steps int
 	tune  bool
+	keep  bool // checkpoints, to go on where it was interrupted
 }
 
 // errEnough ends a call that has done as many units as it was asked for.
@@ -65,7 +66,7 @@ func (b *bench) train(ctx context.Context, name string, s setting) (result, erro
 		o.Optimizer.Warmup, o.Optimizer.Decay = min(o.Optimizer.Warmup, max(1, s.steps/10)), max(1, s.steps/3)
 		o.EvalEvery, o.EvalTokens, o.FinalTokens = max(1, (s.steps+curvePoints-1)/curvePoints), betweenTokens, finalTokens
 		r := result{Rate: s.rate, Seed: s.seed, Tuning: s.tune, Shape: s.shape, Optimizer: o.Optimizer}
-		if s.steps > b.steps { // a longer run goes on where it was interrupted
+		if s.keep {
 			o.Checkpoint, o.CheckpointEvery = filepath.Join(b.work, fileName(name)), b.steps/2
 		}
 		r.Result, err = pretrain.Run(ctx, o, "", func(p pretrain.Progress) {
@@ -120,12 +121,20 @@ const reportedOf, tunedOf = 50, 49
 
 func rateName(r float32) string { return strconv.FormatFloat(float64(r), 'g', 3, 32) }
 
+func rateUnit(v variant, rate float32) string {
+	return fmt.Sprintf("rates/%s/%s", v.name, rateName(rate))
+}
+
+func compareUnit(experiment, variant string, seed uint64) string {
+	return fmt.Sprintf("%s/%s/%d", experiment, variant, seed)
+}
+
 // best returns the rate with the lowest perplexity on the tuning split.
 func (b *bench) best(ctx context.Context, v variant) (float32, error) {
 	var rate float32
 	var least float64
 	for _, r := range v.rates {
-		res, err := b.train(ctx, fmt.Sprintf("rates/%s/%s", v.name, rateName(r)), b.setting(v, r, 1, b.steps, true))
+		res, err := b.train(ctx, rateUnit(v, r), b.setting(v, r, 1, b.steps, true))
 		if err != nil {
 			return 0, err
 		}
@@ -176,7 +185,9 @@ func (b *bench) compare(ctx context.Context, name string, steps int, seeds []uin
 			if err != nil {
 				return err
 			}
-			if _, err := b.train(ctx, fmt.Sprintf("%s/%s/%d", name, v.name, seed), b.setting(v, rate, seed, steps, false)); err != nil {
+			s := b.setting(v, rate, seed, steps, false)
+			s.keep = steps > b.steps
+			if _, err := b.train(ctx, compareUnit(name, v.name, seed), s); err != nil {
 				return err
 			}
 		}
@@ -184,19 +195,26 @@ func (b *bench) compare(ctx context.Context, name string, steps int, seeds []uin
 	return nil
 }
 
-// subKeys are of the models that differ in the number of experts.
-var subKeys = []int{32, 64, 128, 256, 512, 1024}
+// subKeys are of the models that differ in the number of experts, and expertRates those they are trained at.
+var (
+	subKeys     = []int{32, 64, 128, 256, 512, 1024}
+	expertRates = []float32{1e-3, 3e-3}
+)
 
-// moreExperts trains PEER with more and more experts, heads and k as they are.
+// moreExperts trains PEER with more and more experts, heads and k as they are, twice as long as a short training.
 func (b *bench) moreExperts(ctx context.Context) error {
 	p := b.variants[len(b.variants)-1]
-	for _, rate := range p.rates[:3] {
+	for _, rate := range expertRates {
 		for _, n := range subKeys {
 			p.shape.Instead.SubKeys = n
-			if _, err := b.train(ctx, fmt.Sprintf("experts/%s/%d", rateName(rate), n), b.setting(p, rate, 1, 2*b.steps, false)); err != nil {
+			if _, err := b.train(ctx, expertsUnit(rate, n), b.setting(p, rate, 1, 2*b.steps, false)); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+func expertsUnit(rate float32, subKeys int) string {
+	return fmt.Sprintf("experts/%s/%d", rateName(rate), subKeys)
 }
