@@ -55,7 +55,7 @@ func TestReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.docs = b.docs[:min(len(b.docs), 3000)]
+	b.docs = b.docs[:min(len(b.docs), 1000)]
 	if err := b.compare(context.Background(), "short", 2, []uint64{1}); err == nil {
 		t.Fatal("more than two units were done")
 	}
