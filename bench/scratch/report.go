@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/gopeft/peft/bench/record"
@@ -71,7 +72,7 @@ func (b *bench) recipeTable(t *strings.Builder) {
 		rows = append(rows, fmt.Sprintf("| %s | %.3f | %.2f | %s | %s |", r.name, float64(u.FLOPs)/1e6, u.Perplexity, used, kl))
 	}
 	if len(rows) > 0 {
-		fmt.Fprintf(t, "\n### What PEER's recipe is worth\n\nOne thing changed at a time; experts learn at %s, otherwise as above.\n\n| recipe | MFLOP a token | perplexity | experts used | KL from uniform |\n|---|---|---|---|---|\n%s\n", rateName(recipeRate), strings.Join(rows, "\n"))
+		fmt.Fprintf(t, "\n### What PEER's recipe is worth\n\nOne thing changed at a time; experts learn at %s, otherwise as above.\n\n| recipe | MFLOP a token | perplexity | experts used | KL from uniform |\n|---|---|---|---|---|\n%s\n", rateName(expertsRate), strings.Join(rows, "\n"))
 	}
 }
 
@@ -125,7 +126,7 @@ func (b *bench) variantsTable(t *strings.Builder, dir string) error {
 	seeds := 0
 	for _, v := range b.variants {
 		short, long := b.seeds("short", v.name), b.seeds("long", v.name)
-		all := append(long, short...)
+		all := slices.Concat(long, short)
 		if len(all) == 0 {
 			continue
 		}
@@ -150,30 +151,25 @@ func (b *bench) variantsTable(t *strings.Builder, dir string) error {
 // expertsTable shows PEER with more and more experts, and draws perplexity and time.
 func (b *bench) expertsTable(t *strings.Builder, dir string) error {
 	var rows []string
-	var quality, times []record.Line
-	for _, rate := range expertRates {
-		q, s := record.Line{Name: "rate " + rateName(rate)}, record.Line{Name: "rate " + rateName(rate)}
-		for _, n := range subKeys {
-			r, ok := b.units.Done[expertsUnit(rate, n)]
-			if !ok {
-				continue
-			}
-			used, kl := r.usage()
-			ms := 1000 * r.Seconds / float64(r.Steps)
-			rows = append(rows, fmt.Sprintf("| %d | %s | %d | %d | %.3f | %.2f | %.0f | %s | %s |", n*n, rateName(rate), r.Parameters, r.ActiveParameters, float64(r.FLOPs)/1e6, r.Perplexity, ms, used, kl))
-			q.X, q.Y = append(q.X, float64(n*n)), append(q.Y, r.Perplexity)
-			s.X, s.Y = append(s.X, float64(n*n)), append(s.Y, ms)
+	var quality, times record.Line
+	for _, n := range slices.Sorted(slices.Values(subKeys)) {
+		r, ok := b.units.Done[expertsUnit(n)]
+		if !ok {
+			continue
 		}
-		if len(q.X) > 0 {
-			quality, times = append(quality, q), append(times, s)
-		}
+		used, kl := r.usage()
+		ms := 1000 * r.Seconds / float64(r.Steps)
+		rows = append(rows, fmt.Sprintf("| %d | %d | %d | %.3f | %.2f | %.0f | %s | %s |", n*n, r.Parameters, r.ActiveParameters, float64(r.FLOPs)/1e6, r.Perplexity, ms, used, kl))
+		quality.X, quality.Y = append(quality.X, float64(n*n)), append(quality.Y, r.Perplexity)
+		times.X, times.Y = append(times.X, float64(n*n)), append(times.Y, ms)
 	}
 	if len(rows) == 0 {
 		return nil
 	}
-	fmt.Fprintf(t, "\n### More experts, heads and k fixed\n\n%d steps, one seed.\n\n| experts a layer | rate | parameters | active | MFLOP a token | perplexity | ms a step | experts used | KL from uniform |\n|---|---|---|---|---|---|---|---|---|\n%s\n\n![perplexity](scratch-experts.svg)\n\n![time](scratch-time.svg)\n", 2*b.steps, strings.Join(rows, "\n"))
-	if err := (record.Plot{X: "experts a layer", Y: "held-out perplexity", LogX: true, Lines: quality}).Save(filepath.Join(dir, "scratch-experts.svg")); err != nil {
+	fmt.Fprintf(t, "\n### More experts, heads and k fixed\n\nExperts learn at %s; %d steps, one seed, one thread.\n\n| experts a layer | parameters | active | MFLOP a token | perplexity | ms a step | experts used | KL from uniform |\n|---|---|---|---|---|---|---|---|\n%s\n\n![perplexity](scratch-experts.svg)\n\n![time](scratch-time.svg)\n",
+		rateName(expertsRate), 2*b.steps, strings.Join(rows, "\n"))
+	if err := (record.Plot{X: "experts a layer", Y: "held-out perplexity", LogX: true, Lines: []record.Line{quality}}).Save(filepath.Join(dir, "scratch-experts.svg")); err != nil {
 		return err
 	}
-	return record.Plot{X: "experts a layer", Y: "ms a step", LogX: true, Lines: times}.Save(filepath.Join(dir, "scratch-time.svg"))
+	return record.Plot{X: "experts a layer", Y: "ms a step", LogX: true, Lines: []record.Line{times}}.Save(filepath.Join(dir, "scratch-time.svg"))
 }

@@ -161,14 +161,14 @@ func (b *bench) sweepRates(ctx context.Context) error {
 	return nil
 }
 
-// recipeRate is that of experts while recipes are tried.
-const recipeRate = 1e-3
+// expertsRate is that of experts while recipes and numbers of experts are compared: PEER's best of the rates.
+const expertsRate = 1e-3
 
 // tryRecipes trains PEER with one thing changed at a time.
 func (b *bench) tryRecipes(ctx context.Context) error {
 	p := b.variants[len(b.variants)-1]
 	for _, r := range recipes() {
-		s := b.setting(p, recipeRate, 1, b.steps, true)
+		s := b.setting(p, expertsRate, 1, b.steps, true)
 		r.set(&s.shape.Instead, &s.rates)
 		if _, err := b.train(ctx, "recipe/"+r.name, s); err != nil {
 			return err
@@ -195,26 +195,20 @@ func (b *bench) compare(ctx context.Context, name string, steps int, seeds []uin
 	return nil
 }
 
-// subKeys are of the models that differ in the number of experts, and expertRates those they are trained at.
-var (
-	subKeys     = []int{32, 64, 128, 256, 512, 1024}
-	expertRates = []float32{1e-3, 3e-3}
-)
+// subKeys are of the models that differ in the number of experts, in the order in which they are trained: ends and middle
+// come first.
+var subKeys = []int{32, 256, 1024, 64, 128, 512}
 
 // moreExperts trains PEER with more and more experts, heads and k as they are, twice as long as a short training.
 func (b *bench) moreExperts(ctx context.Context) error {
 	p := b.variants[len(b.variants)-1]
-	for _, rate := range expertRates {
-		for _, n := range subKeys {
-			p.shape.Instead.SubKeys = n
-			if _, err := b.train(ctx, expertsUnit(rate, n), b.setting(p, rate, 1, 2*b.steps, false)); err != nil {
-				return err
-			}
+	for _, n := range subKeys {
+		p.shape.Instead.SubKeys = n
+		if _, err := b.train(ctx, expertsUnit(n), b.setting(p, expertsRate, 1, 2*b.steps, false)); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func expertsUnit(rate float32, subKeys int) string {
-	return fmt.Sprintf("experts/%s/%d", rateName(rate), subKeys)
-}
+func expertsUnit(subKeys int) string { return fmt.Sprintf("experts/%d", subKeys) }
