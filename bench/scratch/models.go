@@ -24,7 +24,9 @@ type variant struct {
 // Rates tried: of Muon for every matrix, or of AdamW for what AdamW trains in the feed-forward layers.
 var muonRates, adamRates = []float32{0.005, 0.01, 0.02, 0.04}, []float32{3e-4, 1e-3, 3e-3, 1e-2, 3e-2}
 
-func byMuon(o *pretrain.Optimizer, rate float32) { o.MatrixLR = rate }
+// byMuon leaves a mixture's scores, which are AdamW's, at a rate of their own.
+func byMuon(o *pretrain.Optimizer, rate float32) { o.MatrixLR, o.ExpertLR = rate, 1e-2 }
+
 func byAdam(o *pretrain.Optimizer, rate float32) { o.ExpertLR = rate }
 func denseByAdam(o *pretrain.Optimizer, rate float32) {
 	o.DenseAdam, o.ExpertLR = true, rate

@@ -131,9 +131,10 @@ func (b *bench) variantsTable(t *strings.Builder, dir string) error {
 			continue
 		}
 		r := all[0]
+		speed := slices.Concat(short, long)[0].TokensPerSecond
 		seeds = max(seeds, len(short))
 		used, kl := r.usage()
-		rows = append(rows, fmt.Sprintf("| %s | %s | %d | %d | %.3f | %s | %s | %.0f | %s | %s |", v.name, rateName(r.Rate), r.Parameters, r.ActiveParameters, float64(r.FLOPs)/1e6, perplexity(short), perplexity(long), r.TokensPerSecond, used, kl))
+		rows = append(rows, fmt.Sprintf("| %s | %s | %d | %d | %.3f | %s | %s | %.0f | %s | %s |", v.name, rateName(r.Rate), r.Parameters, r.ActiveParameters, float64(r.FLOPs)/1e6, perplexity(short), perplexity(long), speed, used, kl))
 		line := record.Line{Name: v.name}
 		for _, p := range r.Curve {
 			line.X, line.Y = append(line.X, float64(p.Tokens)), append(line.Y, p.Perplexity)
