@@ -36,7 +36,7 @@ const (
 // naive Bayes score on the same cells, each with its threshold at the same quantile of background text. What is background
 // are the first three quarters of other; its last quarter and the earlier set's text are foreign.
 func (b *bench) gates(ctx context.Context, r row) (result, error) {
-	res := result{Base: b.name, Group: r.group, Row: r.name, Seed: b.seed}
+	res := result{Base: b.name, Group: r.group, Row: r.name, Steps: b.steps, Seed: b.seed}
 	pool := kernels.NewPool(b.threads)
 	defer pool.Close()
 	m, err := base.Open(b.ref, base.Options{Pool: pool, Precision: kernels.F32})

@@ -2,7 +2,7 @@
 // made, where the experts live, and what else is on. It also compares gates that decide once a sequence with gates that
 // decide for every token.
 //
-//	go run ./bench/ablation -own A.txt -earlier B.jsonl -other W.txt -work DIR [-base MODEL] [-steps 100] [-only NAMES] [-do N] [-out docs]
+//	go run ./bench/ablation -own A.txt -earlier B.jsonl -other W.txt -work DIR [-base MODEL] [-steps 100] [-only ROWS] [-do N] [-out docs]
 //
 // Of own and earlier nine tenths are learned, and the beginning of the last tenth is measured; a set of earlier is trained
 // first, for the rows that ask what two sets do to each other. Each row is a unit of work that is kept in DIR when it is
@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string) error {
 	f.Uint64Var(&b.seed, "seed", 1, "of the router, the experts and the order of the data")
 	f.IntVar(&b.threads, "threads", runtime.NumCPU(), "that compute")
 	f.IntVar(&b.left, "do", -1, "units of work to do now; below 0: all")
-	only := f.String("only", "", "rows to do, as \"cells 8 × 8,trained router\"; empty: all")
+	only := f.String("only", "", "`ROWS` to do, separated by semicolons; empty: all")
 	out := f.String("out", "docs", "`DIR` to write to")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -97,7 +97,7 @@ func logf(format string, args ...any) {
 
 // rows does the rows that are not done, all or those named.
 func (b *bench) rows(ctx context.Context, only string) error {
-	names := strings.Split(only, ",")
+	names := strings.Split(only, ";")
 	for _, r := range rows() {
 		if only != "" && !slices.Contains(names, r.name) {
 			continue

@@ -13,8 +13,9 @@ type row struct {
 	router      peft.InitOptions
 	layers      func(n int) []int // of n that get experts; nil: as init does
 	place       peft.Placing
-	with        bool // trained with the earlier set on
-	both        bool // measured with the earlier set on too
+	rate        float64 // of learning; 0: as finetune has it
+	with        bool    // trained with the earlier set on
+	both        bool    // measured with the earlier set on too
 	measure     func(b *bench, ctx context.Context, r row) (result, error)
 }
 
@@ -31,8 +32,13 @@ func rows() []row {
 	for _, k := range []int{4, 8, 32, 64} {
 		add("cells a head selects", fmt.Sprintf("k = %d", k), func(r *row) { r.router.TopK = k })
 	}
-	for _, h := range []int{1, 2, 8} {
+	add("heads", "1 head", func(r *row) { r.router.Heads = 1 })
+	for _, h := range []int{2, 8} {
 		add("heads", fmt.Sprintf("%d heads", h), func(r *row) { r.router.Heads = h })
+	}
+	for _, rate := range []float64{4e-3, 8e-3} { // more heads add more to the output, as a higher rate does
+		add("learning rate", fmt.Sprintf("rate %g", rate), func(r *row) { r.rate = rate })
+		add("learning rate and heads", fmt.Sprintf("rate %g, 8 heads", rate), func(r *row) { r.rate, r.router.Heads = rate, 8 })
 	}
 	add("layers", "one layer, in the middle", func(r *row) { r.layers = func(n int) []int { return []int{n / 2} } })
 	add("layers", "one layer, the last", func(r *row) { r.layers = func(n int) []int { return []int{n - 1} } })
