@@ -43,9 +43,10 @@ type bench struct {
 	ref       string
 	texts     []string
 	goroot    string
-	tokens    int // routed by each router
-	calibrate int // that the routers are made from
-	block     int // of the base; below 0 for the middle one
+	tokens    int    // routed by each router
+	calibrate int    // that the routers are made from
+	only      string // router that is measured; empty: all
+	block     int    // of the base; below 0 for the middle one
 	config    retrieval.Config
 	seed      uint64
 	left      int // units still to do now; below 0 for all
@@ -71,6 +72,7 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar(&b.config.HalfDim, "half", 32, "dimensions of half a query")
 	f.Uint64Var(&b.seed, "seed", 1, "of the mixing of the text and of the routers")
 	f.IntVar(&b.left, "do", -1, "units of work to do now; below 0: all")
+	f.StringVar(&b.only, "only", "", "`ROUTER` to measure, such as calibrated; empty: all")
 	threads := f.Int("threads", min(runtime.NumCPU(), 8), "that compute")
 	out := f.String("out", "docs", "`DIR` to write to")
 	if err := f.Parse(args); err != nil {
@@ -118,8 +120,8 @@ func (b *bench) measure(ctx context.Context) error {
 		return err
 	}
 	for _, m := range makes {
-		name := b.base.Name + "/" + m.name
-		if r, ok := b.units.Done[name]; ok && r.same(b) {
+		name := fmt.Sprintf("%s/%s/%d", b.base.Name, m.name, b.calibrate)
+		if r, ok := b.units.Done[name]; ok && r.same(b) || b.only != "" && b.only != m.name {
 			continue
 		}
 		if err := b.count(ctx); err != nil {

@@ -36,34 +36,40 @@ func (b *bench) report(dir string) error {
 
 // table writes what was measured of one base.
 func (b *bench) table(t *strings.Builder, dir, name string) error {
-	plot := record.Plot{X: "tokens routed", Y: "cells hit, %", LogX: true}
-	head := false
+	plot, head := record.Plot{X: "tokens routed", Y: "cells hit, %", LogX: true}, false
 	for _, m := range makes {
-		r, ok := b.units.Done[name+"/"+m.name]
-		if !ok {
-			continue
+		var of []result // by how many tokens they are made from
+		for _, r := range b.units.Done {
+			if r.Base == name && r.Queries == m.queried && r.Keys == m.keyed {
+				of = append(of, r)
+			}
 		}
-		last := r.Curve[len(r.Curve)-1]
-		if !head {
-			fmt.Fprintf(t, "\n### %s, block %d\n\n%d × %d cells, %d heads, k = %d, half queries of %d dimensions; routers made from %d tokens, %d others routed, %d selections.\n\n"+
-				"| queries | sub-keys | hit | KL | KL by gates | busiest cell's share | tokens until 99 %% are hit |\n|---|---|---|---|---|---|---|\n",
-				name, r.Block, r.Config.SubKeys, r.Config.SubKeys, r.Config.Heads, r.Config.TopK, r.Config.HalfDim, r.Calibrate, last.Tokens, last.Selections)
-			head = true
+		slices.SortFunc(of, func(a, b result) int { return a.Calibrate - b.Calibrate })
+		for i, r := range of {
+			last := r.Curve[len(r.Curve)-1]
+			if !head {
+				head = true
+				fmt.Fprintf(t, "\n### %s, block %d\n\n%d × %d cells, %d heads, k = %d, half queries of %d dimensions; %d tokens routed, %d selections.\n\n"+
+					"| queries | sub-keys | made from tokens | hit | KL | KL by gates | busiest cell's share | tokens until 99 %% are hit |\n|---|---|---|---|---|---|---|---|\n",
+					name, r.Block, r.Config.SubKeys, r.Config.SubKeys, r.Config.Heads, r.Config.TopK, r.Config.HalfDim, last.Tokens, last.Selections)
+			}
+			until, queries, from, gates := "not reached", m.queried, fmt.Sprint(r.Calibrate), fmt.Sprintf("%.3f", last.GateKL)
+			if r.Tokens99 > 0 {
+				until = fmt.Sprint(r.Tokens99)
+			}
+			if m.name == uniformName {
+				queries, from, gates = m.name, "", ""
+			}
+			fmt.Fprintf(t, "| %s | %s | %s | %.2f %% | %.3f | %s | %.2g | %s |\n", queries, m.keyed, from, 100*last.Hit, last.KL, gates, last.Max, until)
+			if i < len(of)-1 || m.keys == tokens { // as many lines as can be told apart
+				continue
+			}
+			line := record.Line{Name: m.name}
+			for _, p := range r.Curve {
+				line.X, line.Y = append(line.X, float64(p.Tokens)), append(line.Y, 100*p.Hit)
+			}
+			plot.Lines = append(plot.Lines, line)
 		}
-		until := "not reached"
-		if r.Tokens99 > 0 {
-			until = fmt.Sprint(r.Tokens99)
-		}
-		queries, gates := r.Queries, fmt.Sprintf("%.3f", last.GateKL)
-		if m.name == uniformName {
-			queries, gates = m.name, ""
-		}
-		fmt.Fprintf(t, "| %s | %s | %.2f %% | %.3f | %s | %.2g | %s |\n", queries, r.Keys, 100*last.Hit, last.KL, gates, last.Max, until)
-		line := record.Line{Name: m.name}
-		for _, p := range r.Curve {
-			line.X, line.Y = append(line.X, float64(p.Tokens)), append(line.Y, 100*p.Hit)
-		}
-		plot.Lines = append(plot.Lines, line)
 	}
 	file := fmt.Sprintf("usage-%s.svg", name)
 	fmt.Fprintf(t, "\n![cells hit](%s)\n", file)
