@@ -1,11 +1,12 @@
-// Facts measures whether facts that a set learned in some wordings are there in others: a hundred invented facts, each as a
-// statement and two questions, and a test question in words of its own, answered greedily.
+// Facts measures whether facts that a set learned reach wordings it did not see.
 //
-//	go run ./bench/facts -base MODEL.gguf -wikitext FILE -work DIR [-python PYTHON] [-for 4m]
+//	go run ./bench/facts -base MODEL.gguf -wiki FILE.txt -work DIR [-python PYTHON] [-for 4m]
 //
-// The recipe is chosen on forty other facts, of other kinds. Beside the set stand LoRA on the same tokens, its learning rate
-// chosen likewise, and the base alone. Results are kept in -work unit by unit, and a call does what is missing; facts.json
-// and the section of learning.md are written from them.
+// report.jsonl has a hundred invented facts, each with a statement, two questions with answers, and one more question in
+// other words that is asked afterwards; an answer counts when it contains the right words. How sets and LoRA are trained is
+// chosen on the other facts of tune.jsonl. Background text must not suffer: it is measured on encyclopedic text and on text
+// that the base writes. Results are kept in -work unit by unit, and a call does what is missing; facts.json and the section
+// of learning.md are written from them.
 package main
 
 import (
@@ -16,27 +17,28 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 
-	"github.com/gopeft/peft"
 	"github.com/gopeft/peft/bench/internal/study"
 )
 
 // settings decide what the results are.
 type settings struct {
-	Passes  int    `json:"passes"`  // over the training wordings
-	Windows int    `json:"windows"` // of 512 tokens, of WikiText
-	Samples int    `json:"samples"` // texts sampled from the base
-	Length  int    `json:"length"`  // of those, in tokens
-	Facts   int    `json:"facts"`   // of each part, at most; 0 for all
-	Seed    uint64 `json:"seed"`
+	Batch     int      `json:"batch"`      // tokens a step
+	NewTokens int      `json:"new_tokens"` // of an answer, at most
+	Windows   int      `json:"windows"`    // of 512 tokens of encyclopedic text
+	Sampled   int      `json:"sampled"`    // texts that the base writes
+	Facts     int      `json:"facts"`      // of each file, at most; 0 for all
+	Seed      uint64   `json:"seed"`
+	Recipes   []recipe `json:"recipes"`
 }
 
 // bench is one call of the program.
 type bench struct {
 	*study.Study
 	settings
-	wikitext     string
-	tune, report *part
+	wiki string // file
 }
 
 func main() {
@@ -52,62 +54,73 @@ func main() {
 	}
 }
 
-func run(ctx context.Context) (err error) {
+func run(ctx context.Context) error {
 	b := &bench{Study: study.Flags(flag.CommandLine, "facts")}
-	flag.StringVar(&b.wikitext, "wikitext", "", "`FILE` of background text")
-	flag.IntVar(&b.Passes, "passes", 15, "over the training wordings")
-	flag.IntVar(&b.Windows, "windows", 24, "of 512 tokens, of background text")
-	flag.IntVar(&b.Samples, "samples", 16, "texts sampled from the base")
-	flag.IntVar(&b.Length, "length", 160, "of those, in tokens")
-	flag.IntVar(&b.settings.Facts, "facts", 0, "of each part, at most; 0 for all")
+	flag.StringVar(&b.wiki, "wiki", "", "encyclopedic text `FILE`")
+	passes := flag.Float64("passes", 0, "over the facts, instead of each recipe's")
+	names := flag.String("recipes", "", "`NAMES` of recipes to try; empty for all")
+	flag.IntVar(&b.Batch, "batch", 512, "tokens a step")
+	flag.IntVar(&b.NewTokens, "new-tokens", 24, "of an answer, at most")
+	flag.IntVar(&b.Windows, "windows", 16, "of 512 tokens of encyclopedic text")
+	flag.IntVar(&b.Sampled, "sampled", 32, "texts that the base writes")
+	flag.IntVar(&b.Facts, "facts", 0, "of each file, at most; 0 for all")
 	flag.Uint64Var(&b.Seed, "seed", 1, "of the training")
 	flag.Parse()
-	if b.wikitext == "" {
-		return errors.New("-wikitext is needed")
+	if b.wiki == "" {
+		return errors.New("-wiki is needed")
+	}
+	for _, r := range recipes {
+		if *names != "" && !slices.Contains(strings.Split(*names, ","), r.Name) {
+			continue
+		}
+		if *passes > 0 {
+			r.Passes = *passes
+		}
+		b.Recipes = append(b.Recipes, r)
 	}
 	if err := b.Open(b.settings); err != nil {
 		return err
 	}
-	e, err := b.Registry(ctx, "base")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, e.Close()) }()
-	if b.tune, err = b.part(e, "tune", tuneFacts); err != nil {
-		return err
-	}
-	if b.report, err = b.part(e, "report", reportFacts); err != nil {
-		return err
-	}
-	err = b.work(ctx, e)
+	err := b.work(ctx)
 	if err != nil && !errors.Is(err, study.ErrLater) {
 		return err
 	}
-	return errors.Join(err, b.write())
+	return errors.Join(err, b.report())
 }
 
-// work does the units that are missing. e is the base without sets.
-func (b *bench) work(ctx context.Context, e *peft.Engine) error {
-	if err := b.sample(ctx, e); err != nil {
-		return err
-	}
-	if err := b.measure(ctx, e, "base", b.report, nil); err != nil {
-		return err
-	}
-	for _, r := range recipes {
-		if err := b.learn(ctx, b.tune, r); err != nil {
-			return err
-		}
-	}
-	r, err := b.recipe()
+// work does the units that are missing.
+func (b *bench) work(ctx context.Context) error {
+	tune, err := b.read("tune")
 	if err != nil {
 		return err
 	}
-	if err := b.learn(ctx, b.report, r); err != nil {
+	report, err := b.read("report")
+	if err != nil {
 		return err
 	}
-	if !b.HasLoRA() {
-		return nil
+	for _, lora := range []bool{false, true} {
+		if lora && !b.HasLoRA() {
+			continue
+		}
+		for _, r := range b.Recipes {
+			if r.LoRA == lora {
+				if err := b.try(ctx, r, tune); err != nil {
+					return err
+				}
+			}
+		}
+		best, err := b.best(lora)
+		if err != nil || best == nil {
+			return err
+		}
+		if lora {
+			err = b.measureLoRA(ctx, *best, report)
+		} else {
+			err = b.measure(ctx, *best, report)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return b.lora(ctx, e, r)
+	return nil
 }
