@@ -25,20 +25,20 @@ import (
 
 // settings decide what the results are.
 type settings struct {
-	Batch     int      `json:"batch"`      // tokens a step
-	NewTokens int      `json:"new_tokens"` // of an answer, at most
-	Windows   int      `json:"windows"`    // of 512 tokens of encyclopedic text
-	Sampled   int      `json:"sampled"`    // texts that the base writes
-	Facts     int      `json:"facts"`      // of each file, at most; 0 for all
-	Seed      uint64   `json:"seed"`
-	Recipes   []recipe `json:"recipes"`
+	Batch     int    `json:"batch"`      // tokens a step
+	NewTokens int    `json:"new_tokens"` // of an answer, at most
+	Windows   int    `json:"windows"`    // of 512 tokens of encyclopedic text
+	Sampled   int    `json:"sampled"`    // texts that the base writes
+	Facts     int    `json:"facts"`      // of each file, at most; 0 for all
+	Seed      uint64 `json:"seed"`
 }
 
 // bench is one call of the program.
 type bench struct {
 	*study.Study
 	settings
-	wiki string // file
+	wiki    string   // file
+	recipes []recipe // to try
 }
 
 func main() {
@@ -57,9 +57,9 @@ func main() {
 func run(ctx context.Context) error {
 	b := &bench{Study: study.Flags(flag.CommandLine, "facts")}
 	flag.StringVar(&b.wiki, "wiki", "", "encyclopedic text `FILE`")
-	passes := flag.Float64("passes", 0, "over the facts, instead of each recipe's")
+	passes := flag.Float64("passes", 0, "over the facts, instead of each recipe's own")
 	names := flag.String("recipes", "", "`NAMES` of recipes to try; empty for all")
-	flag.IntVar(&b.Batch, "batch", 512, "tokens a step")
+	flag.IntVar(&b.Batch, "batch", 256, "tokens a step")
 	flag.IntVar(&b.NewTokens, "new-tokens", 24, "of an answer, at most")
 	flag.IntVar(&b.Windows, "windows", 16, "of 512 tokens of encyclopedic text")
 	flag.IntVar(&b.Sampled, "sampled", 32, "texts that the base writes")
@@ -76,7 +76,7 @@ func run(ctx context.Context) error {
 		if *passes > 0 {
 			r.Passes = *passes
 		}
-		b.Recipes = append(b.Recipes, r)
+		b.recipes = append(b.recipes, r)
 	}
 	if err := b.Open(b.settings); err != nil {
 		return err
@@ -102,23 +102,22 @@ func (b *bench) work(ctx context.Context) error {
 		if lora && !b.HasLoRA() {
 			continue
 		}
-		for _, r := range b.Recipes {
+		for _, r := range b.recipes {
 			if r.LoRA == lora {
 				if err := b.try(ctx, r, tune); err != nil {
 					return err
 				}
 			}
 		}
-		best, err := b.best(lora)
-		if err != nil || best == nil {
+		best, err := study.Do(ctx, b.Study, chosenKey(lora), func() (recipe, error) { return b.best(lora) })
+		if err != nil {
 			return err
 		}
+		measure := b.measure
 		if lora {
-			err = b.measureLoRA(ctx, *best, report)
-		} else {
-			err = b.measure(ctx, *best, report)
+			measure = b.measureLoRA
 		}
-		if err != nil {
+		if err := measure(ctx, best, report); err != nil {
 			return err
 		}
 	}

@@ -1,10 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"slices"
+	"fmt"
 
 	"github.com/gopeft/peft"
 	"github.com/gopeft/peft/bench/internal/study"
@@ -19,14 +18,14 @@ type recipe struct {
 	Spread int     `json:"spread,omitempty"` // of a set's experts
 }
 
-// recipes are tried on the facts for tuning. LoRA gets as many passes as the set's recipe that did best.
+// recipes are tried on the facts for tuning.
 var recipes = []recipe{
 	{Name: "rate 2e-3", Rate: 2e-3, Passes: 10},
 	{Name: "rate 4e-3", Rate: 4e-3, Passes: 10},
 	{Name: "spread 2", Rate: 2e-3, Passes: 10, Spread: 2},
-	{Name: "spread 2, rate 4e-3", Rate: 4e-3, Passes: 10, Spread: 2},
-	{Name: "LoRA, rate 5e-4", LoRA: true, Rate: 5e-4, Passes: 10},
-	{Name: "LoRA, rate 1e-3", LoRA: true, Rate: 1e-3, Passes: 10},
+	{Name: "spread 2 and rate 4e-3", Rate: 4e-3, Passes: 10, Spread: 2},
+	{Name: "LoRA rate 5e-4", LoRA: true, Rate: 5e-4, Passes: 10},
+	{Name: "LoRA rate 1e-3", LoRA: true, Rate: 1e-3, Passes: 10},
 }
 
 // tried is what a recipe gave on the facts for tuning.
@@ -36,7 +35,12 @@ type tried struct {
 	Auto recall `json:"auto,omitzero"` // a set's gate decides
 }
 
-func tryKey(r recipe) string { return "tune/" + r.Name }
+func tryKey(r recipe) string { return fmt.Sprintf("tune/%s, %g passes", r.Name, r.Passes) }
+
+// chosenKey is of the recipe by which the facts that are reported are learned: later tries do not change it.
+func chosenKey(lora bool) string {
+	return map[bool]string{false: "chosen/set", true: "chosen/lora"}[lora]
+}
 
 // try trains by a recipe on the facts for tuning and asks.
 func (b *bench) try(ctx context.Context, r recipe, f *facts) error {
@@ -66,25 +70,22 @@ func (b *bench) try(ctx context.Context, r recipe, f *facts) error {
 	return err
 }
 
-// best returns the recipe that answered most questions rightly, the first of those that did; nil when none was tried.
-func (b *bench) best(lora bool) (*recipe, error) {
-	var all []recipe
-	right := map[string]int{}
-	for _, r := range b.Recipes {
+// best returns the recipe that answered most questions rightly, the first of those that did.
+func (b *bench) best(lora bool) (best recipe, err error) {
+	right := -1
+	for _, r := range b.recipes {
 		t, ok, err := study.Get[tried](b.Study, tryKey(r))
 		if err != nil {
-			return nil, err
+			return best, err
 		}
-		if ok && r.LoRA == lora {
-			all = append(all, r)
-			right[r.Name] = t.On.Right
+		if ok && r.LoRA == lora && t.On.Right > right {
+			best, right = r, t.On.Right
 		}
 	}
-	if len(all) == 0 {
-		return nil, nil
+	if right < 0 {
+		return best, errors.New("no recipe was tried")
 	}
-	best := slices.MaxFunc(all, func(x, y recipe) int { return cmp.Compare(right[x.Name], right[y.Name]) })
-	return &best, nil
+	return best, nil
 }
 
 // steps returns how many steps a recipe's passes are.

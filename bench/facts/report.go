@@ -25,7 +25,7 @@ func (b *bench) report() error {
 // writeTuning writes what the recipes gave on the facts they are chosen on.
 func (b *bench) writeTuning(text *strings.Builder) error {
 	fmt.Fprintf(text, "\nRecipes are chosen on other facts, steps of %d tokens:\n\n| | passes | tokens | loss | right | right, gate decides |\n|---|---|---|---|---|---|\n", b.Batch)
-	for _, r := range b.Recipes {
+	for _, r := range b.recipes {
 		t, ok, err := study.Get[tried](b.Study, tryKey(r))
 		if err != nil {
 			return err
@@ -59,7 +59,7 @@ func (b *bench) writeRecall(text *strings.Builder) error {
 	if err != nil || !ok {
 		return err
 	}
-	best, err := b.best(false)
+	best, _, err := study.Get[recipe](b.Study, chosenKey(false))
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (b *bench) writeRecall(text *strings.Builder) error {
 		return err
 	}
 	if ok {
-		best, err := b.best(true)
+		best, _, err := study.Get[recipe](b.Study, chosenKey(true))
 		if err != nil {
 			return err
 		}
