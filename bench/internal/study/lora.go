@@ -2,6 +2,7 @@ package study
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -67,7 +68,7 @@ func (s *Study) LoRA(ctx context.Context, o LoRA) (*LoRAResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.Model, o.Threads = model, runtime.NumCPU()
+	o.Model, o.Threads = model, cmp.Or(s.threads, runtime.NumCPU())
 	job, err := json.Marshal(o)
 	if err != nil {
 		return nil, err

@@ -25,13 +25,14 @@ var ErrLater = errors.New("there is more to do")
 
 // Study is one experiment. Each of its units is stored when it is done, and not done again.
 type Study struct {
-	Base  string // model reference
-	Work  string // directory of results, registries and adapters
-	Out   string // directory of the figures and the page
-	name  string
-	end   time.Time
-	lora  lora
-	saved saved
+	Base    string // model reference
+	Work    string // directory of results, registries and adapters
+	Out     string // directory of the figures and the page
+	threads int    // 0 for one a processor
+	name    string
+	end     time.Time
+	lora    lora
+	saved   saved
 }
 
 // saved is the file of results.
@@ -48,6 +49,7 @@ func Flags(f *flag.FlagSet, name string) *Study {
 	f.StringVar(&s.Base, "base", "builtin", "the base `REF`")
 	f.StringVar(&s.Work, "work", "", "`DIR` that keeps results, registries and adapters")
 	f.StringVar(&s.Out, "out", "docs", "`DIR` to write figures and the page's section to")
+	f.IntVar(&s.threads, "threads", 0, "that compute; 0 for one a processor")
 	f.StringVar(&s.lora.python, "python", "", "the Python `PROGRAM` with what bench/peers/requirements.txt names; empty leaves LoRA out")
 	f.Func("for", "begin no further unit after this `TIME`, such as 4m", func(v string) error {
 		d, err := time.ParseDuration(v)
@@ -198,7 +200,7 @@ func (s *Study) make(name string, f func(dir string) error) error {
 
 func (s *Study) open(dir string) (*peft.Engine, error) {
 	task, said := "", time.Time{}
-	return peft.Open(peft.Options{Registry: dir, Base: s.Base, Warn: func(m string) { log.Print(m) }, Progress: func(p peft.Progress) {
+	return peft.Open(peft.Options{Registry: dir, Base: s.Base, Threads: s.threads, Warn: func(m string) { log.Print(m) }, Progress: func(p peft.Progress) {
 		if p.Task != task || time.Since(said) > 20*time.Second {
 			task, said = p.Task, time.Now()
 			log.Printf("%s: %s %d/%d %s %s", filepath.Base(dir), p.Task, p.Done, p.Total, p.Unit, p.Note)
