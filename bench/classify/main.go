@@ -94,15 +94,17 @@ func run(ctx context.Context) error {
 // work does the units that are missing: the sequences' sets first, then what they are compared with.
 func (b *bench) work(ctx context.Context, todo []sequence) error {
 	for i, s := range todo {
-		if err := b.learn(ctx, s); err != nil {
-			return err
+		if b.DoesSets() {
+			if err := b.learn(ctx, s); err != nil {
+				return err
+			}
 		}
-		if i == 0 { // the same for all sequences
+		if b.DoesSets() && i == 0 { // the same for all sequences
 			if err := b.joint(ctx); err != nil {
 				return err
 			}
 		}
-		if b.HasLoRA() {
+		if b.DoesLoRA() {
 			if err := b.lora(ctx, s); err != nil {
 				return err
 			}

@@ -99,7 +99,7 @@ func (b *bench) work(ctx context.Context) error {
 		return err
 	}
 	for _, lora := range []bool{false, true} {
-		if lora && !b.HasLoRA() {
+		if lora && !b.DoesLoRA() || !lora && !b.DoesSets() {
 			continue
 		}
 		for _, r := range b.recipes {

@@ -21,11 +21,11 @@ type recipe struct {
 // recipes are tried on the facts for tuning.
 var recipes = []recipe{
 	{Name: "rate 2e-3", Rate: 2e-3, Passes: 10},
-	{Name: "rate 4e-3", Rate: 4e-3, Passes: 10},
 	{Name: "spread 2", Rate: 2e-3, Passes: 10, Spread: 2},
+	{Name: "spread 4", Rate: 2e-3, Passes: 10, Spread: 4},
 	{Name: "spread 2 and rate 4e-3", Rate: 4e-3, Passes: 10, Spread: 2},
-	{Name: "LoRA rate 5e-4", LoRA: true, Rate: 5e-4, Passes: 10},
 	{Name: "LoRA rate 1e-3", LoRA: true, Rate: 1e-3, Passes: 10},
+	{Name: "LoRA rate 2e-3", LoRA: true, Rate: 2e-3, Passes: 10},
 }
 
 // tried is what a recipe gave on the facts for tuning.

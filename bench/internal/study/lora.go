@@ -59,8 +59,11 @@ type LoRAResult struct {
 	Base       map[string]float64     `json:"base"`       // likewise, with the adapter off
 }
 
-// HasLoRA tells whether a Python was named.
-func (s *Study) HasLoRA() bool { return s.lora.python != "" }
+// DoesSets tells whether sets are trained and measured.
+func (s *Study) DoesSets() bool { return s.only != "lora" }
+
+// DoesLoRA tells whether LoRA is: when a Python was named.
+func (s *Study) DoesLoRA() bool { return s.only != "sets" && s.lora.python != "" }
 
 // LoRA runs a call.
 func (s *Study) LoRA(ctx context.Context, o LoRA) (*LoRAResult, error) {

@@ -49,6 +49,7 @@ func Flags(f *flag.FlagSet, name string) *Study {
 	f.StringVar(&s.Base, "base", "builtin", "the base `REF`")
 	f.StringVar(&s.Work, "work", "", "`DIR` that keeps results, registries and adapters")
 	f.StringVar(&s.Out, "out", "docs", "`DIR` to write figures and the page's section to")
+	f.StringVar(&s.only, "only", "", "do the units of `WHAT` alone: sets or lora")
 	f.IntVar(&s.threads, "threads", 0, "that compute; 0 for one a processor")
 	f.StringVar(&s.lora.python, "python", "", "the Python `PROGRAM` with what bench/peers/requirements.txt names; empty leaves LoRA out")
 	f.Func("for", "begin no further unit after this `TIME`, such as 4m", func(v string) error {
@@ -63,6 +64,9 @@ func Flags(f *flag.FlagSet, name string) *Study {
 func (s *Study) Open(settings any) error {
 	if s.Work == "" {
 		return errors.New("-work is needed")
+	}
+	if s.only != "" && s.only != "sets" && s.only != "lora" {
+		return fmt.Errorf("-only %q: want sets or lora", s.only)
 	}
 	if err := os.MkdirAll(s.Work, 0o755); err != nil {
 		return err
