@@ -29,6 +29,7 @@ type Study struct {
 	Work    string // directory of results, registries and adapters
 	Out     string // directory of the figures and the page
 	threads int    // 0 for one a processor
+	only    string // what is done: sets, lora, or all when empty
 	name    string
 	end     time.Time
 	lora    lora
