@@ -162,7 +162,10 @@ type feed struct {
 	queue [][]Sequence
 }
 
-func (f *feed) next() *Batch {
+func (f *feed) next() *Batch { return newBatch(f.group()) }
+
+// group returns the sequences of the next batch.
+func (f *feed) group() []Sequence {
 	if len(f.queue) == 0 {
 		order := rand.New(rand.NewPCG(f.seed, f.epoch)).Perm(len(f.seqs))
 		shuffled := make([]Sequence, len(order))
@@ -174,12 +177,23 @@ func (f *feed) next() *Batch {
 	}
 	g := f.queue[0]
 	f.queue = f.queue[1:]
-	return newBatch(g)
+	return g
+}
+
+// Batches returns the sequences of each of a run's first steps, as Run takes them for that seed: for whoever trains
+// something else on the same tokens in the same order.
+func Batches(seqs []Sequence, batchTokens int, seed uint64, steps int) [][]Sequence {
+	f := &feed{seqs: seqs, size: batchTokens, seed: seed}
+	all := make([][]Sequence, steps)
+	for i := range all {
+		all[i] = f.group()
+	}
+	return all
 }
 
 // skip passes over n batches, for a run that goes on.
 func (f *feed) skip(n int) {
 	for range n {
-		f.next()
+		f.group()
 	}
 }
