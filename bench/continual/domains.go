@@ -92,27 +92,37 @@ func lines(text string) []string {
 	return all[:len(all)-1]
 }
 
-// heldBytes is how much of a domain's tune split Finetune gets as held-out text: for the set's gate and its cap.
-const heldBytes = 24 << 10
+// How much of a domain's tune split Finetune gets as held-out text, in bytes: for the cap of every set, and more where its
+// gate is to be used.
+const capBytes, gateBytes = 8 << 10, 24 << 10
 
-// write puts what is learned, and what Finetune holds out, into files and returns their names.
-func (d *domain) write(dir string) (train, held []string, err error) {
+// write puts what is learned, and what Finetune holds out for the cap and for the gate, into files and returns their names.
+func (d *domain) write(dir string) (f domainFiles, err error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, nil, err
+		return f, err
 	}
 	for i, p := range d.parts {
-		room := heldBytes / len(d.parts)
-		var some []string
-		for _, piece := range p.split(tuned) {
-			if room -= len(piece); room < 0 && len(some) > 0 {
-				break
-			}
-			some = append(some, piece)
+		put := func(what string, pieces []string) string {
+			name := filepath.Join(dir, fmt.Sprint(what, i, p.ext))
+			err = errors.Join(err, os.WriteFile(name, []byte(strings.Join(pieces, "")), 0o666))
+			return name
 		}
-		name := func(what string) string { return filepath.Join(dir, fmt.Sprint(what, i, p.ext)) }
-		err = errors.Join(err, os.WriteFile(name(learned), []byte(strings.Join(p.split(learned), "")), 0o666),
-			os.WriteFile(name("held"), []byte(strings.Join(some, "")), 0o666))
-		train, held = append(train, name(learned)), append(held, name("held"))
+		f.train = append(f.train, put(learned, p.split(learned)))
+		f.forCap = append(f.forCap, put("cap", limit(p.split(tuned), capBytes/len(d.parts))))
+		f.forGate = append(f.forGate, put("gate", limit(p.split(tuned), gateBytes/len(d.parts))))
 	}
-	return train, held, err
+	return f, err
+}
+
+// domainFiles are the files that Finetune reads.
+type domainFiles struct{ train, forCap, forGate []string }
+
+// limit returns the first pieces of so many bytes; one at least.
+func limit(pieces []string, bytes int) []string {
+	for i, p := range pieces {
+		if bytes -= len(p); bytes < 0 && i > 0 {
+			return pieces[:i]
+		}
+	}
+	return pieces
 }

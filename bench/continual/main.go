@@ -49,8 +49,8 @@ type bench struct {
 	seeds           []uint64
 	until           time.Time // no piece of work begins after it; zero for no end
 	res             results
-	texts           map[string]*text    // that are measured, by name
-	train, held     map[string][]string // files of each domain
+	texts           map[string]*text // that are measured, by name
+	domains         map[string]domainFiles
 	tok             *tokenizer.Tokenizer
 	lora            *worker // nil while it was not needed
 }

@@ -28,14 +28,14 @@ func (b *bench) prepare(ctx context.Context) error {
 			return err
 		}
 		b.tok = bs.Tokenizer
-		b.train, b.held = map[string][]string{}, map[string][]string{}
+		b.domains = map[string]domainFiles{}
 		domains := map[string]*domain{}
 		for _, name := range domainNames() {
 			d, err := readDomain(name, b.files[name])
 			if err != nil {
 				return err
 			}
-			if b.train[name], b.held[name], err = d.write(b.path("data", name)); err != nil {
+			if b.domains[name], err = d.write(b.path("data", name)); err != nil {
 				return err
 			}
 			domains[name] = d
@@ -91,7 +91,7 @@ func (b *bench) copied(name string, f func(e *peft.Engine) error) error {
 // batches writes what peft learns of a domain with that seed, step by step, for lora.py, with the learning rate of every step
 // as a share of the peak, and returns the file's name.
 func (b *bench) batches(tok *tokenizer.Tokenizer, domain string, seed uint64) (string, error) {
-	d, err := tune.ReadFiles(tok, b.train[domain], false)
+	d, err := tune.ReadFiles(tok, b.domains[domain].train, false)
 	if err != nil {
 		return "", err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 
 	"github.com/gopeft/peft"
 )
@@ -102,9 +101,4 @@ func (b *bench) small(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// sameRouter says whether all of the hashes are one.
-func sameRouter(hashes []string) bool {
-	return len(slices.Compact(slices.Sorted(slices.Values(hashes)))) == 1
 }

@@ -68,10 +68,11 @@ func (b *bench) switched(ctx context.Context) (map[string]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, _, err := done[sums](b, "off/lora")
+	off, _, err := done[loraOff](b, "off/lora")
 	if err != nil {
 		return nil, err
 	}
+	all := off.Sequences
 	byChoice := map[string]map[string][]int{} // sequences by the sets that are on and by text
 	for _, name := range allTexts() {
 		for i, on := range last.Auto[name].Fired {

@@ -72,9 +72,14 @@ func (b *bench) learn(ctx context.Context, j job) (*trained, error) {
 }
 
 func (b *bench) learnPEFT(ctx context.Context, j job) (t *trained, err error) {
+	files := b.domains[j.domain]
+	held := files.forCap
+	if j.file != "" {
+		held = files.forGate
+	}
 	err = b.copied("learn", func(e *peft.Engine) error {
 		r, err := e.Finetune(ctx, j.domain, peft.FinetuneOptions{
-			Data: b.train[j.domain], EvalData: b.held[j.domain], Steps: b.res.Settings.Steps, SeqLen: b.res.Settings.SeqLen, BatchTokens: batchTokens,
+			Data: files.train, EvalData: held, Steps: b.res.Settings.Steps, SeqLen: b.res.Settings.SeqLen, BatchTokens: batchTokens,
 			LearningRate: j.rate, Seed: j.seed, Experts: j.experts, ReportTokens: -1,
 		})
 		if err != nil {
@@ -187,18 +192,27 @@ func (b *bench) off(ctx context.Context) error {
 	if err != nil || b.python == "" {
 		return err
 	}
-	_, err = piece(b, "off/lora", func() (sums, error) { return b.askTexts(ctx, nil, texts) })
+	_, err = piece(b, "off/lora", func() (*loraOff, error) {
+		s, err := b.askTexts(ctx, nil, texts)
+		return &loraOff{b.figures(s), s}, err
+	})
 	return err
 }
 
-// base returns the base's figures as a method's side measures them.
+// loraOff is the base as lora.py measures it.
+type loraOff struct {
+	Texts     map[string]figure `json:"texts"`
+	Sequences sums              `json:"sequences"`
+}
+
+// offOf returns the base's figures as a method's side measures them.
 func (b *bench) offOf(m method) (map[string]figure, error) {
 	if m.rank == 0 {
 		all, _, err := done[map[string]figure](b, "off/peft")
 		return all, err
 	}
-	s, _, err := done[sums](b, "off/lora")
-	return b.figures(s), err
+	l, _, err := done[loraOff](b, "off/lora")
+	return l.Texts, err
 }
 
 // sweep tries every method's learning rates on the tune split of two domains.
