@@ -19,6 +19,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -109,17 +110,23 @@ func (b *bench) measure(ctx context.Context) error {
 		return fmt.Errorf("the base alone: %w", err)
 	}
 	first, later := b.seeds[:1], b.seeds[1:]
+	main, rest := b.methods(), []method(nil)
+	if b.python != "" { // what is compared first
+		main, rest = []method{peftMethod, largeLoRA}, []method{smallLoRA}
+	}
 	for _, piece := range []func() error{
-		func() error { return b.sweep(ctx) },
-		func() error { return b.compare(ctx, first) },
+		func() error { return b.sweep(ctx, main) },
+		func() error { return b.compare(ctx, first, main) },
 		func() error { return b.addInTurn(ctx) },
 		func() error { return b.loraInTurn(ctx) },
 		func() error { return b.rivals(ctx) },
+		func() error { return b.sweep(ctx, rest) },
+		func() error { return b.compare(ctx, first, rest) },
 		func() error { return b.pairs(ctx) },
 		func() error { return b.orders(ctx) },
 		func() error { return b.small(ctx) },
 		func() error { return b.many(ctx) },
-		func() error { return b.compare(ctx, later) },
+		func() error { return b.compare(ctx, later, slices.Concat(main, rest)) },
 	} {
 		if err := piece(); err != nil {
 			return err

@@ -127,16 +127,16 @@ func (p *page) rates() {
 	p.addf("\n### Learning rates\n\nChosen for each method by the mean drop of NLL, in nats, on the ninth tenth of %s, which nothing else is reported on.\n\n", strings.Join(sweepDomains, " and "))
 	p.columns("method", "rate: drop", "chosen")
 	for _, m := range p.known() {
-		mean, ok, err := p.drops(m)
+		rates, drops, err := p.tried(m)
 		p.err = errors.Join(p.err, err)
 		var tried []string
-		for i, d := range mean {
-			tried = append(tried, fmt.Sprintf("%g: %.4f", m.rates[i], d))
+		for i, d := range drops {
+			tried = append(tried, fmt.Sprintf("%g: %.4f", rates[i], d))
 		}
 		chosen := "not all measured yet"
-		if ok {
-			i := slices.Index(mean, slices.Max(mean))
-			if chosen = fmt.Sprintf("%g", m.rates[i]); i == 0 || i == len(mean)-1 {
+		if len(drops) == len(rates) {
+			best := rates[slices.Index(drops, slices.Max(drops))]
+			if chosen = fmt.Sprintf("%g", best); best == slices.Min(rates) || best == slices.Max(rates) {
 				chosen += ", at the edge of what was tried"
 			}
 		}

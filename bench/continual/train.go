@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -13,14 +14,14 @@ import (
 // method is one way to learn a domain.
 type method struct {
 	name, title string
-	rates       []float64 // among which the tune split chooses
+	rates       []float64 // tried first; the tune split chooses
 	rank, alpha int       // of LoRA; 0 for peft
 	targets     []string
 }
 
 var (
-	peftMethod = method{name: "peft", title: "peft", rates: []float64{1e-3, 2e-3, 4e-3}}
-	smallLoRA  = method{name: "lora8", title: "LoRA r=8, q and v", rates: []float64{1e-3, 2e-3, 4e-3}, rank: 8, alpha: 16, targets: []string{"q_proj", "v_proj"}}
+	peftMethod = method{name: "peft", title: "peft", rates: []float64{2e-3, 4e-3, 8e-3}}
+	smallLoRA  = method{name: "lora8", title: "LoRA r=8, q and v", rates: []float64{2e-3, 4e-3, 8e-3}, rank: 8, alpha: 16, targets: []string{"q_proj", "v_proj"}}
 	largeLoRA  = method{name: "lora16", title: "LoRA r=16, all linear", rates: []float64{1e-3, 2e-3, 4e-3}, rank: 16, alpha: 32,
 		targets: []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}}
 )
@@ -215,11 +216,23 @@ func (b *bench) offOf(m method) (map[string]figure, error) {
 	return l.Texts, err
 }
 
-// sweep tries every method's learning rates on the tune split of two domains.
-func (b *bench) sweep(ctx context.Context) error {
-	for _, m := range b.methods() {
-		for _, d := range sweepDomains {
-			for _, rate := range m.rates {
+// mostRates bounds how many learning rates of a method are tried.
+const mostRates = 6
+
+// sweep tries the methods' learning rates on the tune split of two domains, and further ones as long as the best is the
+// least or the largest of them.
+func (b *bench) sweep(ctx context.Context, methods []method) error {
+	for _, m := range methods {
+		for {
+			rates, drops, err := b.tried(m)
+			if err != nil {
+				return err
+			}
+			if len(drops) == len(rates) {
+				break
+			}
+			rate := rates[len(drops)]
+			for _, d := range sweepDomains {
 				if _, err := piece(b, sweepName(m, d, rate), func() (*trained, error) {
 					return b.learn(ctx, job{method: m, domain: d, seed: 1, rate: rate, texts: []string{d + "/" + tuned}})
 				}); err != nil {
@@ -235,42 +248,51 @@ func sweepName(m method, domain string, rate float64) string {
 	return fmt.Sprintf("sweep/%s/%s/%g", m.name, domain, rate)
 }
 
-// drops returns by how much every learning rate of a method lowers the mean NLL of the sweep's domains, in nats a token. ok
-// says whether all of them were tried.
-func (b *bench) drops(m method) (mean []float64, ok bool, err error) {
+// tried returns a method's learning rates, in the order of trying, and by how much each of those that were tried lowers the
+// mean NLL of the sweep's domains, in nats a token. The sweep is done when there are as many of both.
+func (b *bench) tried(m method) (rates, drops []float64, err error) {
 	off, err := b.offOf(m)
 	if err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
-	for _, rate := range m.rates {
+	rates = slices.Clone(m.rates)
+	for i := 0; i < len(rates); i++ {
 		var sum float64
 		for _, d := range sweepDomains {
-			t, ok, err := done[*trained](b, sweepName(m, d, rate))
+			t, ok, err := done[*trained](b, sweepName(m, d, rates[i]))
 			if !ok || err != nil {
-				return mean, false, err
+				return rates, drops, err
 			}
 			name := d + "/" + tuned
 			sum += (off[name].NLL - t.Texts[name].NLL) / float64(len(sweepDomains))
 		}
-		mean = append(mean, sum)
+		if drops = append(drops, sum); len(drops) < len(rates) || len(rates) == mostRates {
+			continue
+		}
+		switch best := rates[slices.Index(drops, slices.Max(drops))]; best {
+		case slices.Min(rates):
+			rates = append(rates, best/2)
+		case slices.Max(rates):
+			rates = append(rates, best*2)
+		}
 	}
-	return mean, true, nil
+	return rates, drops, nil
 }
 
 // rate returns the best of a method's learning rates.
 func (b *bench) rate(m method) (float64, error) {
-	mean, ok, err := b.drops(m)
-	if err != nil || !ok {
-		return 0, fmt.Errorf("learning rate of %s: the sweep is not done: %w", m.name, err)
+	rates, drops, err := b.tried(m)
+	if err != nil || len(drops) < len(rates) {
+		return 0, errors.Join(err, fmt.Errorf("learning rate of %s: the sweep is not done", m.name))
 	}
-	return m.rates[slices.Index(mean, slices.Max(mean))], nil
+	return rates[slices.Index(drops, slices.Max(drops))], nil
 }
 
-// compare learns every domain by every method with those seeds.
-func (b *bench) compare(ctx context.Context, seeds []uint64) error {
+// compare learns every domain by those methods with those seeds.
+func (b *bench) compare(ctx context.Context, seeds []uint64, methods []method) error {
 	for _, seed := range seeds {
 		for _, d := range domainNames() {
-			for _, m := range b.methods() {
+			for _, m := range methods {
 				rate, err := b.rate(m)
 				if err != nil {
 					return err
