@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -187,7 +188,7 @@ func (p *page) learned() {
 		cells := []string{}
 		for _, m := range methods {
 			v := p.dropsOn(m, d, testOf(d))
-			seeds = append(seeds, fmt.Sprint(len(v)))
+			seeds = append(seeds, strconv.Itoa(len(v)))
 			cell := ""
 			mean := 0.0
 			if len(v) > 0 {
@@ -235,7 +236,7 @@ func (p *page) bytes() {
 		}
 		mean, _ := moments(drops)
 		speed, _ := moments(rate)
-		p.row(title, fmt.Sprint(runs[0].Parameters), fmt.Sprint(most), fmt.Sprintf("%.0f", speed), fmt.Sprintf("%.3f", mean))
+		p.row(title, strconv.Itoa(runs[0].Parameters), strconv.FormatInt(most, 10), fmt.Sprintf("%.0f", speed), fmt.Sprintf("%.3f", mean))
 	}
 	for _, m := range p.known() {
 		var runs []*trained
