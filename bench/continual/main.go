@@ -19,6 +19,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,6 +47,7 @@ func main() {
 type bench struct {
 	base, work, out string
 	python          string
+	threads         int
 	files           map[string]string // of the domains and other texts
 	seeds           []uint64
 	until           time.Time // no piece of work begins after it; zero for no end
@@ -61,6 +63,7 @@ func run(ctx context.Context, args []string) (err error) {
 	b := &bench{files: map[string]string{}, texts: map[string]*text{}}
 	f.StringVar(&b.base, "base", "builtin", "the base `REF`; LoRA needs a .gguf file")
 	f.StringVar(&b.python, "python", "", "`PROGRAM` with what bench/peers/requirements.txt names; empty: no LoRA")
+	f.IntVar(&b.threads, "threads", runtime.NumCPU(), "that compute, on both sides")
 	f.StringVar(&b.work, "work", "", "`DIR` for sets, adapters and figures")
 	f.StringVar(&b.out, "out", "docs", "`DIR` to write the results to")
 	for _, name := range append(domainNames(), "wikitext") {

@@ -50,7 +50,7 @@ func (b *bench) prepare(ctx context.Context) error {
 // openRegistry opens a registry; progress goes to standard error.
 func (b *bench) openRegistry(dir string) (*peft.Engine, error) {
 	task, said := "", time.Time{}
-	return peft.Open(peft.Options{Registry: dir, Base: b.base, Progress: func(p peft.Progress) {
+	return peft.Open(peft.Options{Registry: dir, Base: b.base, Threads: b.threads, Progress: func(p peft.Progress) {
 		if p.Task != task || time.Since(said) > 10*time.Second {
 			task, said = p.Task, time.Now()
 			log.Printf("%s: %s %d/%d %s %s", filepath.Base(dir), p.Task, p.Done, p.Total, p.Unit, p.Note)

@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 )
 
@@ -31,7 +30,7 @@ func (b *bench) ask(ctx context.Context, command, answer any) error {
 		if err := os.WriteFile(file, loraProgram, 0o666); err != nil {
 			return err
 		}
-		w := &worker{cmd: exec.CommandContext(ctx, b.python, file, b.base, strconv.Itoa(runtime.NumCPU()))}
+		w := &worker{cmd: exec.CommandContext(ctx, b.python, file, b.base, strconv.Itoa(b.threads))}
 		w.cmd.Stderr = os.Stderr
 		in, err := w.cmd.StdinPipe()
 		if err != nil {
