@@ -75,7 +75,7 @@ func TestReport(t *testing.T) {
 	if err := os.WriteFile(page, []byte("# Mine\n\nbefore\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{out: dir, seeds: []uint64{1, 2}, res: results{Done: map[string]json.RawMessage{}}}
+	b := &bench{out: dir, seeds: []uint64{1, 2}, res: results{Settings: settings{Base: "some.gguf", FirstSeed: 1}, Done: map[string]json.RawMessage{}}}
 	off := map[string]figure{}
 	for _, name := range allTexts() {
 		off[name] = figure{NLL: 4, Tokens: 100}
@@ -107,7 +107,7 @@ func TestReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"# Mine\n\nbefore\n", "0.400 ± 0.141", "continual-turns.svg", "0 of 2", "12 of 12", "not all measured yet"} {
+	for _, want := range []string{"# Mine\n\nbefore\n", "0.400 ± 0.141", "continual-turns-some.svg", "0 of 2", "12 of 12", "not all measured yet"} {
 		if !strings.Contains(string(data), want) {
 			t.Errorf("%q is missing in\n%s", want, data)
 		}

@@ -8,7 +8,7 @@
 // reported on. LoRA is Hugging Face PEFT's, run by lora.py with PYTHON; without one only peft is measured. Every piece of
 // work is kept in DIR when it is done, and not done again; with -minutes no further one begins after so long, and the
 // program ends with status 3 when there is more. The figures, plots and a section of learning.md are written to -out from
-// what there is, also by -render alone.
+// what there is, also by -render alone; what they have of other bases stays.
 package main
 
 import (
@@ -61,7 +61,7 @@ type bench struct {
 func run(ctx context.Context, args []string) (err error) {
 	f := flag.NewFlagSet("continual", flag.ContinueOnError)
 	b := &bench{files: map[string]string{}, texts: map[string]*text{}}
-	f.StringVar(&b.base, "base", "builtin", "the base `REF`; LoRA needs a .gguf file")
+	f.StringVar(&b.base, "base", "builtin", "the base `REF`: builtin or a .gguf file")
 	f.StringVar(&b.python, "python", "", "`PROGRAM` with what bench/peers/requirements.txt names; empty: no LoRA")
 	f.IntVar(&b.threads, "threads", runtime.NumCPU(), "that compute, on both sides")
 	f.StringVar(&b.work, "work", "", "`DIR` for sets, adapters and figures")
@@ -89,6 +89,7 @@ func run(ctx context.Context, args []string) (err error) {
 		}
 		b.seeds = append(b.seeds, n)
 	}
+	b.res.Settings.FirstSeed = b.seeds[0]
 	if *minutes > 0 {
 		b.until = time.Now().Add(time.Duration(*minutes * float64(time.Minute)))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,7 +14,7 @@ import (
 	"strings"
 )
 
-// page is the section as it is written, from what was done.
+// page is one base's part of the section, from what was done.
 type page struct {
 	*bench
 	strings.Builder
@@ -25,26 +26,58 @@ func (b *bench) report() error {
 	if err := os.MkdirAll(b.out, 0o755); err != nil {
 		return err
 	}
-	data, err := json.MarshalIndent(b.res, "", " ")
+	all, err := b.bases()
+	if err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(all, "", " ")
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(b.out, resultName), append(data, '\n'), 0o644); err != nil {
 		return err
 	}
-	p := &page{bench: b}
-	p.head()
-	p.rates()
-	p.learned()
-	p.bytes()
-	p.inTurn()
-	p.loraTurns()
-	p.together()
-	p.addedInOrders()
-	if p.err != nil {
-		return p.err
+	var text strings.Builder
+	fmt.Fprintf(&text, head, resultName, batchTokens)
+	for _, r := range all {
+		p := &page{bench: &bench{out: b.out, res: r}}
+		p.head()
+		p.rates()
+		p.learned()
+		p.bytes()
+		p.inTurn()
+		p.loraTurns()
+		p.together()
+		p.addedInOrders()
+		if p.err != nil {
+			return p.err
+		}
+		text.WriteString(p.String())
 	}
-	return section(filepath.Join(b.out, "learning.md"), p.String())
+	return section(filepath.Join(b.out, "learning.md"), text.String())
+}
+
+const head = `## One domain after the other, beside LoRA
+
+Measured by ` + "`go run ./bench/continual`" + `; raw figures in [%[1]s](%[1]s). A domain is learned by every method from the same tokens in the same order, at most %[2]d a step, under the same schedule: the first eight tenths of Tiny Shakespeare, GSM8K (answers alone count), AG News, Amazon reviews and an invented manual. The last tenth is reported on. LoRA is Hugging Face PEFT's, in bf16 with the adapter in f32; peft trains in its default precision; both measure in f32.
+`
+
+// bases returns the results that were written before, those of this base replaced.
+func (b *bench) bases() ([]results, error) {
+	file := filepath.Join(b.out, resultName)
+	var all []results
+	data, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(data, &all)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	all = append(slices.DeleteFunc(all, func(r results) bool { return r.Settings.Base == b.res.Settings.Base }), b.res)
+	slices.SortFunc(all, func(a, b results) int { return cmp.Compare(a.Settings.Base, b.Settings.Base) })
+	return all, nil
 }
 
 // get returns the result of a piece of work; ok is false where it was not done.
@@ -98,14 +131,18 @@ func (p *page) seedsOf(m method, domain string) []*trained {
 // maxSeed is the largest that the page looks for.
 const maxSeed = 16
 
+// plotFile names a plot of this base.
+func (p *page) plotFile(what string) string {
+	return fmt.Sprintf("continual-%s-%s.svg", what, strings.ToLower(strings.TrimSuffix(p.res.Settings.Base, filepath.Ext(p.res.Settings.Base))))
+}
+
 func (p *page) head() {
 	s := p.res.Settings
-	p.addf("## One domain after the other, beside LoRA\n\nMeasured by `go run ./bench/continual` (%s", p.res.Machine)
+	p.addf("\n### %s\n\n%s", s.Base, p.res.Machine)
 	if p.res.Peer.Name != "" {
 		p.addf("; %s", p.res.Peer.Name)
 	}
-	p.addf(") on %s; raw figures in [%s](%s). A domain is learned in %d steps of at most %d tokens in sequences of at most %d, by every method the same tokens in the same order under the same schedule: the first eight tenths of Tiny Shakespeare, GSM8K (answers alone count), AG News, Amazon reviews and an invented manual. The last tenth is reported on: %d sequences of each text, a few thousand tokens, so differences of a per cent are noise. peft trains in its default precision, LoRA in bf16 with the adapter in f32, and both measure in f32.\n",
-		s.Base, resultName, resultName, s.Steps, batchTokens, s.SeqLen, s.Sequences)
+	p.addf(". %d steps in sequences of at most %d tokens; measured on %d sequences of each text, so that small differences are noise.\n", s.Steps, s.SeqLen, s.Sequences)
 	if len(p.known()) == 1 {
 		return
 	}
@@ -115,8 +152,8 @@ func (p *page) head() {
 		base = max(base, math.Abs(theirs[name].NLL/f.NLL-1))
 	}
 	for _, d := range domainNames() {
-		a, ok := get[*trained](p, runName(peftMethod, d, p.seeds[0]))
-		b, too := get[*trained](p, runName(largeLoRA, d, p.seeds[0]))
+		a, ok := get[*trained](p, runName(peftMethod, d, p.res.Settings.FirstSeed))
+		b, too := get[*trained](p, runName(largeLoRA, d, p.res.Settings.FirstSeed))
 		if ok && too {
 			first = max(first, math.Abs(b.Losses[0]/a.Losses[0]-1))
 		}
@@ -125,7 +162,7 @@ func (p *page) head() {
 }
 
 func (p *page) rates() {
-	p.addf("\n### Learning rates\n\nChosen for each method by the mean drop of NLL, in nats, on the ninth tenth of %s, which nothing else is reported on.\n\n", strings.Join(sweepDomains, " and "))
+	p.addf("\n#### Learning rates\n\nChosen for each method by the mean drop of NLL, in nats, on the ninth tenth of %s, which nothing else is reported on.\n\n", strings.Join(sweepDomains, " and "))
 	p.columns("method", "rate: drop", "chosen")
 	for _, m := range p.known() {
 		rates, drops, err := p.tried(m)
@@ -175,7 +212,7 @@ func (p *page) dropsOn(m method, domain, text string) []float64 {
 }
 
 func (p *page) learned() {
-	p.addf("\n### What is learned, and what it costs elsewhere\n\nDrop of the NLL of held-out text, in nats a token, with the set or adapter forced on: the mean over the seeds that were run, and the standard deviation.\n\n")
+	p.addf("\n#### What is learned, and what it costs elsewhere\n\nDrop of the NLL of held-out text, in nats a token, with the set or adapter forced on: the mean over the seeds that were run, and the standard deviation.\n\n")
 	methods := p.known()
 	head := []string{"domain", "seeds"}
 	for _, m := range methods {
@@ -199,7 +236,7 @@ func (p *page) learned() {
 		}
 		p.row(append([]string{d, strings.Join(slices.Compact(seeds), "/")}, cells...)...)
 	}
-	p.addf("\n![drops](continual-learned.svg)\n\nPerplexity of other text with the set or adapter forced on, against the base, mean over the domains and seeds, and the worst:\n\n")
+	p.addf("\n![drops](%s)\n\nPerplexity of other text with the set or adapter forced on, against the base, mean over the domains and seeds, and the worst:\n\n", p.plotFile("learned"))
 	p.columns(append([]string{"text"}, head[2:]...)...)
 	for _, text := range otherTexts() {
 		cells := []string{text}
@@ -219,11 +256,11 @@ func (p *page) learned() {
 		}
 		p.row(cells...)
 	}
-	p.err = errors.Join(p.err, plotLearned(filepath.Join(p.out, "continual-learned.svg"), methods, bars))
+	p.err = errors.Join(p.err, plotLearned(filepath.Join(p.out, p.plotFile("learned")), methods, bars))
 }
 
 func (p *page) bytes() {
-	p.addf("\n### Bytes and time\n\nStored: of peft all that belongs to the set, its gate and its sample of held-out text among it; of LoRA its matrices in bf16.\n\n")
+	p.addf("\n#### Bytes and time\n\nStored: of peft all that belongs to the set, its gate and its sample of held-out text among it; of LoRA its matrices in bf16.\n\n")
 	p.columns("method", "trained parameters", "bytes", "tokens/s of the steps", "mean drop")
 	row := func(title string, runs []*trained, drops []float64) {
 		if len(runs) == 0 {
@@ -242,7 +279,7 @@ func (p *page) bytes() {
 		var runs []*trained
 		var drops []float64
 		for _, d := range domainNames() {
-			if t, ok := get[*trained](p, runName(m, d, p.seeds[0])); ok {
+			if t, ok := get[*trained](p, runName(m, d, p.res.Settings.FirstSeed)); ok {
 				runs, drops = append(runs, t), append(drops, p.offs(m)[testOf(d)].NLL-t.Texts[testOf(d)].NLL)
 			}
 		}

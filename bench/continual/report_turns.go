@@ -27,7 +27,7 @@ func (p *page) inTurn() {
 		return
 	}
 	off := p.offs(peftMethod)
-	p.addf("\n### Sets added one after the other, gates deciding\n\nThe first seed's sets in one registry. Every sequence is measured by itself; the gates read the first %d tokens of a plain text, or the question, which are scored with the base. Perplexity against the base after each addition, and in brackets how many of the sequences had a set on; `%s`: after `peft gate` for every set.\n\n", gateTokens, regated)
+	p.addf("\n#### Sets added one after the other, gates deciding\n\nThe first seed's sets in one registry. Every sequence is measured by itself; the gates read the first %d tokens of a plain text, or the question, which are scored with the base. Perplexity against the base after each addition, and in brackets how many of the sequences had a set on; `%s`: after `peft gate` for every set.\n\n", gateTokens, regated)
 	texts := allTexts()
 	p.columns(append([]string{"after"}, texts...)...)
 	for _, n := range names {
@@ -59,7 +59,7 @@ func (p *page) inTurn() {
 		}
 		bits := 0
 		for _, d := range there {
-			t, ok := get[*trained](p, runName(peftMethod, d, p.seeds[0]))
+			t, ok := get[*trained](p, runName(peftMethod, d, p.res.Settings.FirstSeed))
 			bits += btoi(ok && d != regated && t.Texts[testOf(d)].SHA256 == s.Forced[testOf(d)].SHA256)
 		}
 		added := ""
@@ -99,7 +99,7 @@ func (p *page) loraTurns() {
 		return
 	}
 	off := p.offs(largeLoRA)
-	p.addf("\n### One LoRA through the domains\n\n%s, trained on one domain after the other: perplexity against the base after each.\n\n", largeLoRA.title)
+	p.addf("\n#### One LoRA through the domains\n\n%s, trained on one domain after the other: perplexity against the base after each.\n\n", largeLoRA.title)
 	p.columns(append([]string{"after"}, allTexts()...)...)
 	for i, t := range runs {
 		cells := []string{domainNames()[i]}
@@ -109,7 +109,7 @@ func (p *page) loraTurns() {
 		p.row(cells...)
 	}
 	p.err = errors.Join(p.err, p.plotTurns(runs))
-	p.addf("\n![turns](continual-turns.svg)\n\n#### All domains at once\n\nPerplexity against the base.\n\n")
+	p.addf("\n![turns](%s)\n\n#### All domains at once\n\nPerplexity against the base.\n\n", p.plotFile("turns"))
 	p.columns(append([]string{""}, allTexts()...)...)
 	add := func(title string, m method, of func(text string) (float64, bool)) {
 		base, cells, any := p.offs(m), []string{title}, false
@@ -127,7 +127,7 @@ func (p *page) loraTurns() {
 	alone := func(m method) func(string) (float64, bool) {
 		return func(text string) (float64, bool) {
 			d := strings.TrimSuffix(text, "/"+tested)
-			t, ok := get[*trained](p, runName(m, d, p.seeds[0]))
+			t, ok := get[*trained](p, runName(m, d, p.res.Settings.FirstSeed))
 			if !ok {
 				return 0, false
 			}
@@ -164,7 +164,7 @@ func (p *page) together() {
 			}
 			row := []string{first + " + " + second}
 			for _, d := range []string{first, second} {
-				t, _ := get[*trained](p, runName(peftMethod, d, p.seeds[0]))
+				t, _ := get[*trained](p, runName(peftMethod, d, p.res.Settings.FirstSeed))
 				change := both[testOf(d)].NLL - t.Texts[testOf(d)].NLL
 				most = max(most, change)
 				row = append(row, fmt.Sprintf("%s (alone %s against the base)", percent(change), percent(t.Texts[testOf(d)].NLL-off[testOf(d)].NLL)))
@@ -175,7 +175,7 @@ func (p *page) together() {
 	if len(rows) == 0 {
 		return
 	}
-	p.addf("\n### Two sets on at once\n\nPerplexity of each one's text with both forced on, against its own set alone; the worst is %s. The sets were trained by themselves, with an expert in every cell.\n\n", percent(most))
+	p.addf("\n#### Two sets on at once\n\nPerplexity of each one's text with both forced on, against its own set alone; the worst is %s. The sets were trained by themselves, with an expert in every cell.\n\n", percent(most))
 	p.columns("sets", "text of the first", "text of the second")
 	for _, r := range rows {
 		p.row(r...)
@@ -191,7 +191,7 @@ func (p *page) addedInOrders() {
 		}
 	}
 	if len(shas) > 0 {
-		p.addf("\n### Order\n\nThe five sets added in %d different orders, all on: logits on WikiText-2 (%.12s…) %s, routers %s.\n", len(shas), shas[0], sameOrNot(shas), sameOrNot(routers))
+		p.addf("\n#### Order\n\nThe five sets added in %d different orders, all on: logits on WikiText-2 (%.12s…) %s, routers %s.\n", len(shas), shas[0], sameOrNot(shas), sameOrNot(routers))
 	}
 	type added struct {
 		Seconds float64 `json:"seconds"`
@@ -205,7 +205,7 @@ func (p *page) addedInOrders() {
 	for _, a := range all {
 		routers = append(routers, a.Router)
 	}
-	p.addf("\n### %d sets\n\nThe five again and again under other names, in one registry. The router is %s after each. Adding takes (s), the gate against all that are there included: ", len(all), sameOrNot(routers))
+	p.addf("\n#### %d sets\n\nThe five again and again under other names, in one registry. The router is %s after each. Adding takes (s), the gate against all that are there included: ", len(all), sameOrNot(routers))
 	for i, a := range all {
 		if i > 0 {
 			p.addf(", ")
@@ -255,7 +255,7 @@ func (p *page) plotTurns(runs []*trained) error {
 		}
 		return all, true
 	})
-	return plotLines(filepath.Join(p.out, "continual-turns.svg"), []line{
+	return plotLines(filepath.Join(p.out, p.plotFile("turns")), []line{
 		{"peft, gates deciding: all domains", peftMean}, {"one LoRA: all domains", loraMean},
 		{"peft, gates deciding: " + domainNames()[0], peftFirst}, {"one LoRA: " + domainNames()[0], loraFirst},
 	})

@@ -18,6 +18,7 @@ type settings struct {
 	Steps     int    `json:"steps"`
 	SeqLen    int    `json:"seq_len"`
 	Sequences int    `json:"sequences"` // of each text
+	FirstSeed uint64 `json:"first_seed"`
 }
 
 // results is what stands in the file: every piece of work that is done, by name.

@@ -11,6 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+
+	"github.com/gopeft/peft/base"
+	"github.com/gopeft/peft/base/builtin"
 )
 
 //go:embed lora.py
@@ -30,7 +33,11 @@ func (b *bench) ask(ctx context.Context, command, answer any) error {
 		if err := os.WriteFile(file, loraProgram, 0o666); err != nil {
 			return err
 		}
-		w := &worker{cmd: exec.CommandContext(ctx, b.python, file, b.base, strconv.Itoa(b.threads))}
+		model, err := b.modelFile()
+		if err != nil {
+			return err
+		}
+		w := &worker{cmd: exec.CommandContext(ctx, b.python, file, model, strconv.Itoa(b.threads))}
 		w.cmd.Stderr = os.Stderr
 		in, err := w.cmd.StdinPipe()
 		if err != nil {
@@ -56,6 +63,19 @@ func (b *bench) ask(ctx context.Context, command, answer any) error {
 		return fmt.Errorf("lora.py: %w", err)
 	}
 	return b.lora.read(answer)
+}
+
+// modelFile returns the base's file, which the built-in one gets in the work directory.
+func (b *bench) modelFile() (string, error) {
+	if b.base != base.Builtin {
+		return b.base, nil
+	}
+	data, err := builtin.GGUF()
+	if err != nil {
+		return "", err
+	}
+	file := b.path("base.gguf")
+	return file, os.WriteFile(file, data, 0o666)
 }
 
 func (w *worker) read(answer any) error {
