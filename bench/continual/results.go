@@ -26,6 +26,7 @@ type results struct {
 	Peer     peer                       `json:"peer"`
 	Machine  string                     `json:"machine"`
 	Settings settings                   `json:"settings"`
+	Seeds    []uint64                   `json:"seeds"` // that were asked for
 	Done     map[string]json.RawMessage `json:"done"`
 }
 
@@ -58,6 +59,7 @@ func (b *bench) open() error {
 	if b.res.Settings != want {
 		return fmt.Errorf("%s has figures of %+v, not of %+v; use another -work", b.path(resultName), b.res.Settings, want)
 	}
+	b.res.Seeds = b.seeds
 	b.res.Machine = fmt.Sprintf("%s/%s, %d cores, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	return nil
 }
