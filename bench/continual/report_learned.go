@@ -21,6 +21,13 @@ func (p *page) seedsOf(m method, domain string) []*trained {
 	return all
 }
 
+// compared says whether any domain was learned yet, but for the sweep.
+func (p *page) compared() bool {
+	return slices.ContainsFunc(p.known(), func(m method) bool {
+		return slices.ContainsFunc(domainNames(), func(d string) bool { return len(p.seedsOf(m, d)) > 0 })
+	})
+}
+
 // rates shows the sweep.
 func (p *page) rates() {
 	p.addf("\n#### Learning rates\n\nChosen for each method by the mean drop of NLL, in nats, on the ninth tenth of %s, which nothing else is reported on.\n\n", strings.Join(sweepDomains, " and "))
@@ -74,6 +81,9 @@ func (p *page) dropsOn(m method, domain, text string) []float64 {
 
 // learned compares what the methods learn, and what other text pays for it.
 func (p *page) learned() {
+	if !p.compared() {
+		return
+	}
 	p.addf("\n#### What is learned, and what it costs elsewhere\n\nDrop of the NLL of held-out text, in nats a token, with the set or adapter forced on: the mean over the seeds that were run, and the standard deviation.\n\n")
 	methods := p.known()
 	head := []string{"domain", "seeds"}
@@ -130,6 +140,9 @@ func (p *page) learned() {
 
 // bytes compares what the methods store, and how fast they learn.
 func (p *page) bytes() {
+	if !p.compared() {
+		return
+	}
 	p.addf("\n#### Bytes and time\n\nStored: of peft all that belongs to the set, its gate and its sample of held-out text among it; of LoRA its matrices in bf16.\n\n")
 	p.columns("method", "trained parameters", "bytes", "tokens/s of the steps", "mean drop")
 	row := func(title string, runs []*trained, drops []float64) {
