@@ -25,7 +25,8 @@ type fires struct {
 // What gates are made and judged by.
 const (
 	judgedTokens   = 64   // of a sequence
-	countedTokens  = 8192 // of a text, that a gate is made from
+	countedTokens  = 8192 // of the own text, that are counted
+	sampled        = 64   // sequences of a text that a gate is made from
 	judgedOf       = 96   // sequences of a text that are judged
 	alpha          = 0.01 // share of the background's sequences, or tokens, that may fire
 	calibrateOn    = 8192 // tokens that the router is made from
@@ -33,8 +34,8 @@ const (
 )
 
 // gates compares a gate that judges a sequence's 64 tokens together with one that judges each token by itself, by the same
-// naive Bayes score on the same cells, each with its threshold at the same quantile of background text. What is background
-// are the first three quarters of other; its last quarter and the earlier set's text are foreign.
+// weights of the same cells, each with its threshold at the same quantile of background text. What is background
+// are the first three quarters of other, of which the first half makes the gate and the second its threshold; its last quarter and the earlier set's text are foreign.
 func (b *bench) gates(ctx context.Context, r row) (result, error) {
 	res := result{Base: b.name, Group: r.group, Row: r.name, Steps: b.steps, Seed: b.seed}
 	pool := kernels.NewPool(b.threads)
@@ -66,7 +67,26 @@ func (b *bench) gates(ctx context.Context, r row) (result, error) {
 	if err := read(ctx, m, tune.Limit(texts["own-train"], countedTokens), counter); err != nil {
 		return res, err
 	}
-	gate, err := peer.NewGate(router, counter.Counts())
+	sample := func(s []tune.Sequence) ([]peer.Sample, error) {
+		var all []peer.Sample
+		for _, x := range tune.Spread(s, sampled*judgedTokens) {
+			sampler := peer.NewSampler(router, pool, len(x.Tokens))
+			if err := read(ctx, m, []tune.Sequence{x}, sampler); err != nil {
+				return nil, err
+			}
+			all = append(all, sampler.Samples()...)
+		}
+		return all, nil
+	}
+	own, err := sample(texts["own-train"])
+	if err != nil {
+		return res, err
+	}
+	unlike, err := sample(background[:n/2])
+	if err != nil {
+		return res, err
+	}
+	gate, err := peer.NewGate(router, counter.Counts(), own, unlike)
 	if err != nil {
 		return res, err
 	}
@@ -82,7 +102,7 @@ func (b *bench) gates(ctx context.Context, r row) (result, error) {
 		}
 		return all, nil
 	}
-	rows, err := judge(background, thresholdsFrom)
+	rows, err := judge(background[n/2:], thresholdsFrom)
 	if err != nil {
 		return res, err
 	}
