@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gopeft/peft/bench/record"
@@ -53,9 +54,9 @@ func (b *bench) table(t *strings.Builder, dir, name string) error {
 					"| queries | sub-keys | made from tokens | hit | KL | KL by gates | busiest cell's share | tokens until 99 %% are hit |\n|---|---|---|---|---|---|---|---|\n",
 					name, r.Block, r.Config.SubKeys, r.Config.SubKeys, r.Config.Heads, r.Config.TopK, r.Config.HalfDim, last.Tokens, last.Selections)
 			}
-			until, queries, from, gates := "not reached", m.queried, fmt.Sprint(r.Calibrate), fmt.Sprintf("%.3f", last.GateKL)
+			until, queries, from, gates := "not reached", m.queried, strconv.Itoa(r.Calibrate), fmt.Sprintf("%.3f", last.GateKL)
 			if r.Tokens99 > 0 {
-				until = fmt.Sprint(r.Tokens99)
+				until = strconv.Itoa(r.Tokens99)
 			}
 			if m.name == uniformName {
 				queries, from, gates = m.name, "", ""
