@@ -38,6 +38,9 @@ func (l *Layer) RouteBackward(p *kernels.Pool, g *Grad, dx []float32, r *Routing
 				mean := kernels.Dot(gates, dg)
 				for i, cell := range r.Cells[at : at+k] {
 					ds := gates[i] * (dg[i] - mean) / l.Temp[h]
+					if r.Sigmoid {
+						ds = gates[i] * (1 - gates[i]) * dg[i] / l.Temp[h]
+					}
 					for half, key := range [2]int{int(cell) / n, int(cell) % n} {
 						q, row := t*qcols+(h*2+half)*d, (h*n+key)*d
 						kernels.Axpy(ds, l.Keys[half][row:row+d], g.dq[q:q+d])

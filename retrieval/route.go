@@ -2,6 +2,7 @@ package retrieval
 
 import (
 	"fmt"
+	"math"
 	"sync"
 
 	"github.com/gopeft/peft/kernels"
@@ -13,6 +14,8 @@ type Routing struct {
 	Cells  []uint32  // [tokens, heads, k] selected cells, best first
 	Gates  []float32 // [tokens, heads, k] their weights; each head's sum to 1
 	XHat   []float32 // [tokens, hidden] standardised input; the input itself when the layer does not standardise
+
+	Sigmoid bool // gates are a sigmoid of each score instead
 
 	// Train makes Route keep the queries for RouteBackward; Norm, when not nil, normalises them over the tokens then.
 	Train   bool
@@ -220,7 +223,11 @@ func (r *Routing) choose(t *scratch, s []float32, head, token int) {
 	at := (token*l.Heads + head) * l.TopK
 	cells, gates := r.Cells[at:at+l.TopK], r.Gates[at:at+l.TopK]
 	t.product(cells, gates, s[:n], s[n:2*n], k)
-	if !r.scores {
+	switch {
+	case r.scores:
+	case r.Sigmoid:
+		sigmoid(gates, k.invTemp[head])
+	default:
 		softmax(gates, k.invTemp[head])
 	}
 }
@@ -249,4 +256,11 @@ func softmax(g []float32, inv float32) {
 	}
 	sum := kernels.ExpSum(g, g, 0)
 	kernels.Scale(1/sum, g)
+}
+
+// sigmoid turns each score into a weight by itself, at temperature 1/inv.
+func sigmoid(g []float32, inv float32) {
+	for i, v := range g {
+		g[i] = float32(1 / (1 + math.Exp(-float64(v*inv))))
+	}
 }

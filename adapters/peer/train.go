@@ -86,6 +86,8 @@ type TrainLayer struct {
 	RouterGrad *retrieval.Grad
 	// QueryNorm, when not nil, normalises the queries over each batch while RouterGrad is set.
 	QueryNorm *retrieval.BatchNorm
+	// Sigmoid makes each gate the sigmoid of its own score, for models that are trained from scratch.
+	Sigmoid bool
 
 	pool    *kernels.Pool
 	tables  []active
@@ -210,7 +212,7 @@ func (l *TrainLayer) Forward(y, x []float32, tokens int) error {
 	}
 	l.tokens = tokens
 	r := &l.routing
-	r.Train, r.Norm = l.RouterGrad != nil, l.QueryNorm
+	r.Train, r.Norm, r.Sigmoid = l.RouterGrad != nil, l.QueryNorm, l.Sigmoid
 	l.Router.Route(l.pool, r, x, tokens)
 	n := (tokens + tile - 1) / tile
 	for len(l.tiles) < n {

@@ -133,7 +133,7 @@ func TestCorpusOfThisMachine(t *testing.T) {
 	n, held := 0, 0
 	for _, d := range docs {
 		n += len(d.Text)
-		if heldOut(d, 50) {
+		if HeldOut(d, 50) {
 			held += len(d.Text)
 		}
 	}

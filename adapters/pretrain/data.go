@@ -24,7 +24,7 @@ func NewText(docs []Document, heldOutOf, vocab int, progress func(Progress)) (*T
 	var train, held []Document
 	t := &Text{}
 	for _, d := range docs {
-		if heldOut(d, heldOutOf) {
+		if HeldOut(d, heldOutOf) {
 			held = append(held, d)
 			t.heldBytes += len(d.Text)
 		} else {
@@ -56,8 +56,8 @@ func NewText(docs []Document, heldOutOf, vocab int, progress func(Progress)) (*T
 // Tokens returns how many tokens there are to train on, and how many are held out.
 func (t *Text) Tokens() (train, heldOut int) { return len(t.corpus), len(t.held) }
 
-// heldOut tells whether a document is never trained on: one in n, all of a name together.
-func heldOut(d Document, n int) bool {
+// HeldOut tells whether a document is never trained on: one in n, all of a name together.
+func HeldOut(d Document, n int) bool {
 	h := fnv.New64a()
 	h.Write([]byte(d.Name))
 	return n > 0 && h.Sum64()%uint64(n) == 0

@@ -31,6 +31,11 @@ type Instead struct {
 	SubKeys int `json:"sub_keys,omitempty"` // n, for n·n experts
 	HalfDim int `json:"half_dim,omitempty"` // dimensions of half a query
 
+	OutScale float32 `json:"out_scale,omitempty"` // that outputs are multiplied by; 0: 1
+	ValueStd float32 `json:"value_std,omitempty"` // of v's numbers at first, in 1/√hidden; 0 starts from no output
+	Sigmoid  bool    `json:"sigmoid,omitempty"`   // gates are a sigmoid of each score, not a softmax over a head's
+	RawQuery bool    `json:"raw_query,omitempty"` // leaves the normalisation of queries out
+
 	// Of MoE.
 	Experts int     `json:"experts,omitempty"`
 	Active  int     `json:"active,omitempty"`  // experts a token selects
@@ -67,6 +72,14 @@ func (f *Instead) dense() bool { return f.Kind == "" || f.Kind == Dense }
 // retrieval returns the shape of the product keys.
 func (f *Instead) retrieval() retrieval.Config {
 	return retrieval.Config{Heads: f.Heads, TopK: f.TopK, SubKeys: f.SubKeys, HalfDim: f.HalfDim}
+}
+
+// scale returns what outputs are multiplied by.
+func (f *Instead) scale() float32 {
+	if f.OutScale == 0 {
+		return 1
+	}
+	return f.OutScale
 }
 
 // rowKind returns what an expert of PEER or PKM computes.

@@ -25,6 +25,7 @@ func randomTokens(rng *rand.Rand, n, vocab int) []int32 {
 var variants = map[string]Instead{
 	"dense": {},
 	"peer":  {Kind: PEER, Heads: 2, TopK: 3, SubKeys: 4, HalfDim: 6},
+	"other": {Kind: PEER, Heads: 2, TopK: 3, SubKeys: 4, HalfDim: 6, OutScale: 3, ValueStd: 1, Sigmoid: true, RawQuery: true},
 	"pkm":   {Kind: PKM, Heads: 2, TopK: 3, SubKeys: 4, HalfDim: 6, Blocks: []int{1}},
 	"moe":   {Kind: MoE, Experts: 5, Active: 2, Width: 24, Balance: 0.5},
 }

@@ -23,12 +23,12 @@ type retrieved struct {
 
 func (m *model) newRetrieved(block int) (*retrieved, error) {
 	w, e, c := &m.w.layers[block], m.w.experts[block], m.Instead.retrieval()
-	l := &retrieval.Layer{Config: c, Block: block, Hidden: m.Hidden, W: w.query, B: w.shift, Keys: w.keys, OutScale: 1}
+	l := &retrieval.Layer{Config: c, Block: block, Hidden: m.Hidden, W: w.query, B: w.shift, Keys: w.keys, OutScale: m.Instead.scale()}
 	for half := range 2 {
 		l.Bias[half] = make([]float32, c.Heads*c.SubKeys)
 	}
 	l.Temp = slices.Repeat([]float32{1}, c.Heads)
-	if m.g == nil {
+	if m.g == nil && !m.Instead.RawQuery {
 		l = e.norm.Fold(l)
 	}
 	router := &retrieval.Router{Hidden: m.Hidden, Layers: []*retrieval.Layer{l}}
@@ -42,11 +42,15 @@ func (m *model) newRetrieved(block int) (*retrieved, error) {
 		return nil, fmt.Errorf("pretrain: block %d: %w", block, err)
 	}
 	r := &retrieved{m: m, block: block, layer: t.Layer(block), router: l}
+	r.layer.Sigmoid = m.Instead.Sigmoid
 	if m.g != nil {
 		g := &m.g.layers[block]
 		grad := l.NewGrad()
 		grad.W, grad.B, grad.Keys = g.query, g.shift, g.keys
-		r.layer.RouterGrad, r.layer.QueryNorm = grad, e.norm
+		r.layer.RouterGrad = grad
+		if !m.Instead.RawQuery {
+			r.layer.QueryNorm = e.norm
+		}
 	}
 	return r, nil
 }

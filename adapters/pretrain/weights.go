@@ -119,7 +119,13 @@ func newExperts(s Shape, block int, seed uint64) *experts {
 	kind, cells := rowKind(s.Instead.Kind), s.Instead.retrieval().Cells()
 	t := &peer.Table{Block: block, Occupancy: retrieval.FullGrid(cells), Rows: peer.NewRows(cells, kind.Width(s.Hidden), peer.F32)}
 	for e := range cells {
-		kind.Init(t.Rows.Row(e, nil), s.Hidden, rand.New(rand.NewPCG(seed, uint64(block)<<32|uint64(e))))
+		row, rng := t.Rows.Row(e, nil), rand.New(rand.NewPCG(seed, uint64(block)<<32|uint64(e)))
+		kind.Init(row, s.Hidden, rng)
+		if std := float64(s.Instead.ValueStd) / math.Sqrt(float64(s.Hidden)); std > 0 {
+			for i := len(row) - s.Hidden; i < len(row); i++ {
+				row[i] = float32(rng.NormFloat64() * std)
+			}
+		}
 	}
 	l := &retrieval.Layer{Config: s.Instead.retrieval()}
 	return &experts{table: t, norm: l.NewBatchNorm()}

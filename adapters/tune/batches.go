@@ -3,6 +3,7 @@ package tune
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 )
 
 // Sequence is one piece that the model sees by itself: row i predicts Targets[i] with Weights 1 or 0.
@@ -179,6 +180,12 @@ type feed struct {
 
 // next returns the next batch, in the memory of the last one.
 func (f *feed) next() *Batch {
+	f.batch.join(f.group())
+	return &f.batch
+}
+
+// group returns the sequences of the next batch, which stand there until the next epoch.
+func (f *feed) group() []Sequence {
 	if len(f.left) == 0 {
 		f.shuffled = f.shuffled[:0]
 		for _, i := range f.order.of(len(f.seqs), f.seed, f.epoch) {
@@ -187,10 +194,9 @@ func (f *feed) next() *Batch {
 		f.left = f.shuffled
 		f.epoch++
 	}
-	n := fitting(f.left, f.size)
-	f.batch.join(f.left[:n])
-	f.left = f.left[n:]
-	return &f.batch
+	g := f.left[:fitting(f.left, f.size)]
+	f.left = f.left[len(g):]
+	return g
 }
 
 // permutation makes random orders, one after the other in the same memory.
@@ -210,9 +216,20 @@ func (p *permutation) of(n int, seed1, seed2 uint64) []int {
 	return p.order
 }
 
+// Batches returns the sequences of each of a run's first steps, as Run takes them for that seed: for whoever trains
+// something else on the same tokens in the same order.
+func Batches(seqs []Sequence, batchTokens int, seed uint64, steps int) [][]Sequence {
+	f := &feed{seqs: seqs, size: batchTokens, seed: seed}
+	all := make([][]Sequence, steps)
+	for i := range all {
+		all[i] = slices.Clone(f.group())
+	}
+	return all
+}
+
 // skip passes over n batches, for a run that goes on.
 func (f *feed) skip(n int) {
 	for range n {
-		f.next()
+		f.group()
 	}
 }

@@ -171,3 +171,18 @@ func FuzzReadFiles(f *testing.F) {
 		}
 	})
 }
+
+// TestBatches wants the batches that Run takes, whoever else asks for them.
+func TestBatches(t *testing.T) {
+	var seqs []Sequence
+	for i := range int32(7) {
+		seqs = append(seqs, Cut([]int32{i, i + 1, i + 2, i + 3}, 8)...)
+	}
+	f := &feed{seqs: seqs, size: 7, seed: 3}
+	for i, group := range Batches(seqs, 7, 3, 9) { // more than one epoch
+		want := f.next()
+		if got := newBatch(group); !slices.Equal(got.Tokens, want.Tokens) || !slices.Equal(got.Targets, want.Targets) {
+			t.Errorf("step %d: tokens %v, a run takes %v", i, got.Tokens, want.Tokens)
+		}
+	}
+}

@@ -6,76 +6,100 @@ import (
 	"github.com/gopeft/peft/adapters/pretrain"
 )
 
-// model is one that an experiment trains.
-type model struct {
-	name    string
-	shape   pretrain.Shape
-	experts int // of a layer
+// shape is the size of all models here: small enough that thousands of steps take minutes on one thread. Width 192 of the
+// feed-forward layers is that of the blocks which a variant leaves dense.
+var shape = pretrain.Shape{Vocab: 1024, Hidden: 64, Layers: 4, Heads: 2, KVHeads: 1, HeadDim: 32, FFN: 192, Context: 128, NormEps: 1e-5, RopeTheta: 10000}
+
+// replaced are the blocks whose feed-forward layer differs, the middle ones.
+var replaced = []int{1, 2}
+
+// variant is a kind of model, and which of its learning rates is swept.
+type variant struct {
+	name  string
+	shape pretrain.Shape
+	rates []float32
+	set   func(o *pretrain.Optimizer, rate float32)
 }
 
-// options returns those that all models of a shape share.
-func options(shape string) (pretrain.Options, error) {
-	o := pretrain.Defaults()
-	switch shape {
-	case "base":
-	case "small":
-		o.Shape = pretrain.Shape{Vocab: 2048, Hidden: 128, Layers: 4, Heads: 2, KVHeads: 1, HeadDim: 64, FFN: 256, Context: 256, NormEps: 1e-5, RopeTheta: 10000}
-		o.BatchTokens = 2048
-	default:
-		return o, fmt.Errorf("--shape %q: want small or base", shape)
-	}
-	return o, nil
+// Rates tried: of Muon for every matrix, or of AdamW for what AdamW trains in the feed-forward layers.
+var muonRates, adamRates = []float32{0.005, 0.01, 0.02, 0.04}, []float32{3e-4, 1e-3, 3e-3, 1e-2, 3e-2}
+
+// byMuon leaves a mixture's scores, which are AdamW's, at a rate of their own.
+func byMuon(o *pretrain.Optimizer, rate float32) { o.MatrixLR, o.ExpertLR = rate, 1e-2 }
+
+func byAdam(o *pretrain.Optimizer, rate float32) { o.ExpertLR = rate }
+func denseByAdam(o *pretrain.Optimizer, rate float32) {
+	o.DenseAdam, o.ExpertLR = true, rate
 }
 
-// models returns those of an experiment.
-func (b *bench) models(experiment string) ([]model, error) {
-	with := func(f pretrain.Instead) pretrain.Shape {
-		s := b.base.Shape
-		s.Instead = f
-		return s
-	}
-	peer := pretrain.DefaultInstead(pretrain.PEER, b.base.Shape)
-	if experiment == "experts" {
-		var all []model
-		for n := 32; n <= 256; n *= 2 {
-			peer.SubKeys = n
-			all = append(all, model{fmt.Sprintf("peer-%d", n*n), with(peer), n * n})
-		}
-		return all, nil
-	}
-	peer.SubKeys = b.subKeys
-	target := with(peer).FLOPs()
-	dense, err := fit(target, 1, func(n int) pretrain.Shape {
-		s := b.base.Shape
+// with returns the shape with other feed-forward layers.
+func with(f pretrain.Instead) pretrain.Shape {
+	s := shape
+	f.Blocks = replaced
+	s.Instead = f
+	return s
+}
+
+// peer is the PEER layer as pretrain makes it, with 4,096 experts.
+func peer() pretrain.Instead {
+	f := pretrain.DefaultInstead(pretrain.PEER, shape)
+	f.SubKeys = 64
+	return f
+}
+
+// dense returns the dense model of so many FLOPs a token.
+func dense(flops int) (pretrain.Shape, error) {
+	return fit(flops, func(n int) pretrain.Shape {
+		s := shape
 		s.FFN = 32 * n
 		return s
 	})
+}
+
+// variants returns the models of about as many FLOPs a token as PEER's. A last dense one has as many as PEER has without
+// its router.
+func variants() ([]variant, error) {
+	p := with(peer())
+	target := p.FLOPs()
+	same, err := dense(target)
 	if err != nil {
 		return nil, fmt.Errorf("dense: %w", err)
 	}
-	moe := pretrain.DefaultInstead(pretrain.MoE, b.base.Shape)
-	mixture, err := fit(target, 1, func(n int) pretrain.Shape {
-		moe.Width = n
-		return with(moe)
+	f := p.Instead
+	router := 2 * len(replaced) * (f.Heads*2*f.HalfDim*shape.Hidden + f.Heads*2*f.SubKeys*f.HalfDim)
+	narrow, err := dense(target - router)
+	if err != nil {
+		return nil, fmt.Errorf("dense without the router's share: %w", err)
+	}
+	mixture, err := fit(target, func(n int) pretrain.Shape {
+		f := pretrain.DefaultInstead(pretrain.MoE, shape)
+		f.Width = 2 * n
+		return with(f)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("moe: %w", err)
 	}
-	pkm := pretrain.DefaultInstead(pretrain.PKM, b.base.Shape)
-	pkm.SubKeys = b.subKeys
-	memory, err := fit(target, 1, func(n int) pretrain.Shape {
-		pkm.TopK = n
-		return with(pkm)
+	memory, err := fit(target, func(n int) pretrain.Shape {
+		f := pretrain.DefaultInstead(pretrain.PKM, shape)
+		f.SubKeys, f.TopK = peer().SubKeys, n
+		return with(f)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("pkm: %w", err)
 	}
-	return []model{{"dense", dense, 0}, {"peer", with(peer), peer.SubKeys * peer.SubKeys}, {"moe", mixture, moe.Experts}, {"pkm", memory, pkm.SubKeys * pkm.SubKeys}}, nil
+	return []variant{
+		{"dense", same, muonRates, byMuon},
+		{"dense, AdamW", same, adamRates, denseByAdam},
+		{"dense, no router's share", narrow, muonRates, byMuon},
+		{"moe", mixture, muonRates, byMuon},
+		{"pkm", memory, adamRates, byAdam},
+		{"peer", p, adamRates, byAdam},
+	}, nil
 }
 
-// fit returns the shape for the n from least on whose FLOPs a token come nearest to the target. They must grow with n.
-func fit(target, least int, shape func(n int) pretrain.Shape) (pretrain.Shape, error) {
-	n := least
+// fit returns the shape for the n from 1 on whose FLOPs a token come nearest to the target. They must grow with n.
+func fit(target int, shape func(n int) pretrain.Shape) (pretrain.Shape, error) {
+	n := 1
 	for shape(n+1).FLOPs() <= target {
 		n++
 	}
@@ -84,8 +108,34 @@ func fit(target, least int, shape func(n int) pretrain.Shape) (pretrain.Shape, e
 	if above.FLOPs()-target < target-below.FLOPs() {
 		best = above
 	}
-	if off := float64(best.FLOPs())/float64(target) - 1; off > 0.02 || off < -0.02 {
+	if off := float64(best.FLOPs())/float64(target) - 1; off > 0.05 || off < -0.05 {
 		return best, fmt.Errorf("no width comes nearer than %.1f %% to %d FLOPs a token", 100*off, target)
 	}
 	return best, nil
+}
+
+// recipe is a change of PEER's layer or of how it is trained.
+type recipe struct {
+	name string
+	set  func(f *pretrain.Instead, o *pretrain.Optimizer)
+}
+
+// recipes are what arXiv 2407.04153 and the PEER-pytorch package do otherwise, or leave open.
+func recipes() []recipe {
+	layer := func(set func(f *pretrain.Instead)) func(*pretrain.Instead, *pretrain.Optimizer) {
+		return func(f *pretrain.Instead, _ *pretrain.Optimizer) { set(f) }
+	}
+	return []recipe{
+		{"as pretrain has it", layer(func(*pretrain.Instead) {})},
+		{"output × 4", layer(func(f *pretrain.Instead) { f.OutScale = 4 })},
+		{"output × 16", layer(func(f *pretrain.Instead) { f.OutScale = 16 })},
+		{"v drawn like u", layer(func(f *pretrain.Instead) { f.ValueStd = 1 })},
+		{"no normalisation of queries", layer(func(f *pretrain.Instead) { f.RawQuery = true })},
+		{"sigmoid gates", layer(func(f *pretrain.Instead) { f.Sigmoid = true })},
+		{"sub-keys at a tenth of the rate", func(_ *pretrain.Instead, o *pretrain.Optimizer) { o.KeyLR = o.ExpertLR / 10 }},
+		{"4 heads, k = 32", layer(func(f *pretrain.Instead) { f.Heads, f.TopK = 4, 32 })},
+		{"16 heads, k = 8", layer(func(f *pretrain.Instead) { f.Heads, f.TopK = 16, 8 })},
+		{"half queries of 16", layer(func(f *pretrain.Instead) { f.HalfDim = 16 })},
+		{"all blocks", layer(func(f *pretrain.Instead) { f.Blocks = []int{0, 1, 2, 3} })},
+	}
 }

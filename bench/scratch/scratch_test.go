@@ -1,98 +1,90 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/gopeft/peft/adapters/pretrain"
+	"github.com/gopeft/peft/bench/record"
 )
 
-// TestModels wants the variants of both shapes at FLOPs within 2 % of PEER's, and the sweep to differ in experts alone.
-func TestModels(t *testing.T) {
-	for _, shape := range []string{"small", "base"} {
-		b := &bench{shape: shape, subKeys: 64}
-		var err error
-		if b.base, err = options(shape); err != nil {
-			t.Fatal(err)
-		}
-		all, err := b.models("variants")
-		if err != nil {
-			t.Fatal(err)
-		}
-		target := all[1].shape.FLOPs()
-		for _, m := range all {
-			if off := float64(m.shape.FLOPs())/float64(target) - 1; off > 0.02 || off < -0.02 {
-				t.Errorf("%s, %s: FLOPs %.1f %% off", shape, m.name, 100*off)
-			}
-		}
-		if len(all) != 4 || all[1].shape.Instead.Kind != pretrain.PEER {
-			t.Errorf("%s: models %v", shape, all)
-		}
-		sweep, err := b.models("experts")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(sweep) != 4 || sweep[0].experts != 1<<10 || sweep[3].experts != 1<<16 {
-			t.Errorf("%s: sweep %v", shape, sweep)
-		}
-		for _, m := range sweep {
-			if f := m.shape.Instead; f.Heads != sweep[0].shape.Instead.Heads || f.TopK != sweep[0].shape.Instead.TopK {
-				t.Errorf("%s: %+v", m.name, f)
-			}
-		}
-	}
-	if _, err := options("huge"); err == nil {
-		t.Error("an unknown shape passes")
-	}
-}
-
-func run1(model string, seed uint64, steps int, perplexity float64) result {
-	r := result{Experiment: "variants", Shape: "small", Model: model, Seed: seed, Curve: []point{{1, 2 * perplexity}, {2, perplexity}}}
-	r.Steps, r.Perplexity = steps, perplexity
-	return r
-}
-
-// TestReport writes results twice around text of others, which stays, and wants means over seeds of runs of one length.
-func TestReport(t *testing.T) {
-	dir := t.TempDir()
-	page := filepath.Join(dir, "learning.md")
-	if err := os.WriteFile(page, []byte("# Mine\n\nbefore\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var f resultFile
-	f.put(run1("dense", 1, 5, 99))
-	f.put(run1("dense", 1, 10, 40))
-	f.put(run1("dense", 2, 10, 44))
-	f.put(run1("peer", 1, 10, 30))
-	f.put(run1("peer", 1, 10, 31))
-	for range 2 {
-		if err := f.write(dir); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var read resultFile
-	if err := read.read(filepath.Join(dir, resultName)); err != nil || len(read.Runs) != 3 {
-		t.Fatalf("%d runs, %v; want 3", len(read.Runs), err)
-	}
-	b, err := os.ReadFile(page)
+// TestVariants wants models of PEER's FLOPs within 5 %, but for one that leaves its router's out, PEER last, and recipes
+// that change it.
+func TestVariants(t *testing.T) {
+	all, err := variants()
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := string(b)
-	for _, want := range []string{"# Mine\n\nbefore\n", "42.000 ± 2.828", "31.000", "scratch-variants-small.svg"} {
-		if strings.Count(text, want) != 1 {
-			t.Errorf("%q is there %d times in\n%s", want, strings.Count(text, want), text)
+	p := all[len(all)-1]
+	if p.shape.Instead.Kind != pretrain.PEER {
+		t.Errorf("the last variant is %s", p.name)
+	}
+	for _, v := range all {
+		off := float64(v.shape.FLOPs())/float64(p.shape.FLOPs()) - 1
+		if narrow := strings.Contains(v.name, "router"); narrow != (off < -0.05) || off > 0.05 {
+			t.Errorf("%s: FLOPs %.1f %% off", v.name, 100*off)
 		}
 	}
-	if svg, err := os.ReadFile(filepath.Join(dir, "scratch-variants-small.svg")); err != nil || !strings.Contains(string(svg), "<svg") {
-		t.Errorf("plot: %v", err)
+	for i, r := range recipes() {
+		f, o := p.shape.Instead, pretrain.Defaults().Optimizer
+		r.set(&f, &o)
+		s := shape
+		s.Instead = f
+		if same := o == pretrain.Defaults().Optimizer && s.FLOPs() == p.shape.FLOPs() && f.OutScale == 0 && f.ValueStd == 0 && !f.Sigmoid && !f.RawQuery; same != (i == 0) {
+			t.Errorf("recipe %s: changes nothing is %v", r.name, same)
+		}
 	}
-	if err := os.WriteFile(page, []byte(begin), 0o600); err != nil {
+}
+
+// TestReport trains for two steps, ends after two units, goes on, and wants the page from what is there.
+func TestReport(t *testing.T) {
+	dir := t.TempDir()
+	all, err := variants()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.write(dir); err == nil {
-		t.Error("half a section passes")
+	u, err := record.Open[result](filepath.Join(dir, "scratch.json"))
+	if err != nil {
+		t.Fatal(err)
 	}
+	b := &bench{work: dir, steps: 2, threads: 1, units: u, variants: all[len(all)-1:], left: 2}
+	b.docs, err = pretrain.Corpus(goroot(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.docs = b.docs[:min(len(b.docs), 1000)]
+	if err := b.compare(context.Background(), "short", 2, []uint64{1}); err == nil {
+		t.Fatal("more than two units were done")
+	}
+	b.left = -1
+	if err := b.compare(context.Background(), "short", 2, []uint64{1}); err != nil {
+		t.Fatal(err)
+	}
+	if want := len(adamRates) + 1; len(u.Done) != want {
+		t.Errorf("%d units are done, want %d", len(u.Done), want)
+	}
+	if err := b.report(dir); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "learning.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"### Learning rates", "0.001: ", "### Equal FLOPs and tokens", "scratch-variants.svg"} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("%q is missing in\n%s", want, page)
+		}
+	}
+}
+
+func goroot(t *testing.T) string {
+	t.Helper()
+	root, err := pretrain.GOROOT(context.Background())
+	if err != nil {
+		t.Skip(err)
+	}
+	return root
 }

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/gopeft/peft"
+	"github.com/gopeft/peft/registry"
+)
+
+// stage is the registry after one more set was added, or after all gates were set anew.
+type stage struct {
+	Seconds float64             `json:"seconds"` // that adding took, its gate among it
+	Router  string              `json:"router_sha256"`
+	Auto    map[string]autoText `json:"auto"` // every text, gates deciding
+	Forced  map[string]figure   `json:"own"`  // text of every domain that is there, its own set forced on
+}
+
+// autoText is a text when gates decide.
+type autoText struct {
+	figure
+	Fired []string `json:"fired"` // sets that were on, of each sequence, joined by +
+	Same  int      `json:"same"`  // sequences whose logits have the base's bits
+}
+
+// regated names the stage after all gates were set anew.
+const regated = "regated"
+
+func stageName(domain string) string { return "turn/" + domain }
+
+// addInTurn adds the first seed's sets one after the other to one registry, and measures every text after each.
+func (b *bench) addInTurn(ctx context.Context) error {
+	off, err := piece(b, "off/sequences", func() (all map[string][]figure, err error) {
+		err = b.copied("off", func(e *peft.Engine) error {
+			all, err = b.sequences(ctx, e)
+			return err
+		})
+		return all, err
+	})
+	if err != nil {
+		return err
+	}
+	for i, d := range domainNames() {
+		if _, err := piece(b, stageName(d), func() (*stage, error) {
+			return b.stage(ctx, off, domainNames()[:i+1], func(e *peft.Engine, s *stage) error {
+				if _, err := e.Show(d); !errors.Is(err, registry.ErrNotFound) {
+					return errors.Join(err, e.Remove(ctx, d)) // of a call that was interrupted
+				}
+				return nil
+			}, func(e *peft.Engine, s *stage) error {
+				file, err := b.kept(peftMethod, d)
+				if err != nil {
+					return err
+				}
+				r, err := e.AddExperts(ctx, d, peft.AddOptions{From: file, ReportTokens: -1})
+				if err == nil {
+					s.Seconds, s.Router = r.Seconds, r.RouterSHA256
+				}
+				return err
+			})
+		}); err != nil {
+			return err
+		}
+	}
+	_, err = piece(b, stageName(regated), func() (*stage, error) {
+		return b.stage(ctx, off, domainNames(), func(e *peft.Engine, s *stage) error {
+			for _, d := range domainNames() {
+				info, err := e.Regate(ctx, d)
+				if err != nil {
+					return err
+				}
+				s.Router = info.RouterSHA256
+			}
+			return nil
+		})
+	})
+	return err
+}
+
+// stage changes the registry in which sets are added in turn, and measures it.
+func (b *bench) stage(ctx context.Context, off map[string][]figure, domains []string, changes ...func(*peft.Engine, *stage) error) (*stage, error) {
+	e, err := b.turns()
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{Auto: map[string]autoText{}, Forced: map[string]figure{}}
+	err = func() error {
+		for _, change := range changes {
+			if err := change(e, s); err != nil {
+				return err
+			}
+		}
+		for _, name := range allTexts() {
+			t, err := b.auto(ctx, e, name, off[name])
+			if err != nil {
+				return err
+			}
+			s.Auto[name] = *t
+		}
+		for _, d := range domains {
+			f, err := b.forced(ctx, e, []string{d}, []string{testOf(d)})
+			if err != nil {
+				return err
+			}
+			maps.Copy(s.Forced, f)
+		}
+		return nil
+	}()
+	return s, errors.Join(err, e.Close())
+}
+
+// turns opens the registry in which sets are added in turn.
+func (b *bench) turns() (*peft.Engine, error) {
+	dir := b.path("turns")
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		if err := os.CopyFS(dir, os.DirFS(b.path("router"))); err != nil {
+			return nil, err
+		}
+	}
+	return b.openRegistry(dir)
+}
+
+// sequences measures each sequence of all texts by itself with the base alone.
+func (b *bench) sequences(ctx context.Context, e *peft.Engine) (map[string][]figure, error) {
+	all := map[string][]figure{}
+	for _, name := range allTexts() {
+		for _, file := range b.texts[name].files {
+			r, err := e.Evaluate(ctx, peft.EvalOptions{Data: []string{file}, SeqLen: measured})
+			if err != nil {
+				return nil, err
+			}
+			all[name] = append(all[name], figure{r.NLL, r.Tokens, r.LogitsSHA256})
+		}
+	}
+	return all, nil
+}
+
+// auto measures each sequence of a text by itself, gates deciding.
+func (b *bench) auto(ctx context.Context, e *peft.Engine, name string, off []figure) (*autoText, error) {
+	t := &autoText{}
+	var sum float64
+	for i, file := range b.texts[name].files {
+		r, err := e.Evaluate(ctx, peft.EvalOptions{Data: []string{file}, Auto: true, SeqLen: measured})
+		if err != nil {
+			return nil, err
+		}
+		var on []string
+		for _, f := range r.Fired {
+			if f.Sequences > 0 {
+				set, _, _ := strings.Cut(f.Set, "@")
+				on = append(on, set)
+			}
+		}
+		t.Fired = append(t.Fired, strings.Join(on, "+"))
+		if r.LogitsSHA256 == off[i].SHA256 {
+			t.Same++
+		}
+		sum += r.NLL * float64(r.Tokens)
+		t.Tokens += r.Tokens
+	}
+	t.NLL = sum / float64(t.Tokens)
+	return t, nil
+}
+
+// owned returns how many sequences of a text have a set among those that were on.
+func (t *autoText) owned(set string) (n int) {
+	for _, on := range t.Fired {
+		if slices.Contains(strings.Split(on, "+"), set) {
+			n++
+		}
+	}
+	return n
+}
+
+// pairs measures the texts of two domains with both sets forced on.
+func (b *bench) pairs(ctx context.Context) error {
+	names := domainNames()
+	for i, first := range names {
+		for _, second := range names[i+1:] {
+			if _, err := piece(b, pairName(first, second), func() (all map[string]figure, err error) {
+				e, err := b.turns()
+				if err != nil {
+					return nil, err
+				}
+				all, err = b.forced(ctx, e, []string{first, second}, []string{testOf(first), testOf(second)})
+				return all, errors.Join(err, e.Close())
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func pairName(first, second string) string { return fmt.Sprintf("pair/%s+%s", first, second) }

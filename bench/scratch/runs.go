@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gopeft/peft/adapters/pretrain"
+)
+
+// result is one model after training.
+type result struct {
+	Rate      float32            `json:"rate"` // the one that is swept
+	Seed      uint64             `json:"seed"`
+	Tuning    bool               `json:"tuning,omitempty"` // measured on the split by which rates are chosen
+	Shape     pretrain.Shape     `json:"shape"`
+	Optimizer pretrain.Optimizer `json:"optimizer"`
+	pretrain.Result
+	Curve []point `json:"curve"`
+}
+
+// point is the held-out perplexity after so many tokens; before the last, of a part of the held-out text.
+type point struct {
+	Tokens     int     `json:"tokens"`
+	Perplexity float64 `json:"perplexity"`
+}
+
+// What a step trains on, and what is measured: at the end, and between at as many points.
+const batchTokens, finalTokens, curvePoints, betweenTokens = 1024, 40_000, 5, 4096
+
+// setting is a model to train.
+type setting struct {
+	shape pretrain.Shape
+	rates pretrain.Optimizer
+	rate  float32
+	seed  uint64
+	steps int
+	tune  bool
+	keep  bool // checkpoints, to go on where it was interrupted
+}
+
+// errEnough ends a call that has done as many units as it was asked for.
+var errEnough = errors.New("enough for now")
+
+// train returns the unit's result, training the model when there is none yet.
+func (b *bench) train(ctx context.Context, name string, s setting) (result, error) {
+	if _, ok := b.units.Done[name]; !ok {
+		if b.left == 0 {
+			return result{}, errEnough
+		}
+		b.left--
+	}
+	return b.units.Do(name, func() (result, error) {
+		text, err := b.text(s.tune)
+		if err != nil {
+			return result{}, err
+		}
+		o := pretrain.Defaults()
+		o.Shape, o.Text, o.Optimizer, o.Seed, o.Steps, o.BatchTokens, o.Threads = s.shape, text, s.rates, s.seed, s.steps, batchTokens, b.threads
+		o.Optimizer.Warmup, o.Optimizer.Decay = min(o.Optimizer.Warmup, max(1, s.steps/10)), max(1, s.steps/3)
+		o.EvalEvery, o.EvalTokens, o.FinalTokens = max(1, (s.steps+curvePoints-1)/curvePoints), betweenTokens, finalTokens
+		r := result{Rate: s.rate, Seed: s.seed, Tuning: s.tune, Shape: s.shape, Optimizer: o.Optimizer}
+		if s.keep {
+			o.Checkpoint, o.CheckpointEvery = filepath.Join(b.work, fileName(name)), b.steps/2
+		}
+		r.Result, err = pretrain.Run(ctx, o, "", func(p pretrain.Progress) {
+			if p.Perplexity > 0 {
+				r.Curve = append(r.Curve, point{Tokens: p.Step * o.BatchTokens, Perplexity: p.Perplexity})
+			}
+		})
+		if err != nil {
+			return r, err
+		}
+		if o.Checkpoint != "" {
+			if err := os.Remove(o.Checkpoint); err != nil {
+				return r, err
+			}
+		}
+		r.Curve = append(r.Curve, point{Tokens: r.SeenTokens, Perplexity: r.Perplexity})
+		logf("%s: perplexity %.3f after %d tokens, %.0f s", name, r.Perplexity, r.SeenTokens, r.Seconds)
+		return r, nil
+	})
+}
+
+func fileName(unit string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(" ,/", r) {
+			return '-'
+		}
+		return r
+	}, unit)
+}
+
+func logf(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
+}
+
+// text returns the split to tune on, or that to report on. What the latter measures is in neither part of the former.
+func (b *bench) text(tune bool) (*pretrain.Text, error) {
+	of, to := reportedOf, &b.reported
+	docs := b.docs
+	if tune {
+		of, to = tunedOf, &b.tuned
+		docs = slices.DeleteFunc(slices.Clone(docs), func(d pretrain.Document) bool { return pretrain.HeldOut(d, reportedOf) })
+	}
+	var err error
+	if *to == nil {
+		*to, err = pretrain.NewText(docs, of, shape.Vocab, nil)
+	}
+	return *to, err
+}
+
+// One document's name in so many is measured.
+const reportedOf, tunedOf = 50, 49
+
+func rateName(r float32) string { return strconv.FormatFloat(float64(r), 'g', 3, 32) }
+
+func rateUnit(v variant, rate float32) string {
+	return fmt.Sprintf("rates/%s/%s", v.name, rateName(rate))
+}
+
+func compareUnit(experiment, variant string, seed uint64) string {
+	return fmt.Sprintf("%s/%s/%d", experiment, variant, seed)
+}
+
+// best returns the rate with the lowest perplexity on the tuning split.
+func (b *bench) best(ctx context.Context, v variant) (float32, error) {
+	var rate float32
+	var least float64
+	for _, r := range v.rates {
+		res, err := b.train(ctx, rateUnit(v, r), b.setting(v, r, 1, b.steps, true))
+		if err != nil {
+			return 0, err
+		}
+		if least == 0 || res.Perplexity < least {
+			rate, least = r, res.Perplexity
+		}
+	}
+	return rate, nil
+}
+
+func (b *bench) setting(v variant, rate float32, seed uint64, steps int, tune bool) setting {
+	o := pretrain.Defaults().Optimizer
+	v.set(&o, rate)
+	return setting{shape: v.shape, rates: o, rate: rate, seed: seed, steps: steps, tune: tune}
+}
+
+// sweepRates tries every variant's rates.
+func (b *bench) sweepRates(ctx context.Context) error {
+	for _, v := range b.variants {
+		if _, err := b.best(ctx, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expertsRate is that of experts while recipes and numbers of experts are compared: PEER's best of the rates.
+const expertsRate = 1e-3
+
+// tryRecipes trains PEER with one thing changed at a time.
+func (b *bench) tryRecipes(ctx context.Context) error {
+	p := b.variants[len(b.variants)-1]
+	for _, r := range recipes() {
+		s := b.setting(p, expertsRate, 1, b.steps, true)
+		r.set(&s.shape.Instead, &s.rates)
+		if _, err := b.train(ctx, "recipe/"+r.name, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compare trains the variants at their best rates for so many steps.
+func (b *bench) compare(ctx context.Context, name string, steps int, seeds []uint64) error {
+	for _, seed := range seeds {
+		for _, v := range b.variants {
+			rate, err := b.best(ctx, v)
+			if err != nil {
+				return err
+			}
+			s := b.setting(v, rate, seed, steps, false)
+			s.keep = steps > b.steps
+			if _, err := b.train(ctx, compareUnit(name, v.name, seed), s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// subKeys are of the models that differ in the number of experts, in the order in which they are trained: ends and middle
+// come first.
+var subKeys = []int{32, 256, 1024, 64, 128, 512}
+
+// moreExperts trains PEER with more and more experts, heads and k as they are, twice as long as a short training.
+func (b *bench) moreExperts(ctx context.Context) error {
+	p := b.variants[len(b.variants)-1]
+	for _, n := range subKeys {
+		p.shape.Instead.SubKeys = n
+		if _, err := b.train(ctx, expertsUnit(n), b.setting(p, expertsRate, 1, 2*b.steps, false)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func expertsUnit(subKeys int) string { return fmt.Sprintf("experts/%d", subKeys) }
