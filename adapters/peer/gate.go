@@ -67,7 +67,7 @@ type Judge struct {
 	pool    *kernels.Pool
 	gates   []*Gate
 	seen    map[int]int   // rows that came by, of each block
-	rows    [][][]float64 // of each gate and judged row, the log odds against each other text
+	rows    [][][]float64 // of each gate and judged row, what speaks against each other text, in nats
 	routing retrieval.Routing
 }
 
