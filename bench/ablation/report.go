@@ -72,7 +72,7 @@ func (b *bench) report(dir string) error {
 		return err
 	}
 	var t strings.Builder
-	fmt.Fprintf(&t, "## What each part is for\n\nMeasured by `go run ./bench/ablation` (%s); raw figures in [%s](%s). Each row differs in one thing from the first. Own is held-out text of what the set learned, other is text of neither set. After ± stands how far single seeds are from the mean.\n", b.units.Machine, resultName, resultName)
+	fmt.Fprintf(&t, "## What each part is for\n\nMeasured by `go run ./bench/ablation` (%s); raw figures in [%s](%s). Each row differs in one thing from the first. Own is held-out text of what the set learned, other is text of neither set. Rows with ± have several seeds: it says how far one is from their mean at most.\n", b.units.Machine, resultName, resultName)
 	for _, s := range b.settings() {
 		fmt.Fprintf(&t, "\n### %s, %d steps\n", s.base, s.steps)
 		s.single(&t)
@@ -91,12 +91,12 @@ func (s setting) single(t *strings.Builder) {
 			continue
 		}
 		if !head {
-			fmt.Fprintf(t, "\nRouters from %s; %d seeds. Without a set own text has perplexity %s, other text %s.\n\n| changed | to | layers | experts | cells a token | own | against no set | other | tokens/s |\n|---|---|---|---|---|---|---|---|---|\n",
-				x[0].Background, len(x), x.perplexity("own", none), x.perplexity("other", none))
+			fmt.Fprintf(t, "\nRouters from %s. Without a set own text has perplexity %s, other text %s.\n\n| changed | to | layers | experts | cells a token | own | against no set | other |\n|---|---|---|---|---|---|---|---|\n",
+				x[0].Background, x.perplexity("own", none), x.perplexity("other", none))
 			head = true
 		}
-		fmt.Fprintf(t, "| %s | %s | %d | %d | %d | %s | %s | %s | %s |\n", r.group, r.name, x[0].Layers, x[0].Experts, x[0].Selections*x[0].Layers,
-			x.perplexity("own", alone), x.percent("own", none, alone), x.percent("other", none, alone), x.mean(0, func(r result) float64 { return r.StepRate }))
+		fmt.Fprintf(t, "| %s | %s | %d | %d | %d | %s | %s | %s |\n", r.group, r.name, x[0].Layers, x[0].Experts, x[0].Selections*x[0].Layers,
+			x.perplexity("own", alone), x.percent("own", none, alone), x.percent("other", none, alone))
 	}
 }
 
