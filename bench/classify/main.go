@@ -113,6 +113,11 @@ func (b *bench) work(ctx context.Context, todo []sequence) error {
 				return err
 			}
 		}
+		if b.DoesSets() {
+			if err := b.ways(ctx, s); err != nil {
+				return err
+			}
+		}
 		if b.DoesLoRA() {
 			if err := b.lora(ctx, s); err != nil {
 				return err
