@@ -28,7 +28,6 @@ func (b *bench) learn(ctx context.Context, s sequence) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
-	var names []string
 	for i, t := range s.tasks {
 		_, err := study.Do(ctx, b.Study, s.name+"/train/"+t.name, func() (study.Trained, error) {
 			return study.Train(ctx, e, t.name, b.options(b.share(t), b.file(t)))
@@ -36,12 +35,25 @@ func (b *bench) learn(ctx context.Context, s sequence) (err error) {
 		if err != nil {
 			return err
 		}
-		names = append(names, t.name)
 		for _, seen := range s.tasks[:i+1] {
 			if err := b.score(ctx, e, afterKey(s, i, seen), seen, peft.LogitsOptions{Auto: true}); err != nil {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// ways measures the sets of a sequence with their gates set anew, and without gates.
+func (b *bench) ways(ctx context.Context, s sequence) (err error) {
+	e, err := b.Registry(ctx, "sets-"+s.name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	var names []string
+	for _, t := range s.tasks {
+		names = append(names, t.name)
 	}
 	if _, err = study.Do(ctx, b.Study, s.name+"/gates", func() (bool, error) {
 		for _, n := range names {
@@ -57,7 +69,7 @@ func (b *bench) learn(ctx context.Context, s sequence) (err error) {
 		for _, m := range []struct {
 			mode string
 			o    peft.LogitsOptions
-		}{{"regated", peft.LogitsOptions{Auto: true}}, {"known", peft.LogitsOptions{Sets: []string{t.name}}}, {"all", peft.LogitsOptions{Sets: names}}} {
+		}{{"known", peft.LogitsOptions{Sets: []string{t.name}}}, {"regated", peft.LogitsOptions{Auto: true}}, {"all", peft.LogitsOptions{Sets: names}}} {
 			if err := b.score(ctx, e, s.name+"/"+m.mode+"/"+t.name, t, m.o); err != nil {
 				return err
 			}
@@ -91,11 +103,6 @@ func (b *bench) joint(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
 	tasks := sequences[0].tasks
-	for _, t := range tasks {
-		if err := b.score(ctx, e, "base/"+t.name, t, peft.LogitsOptions{}); err != nil {
-			return err
-		}
-	}
 	var files []string
 	for _, t := range tasks {
 		files = append(files, b.file(t))
@@ -107,6 +114,11 @@ func (b *bench) joint(ctx context.Context) (err error) {
 	}
 	for _, t := range tasks {
 		if err := b.score(ctx, e, "joint/"+t.name, t, peft.LogitsOptions{Sets: []string{"joint"}}); err != nil {
+			return err
+		}
+	}
+	for _, t := range tasks {
+		if err := b.score(ctx, e, "base/"+t.name, t, peft.LogitsOptions{}); err != nil {
 			return err
 		}
 	}

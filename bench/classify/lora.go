@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strconv"
 
@@ -19,26 +18,17 @@ func loraKey(s sequence, i int) string { return s.name + "/lora/" + strconv.Itoa
 
 // lora trains one adapter on a sequence's tasks one after the other.
 func (b *bench) lora(ctx context.Context, s sequence) (err error) {
-	e, err := b.Registry(ctx, "tokenizer")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, e.Close()) }()
-	m, err := e.Base()
-	if err != nil {
-		return err
-	}
 	o := study.LoRA{Rank: b.Rank, Modules: []string{"q_proj", "v_proj"}, Rate: b.Rate, Batch: 1024, Seed: b.Seed, Choose: map[string][]study.Record{}}
 	for _, w := range words {
-		o.Words = append(o.Words, m.Tokenizer.Encode(" "+w, false)[0])
+		o.Words = append(o.Words, b.tok.Encode(" "+w, false)[0])
 	}
 	for i, t := range s.tasks {
 		for _, x := range only(b.data[t.data].test, t.words) {
-			o.Choose[t.name] = append(o.Choose[t.name], study.Record{Tokens: m.Tokenizer.Encode(x.prompt, true)})
+			o.Choose[t.name] = append(o.Choose[t.name], study.Record{Tokens: b.tok.Encode(x.prompt, true)})
 		}
 		o.Steps = b.share(t)
 		o.Save = b.Path("lora-"+s.name, strconv.Itoa(i+1))
-		if o.Records, err = study.Records(m.Tokenizer, []string{b.file(t)}, true); err != nil {
+		if o.Records, err = study.Records(b.tok, []string{b.file(t)}, true); err != nil {
 			return err
 		}
 		if _, err := study.Do(ctx, b.Study, loraKey(s, i), func() (*loraStage, error) {

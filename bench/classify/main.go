@@ -20,6 +20,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gopeft/peft/base"
+	"github.com/gopeft/peft/base/tokenizer"
 	"github.com/gopeft/peft/bench/internal/study"
 )
 
@@ -39,6 +41,7 @@ type settings struct {
 type bench struct {
 	*study.Study
 	settings
+	tok  *tokenizer.Tokenizer
 	data map[string]*dataset // by name
 }
 
@@ -81,10 +84,16 @@ func run(ctx context.Context) error {
 	if err := b.Open(b.settings); err != nil {
 		return err
 	}
-	if err := b.read(ctx, *dir); err != nil {
+	m, err := base.Open(b.Base, base.Options{})
+	if err != nil {
 		return err
 	}
-	err := b.work(ctx, todo)
+	defer m.Close()
+	b.tok = m.Tokenizer
+	if err := b.read(*dir); err != nil {
+		return err
+	}
+	err = b.work(ctx, todo)
 	if err != nil && !errors.Is(err, study.ErrLater) {
 		return err
 	}
@@ -101,6 +110,11 @@ func (b *bench) work(ctx context.Context, todo []sequence) error {
 		}
 		if b.DoesSets() && i == 0 { // the same for all sequences
 			if err := b.joint(ctx); err != nil {
+				return err
+			}
+		}
+		if b.DoesSets() {
+			if err := b.ways(ctx, s); err != nil {
 				return err
 			}
 		}

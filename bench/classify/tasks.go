@@ -2,15 +2,12 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/gopeft/peft/base/tokenizer"
 )
 
 // task is what is learned at one time: some labels of a data set.
@@ -50,18 +47,9 @@ type sample struct{ prompt, word string }
 type dataset struct{ train, test []sample }
 
 // read reads the data sets and writes what is trained on into the study's directory.
-func (b *bench) read(ctx context.Context, dir string) error {
-	e, err := b.Registry(ctx, "tokenizer") // whose base tells how long texts are
-	if err != nil {
-		return err
-	}
-	defer e.Close()
-	m, err := e.Base()
-	if err != nil {
-		return err
-	}
+func (b *bench) read(dir string) error {
 	for _, w := range words {
-		if n := len(m.Tokenizer.Encode(" "+w, false)); n != 1 && filepath.Base(b.Base) != "builtin" {
+		if n := len(b.tok.Encode(" "+w, false)); n != 1 && filepath.Base(b.Base) != "builtin" {
 			return fmt.Errorf("%q has %d tokens, want 1", w, n)
 		}
 	}
@@ -73,7 +61,8 @@ func (b *bench) read(ctx context.Context, dir string) error {
 			n    int
 			to   *[]sample
 		}{{"train.json", b.settings.Records, &d.train}, {"test.json", b.Samples, &d.test}} {
-			if *part.to, err = b.samples(m.Tokenizer, filepath.Join(dir, name, part.file), part.n); err != nil {
+			var err error
+			if *part.to, err = b.samples(filepath.Join(dir, name, part.file), part.n); err != nil {
 				return err
 			}
 		}
@@ -93,7 +82,7 @@ func (b *bench) read(ctx context.Context, dir string) error {
 func (b *bench) file(t task) string { return b.Path(t.name + ".jsonl") }
 
 // samples reads the first n records of a file.
-func (b *bench) samples(tok *tokenizer.Tokenizer, file string, n int) ([]sample, error) {
+func (b *bench) samples(file string, n int) ([]sample, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -111,8 +100,8 @@ func (b *bench) samples(tok *tokenizer.Tokenizer, file string, n int) ([]sample,
 		if !ok {
 			return nil, fmt.Errorf("%s, record %d: unknown label %q", file, i+1, r.Label)
 		}
-		ids := tok.Encode(strings.TrimSpace(r.Sentence), false)
-		text := strings.ToValidUTF8(tok.Decode(ids[:min(len(ids), b.Tokens)]), "") // a cut can fall into a character
+		ids := b.tok.Encode(strings.TrimSpace(r.Sentence), false)
+		text := strings.ToValidUTF8(b.tok.Decode(ids[:min(len(ids), b.Tokens)]), "") // a cut can fall into a character
 		all[i] = sample{text + question, w}
 	}
 	return all, nil

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 
-	"github.com/gopeft/peft"
 	"github.com/gopeft/peft/adapters/tune"
-	"github.com/gopeft/peft/base/tokenizer"
 	"github.com/gopeft/peft/bench/internal/study"
 )
 
@@ -20,22 +17,18 @@ type loraTried struct {
 
 // trainLoRA trains an adapter by a recipe, asks about the facts, and measures texts. It has the same tokens and steps as a
 // set by the same number of passes.
-func (b *bench) trainLoRA(ctx context.Context, e *peft.Engine, r recipe, f *facts, score map[string][]study.Record) (*loraTried, error) {
-	steps, records, err := b.steps(e, r, f)
-	if err != nil {
-		return nil, err
-	}
-	m, err := e.Base()
+func (b *bench) trainLoRA(ctx context.Context, r recipe, f *facts, score map[string][]study.Record) (*loraTried, error) {
+	steps, records, err := b.steps(r, f)
 	if err != nil {
 		return nil, err
 	}
 	o := study.LoRA{
 		Rank: 16, Modules: []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"},
 		Records: records, Steps: steps, Batch: b.Batch, Rate: r.Rate, Seed: b.Seed,
-		NewTokens: b.NewTokens, End: m.Tokenizer.EOS, Score: score,
+		NewTokens: b.NewTokens, End: b.tok.EOS, Score: score,
 	}
 	for _, x := range f.all {
-		o.Answer = append(o.Answer, study.Record{Tokens: m.Tokenizer.Encode(tune.QuestionPrompt(x.Test.Question), true)})
+		o.Answer = append(o.Answer, study.Record{Tokens: b.tok.Encode(tune.QuestionPrompt(x.Test.Question), true)})
 	}
 	res, err := b.LoRA(ctx, o)
 	if err != nil {
@@ -43,37 +36,29 @@ func (b *bench) trainLoRA(ctx context.Context, e *peft.Engine, r recipe, f *fact
 	}
 	t := &loraTried{Trained: res.Trained, Perplexity: res.Perplexity, Base: res.Base}
 	for i, x := range f.all {
-		t.add(x, m.Tokenizer.Decode(res.Answers[i]))
+		t.add(x, b.tok.Decode(res.Answers[i]))
 	}
 	return t, nil
 }
 
 // measureLoRA trains an adapter on the facts that are reported and measures what a set is measured on.
 func (b *bench) measureLoRA(ctx context.Context, r recipe, f *facts) error {
-	_, err := study.Do(ctx, b.Study, "lora", func() (t *loraTried, err error) {
-		e, err := b.Registry(ctx, "facts-report")
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, e.Close()) }()
-		m, err := e.Base()
-		if err != nil {
-			return nil, err
-		}
+	_, err := study.Do(ctx, b.Study, "lora", func() (*loraTried, error) {
 		score := map[string][]study.Record{}
 		for _, name := range textNames {
-			if score[name], err = b.windows(m.Tokenizer, name); err != nil {
+			var err error
+			if score[name], err = b.windows(name); err != nil {
 				return nil, err
 			}
 		}
-		return b.trainLoRA(ctx, e, r, f, score)
+		return b.trainLoRA(ctx, r, f, score)
 	})
 	return err
 }
 
 // windows cuts a background text as peft eval does.
-func (b *bench) windows(tok *tokenizer.Tokenizer, name string) ([]study.Record, error) {
-	d, err := tune.ReadFiles(tok, []string{b.text(name)}, false)
+func (b *bench) windows(name string) ([]study.Record, error) {
+	d, err := tune.ReadFiles(b.tok, []string{b.text(name)}, false)
 	if err != nil {
 		return nil, err
 	}

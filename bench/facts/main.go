@@ -20,6 +20,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gopeft/peft/base"
+	"github.com/gopeft/peft/base/tokenizer"
 	"github.com/gopeft/peft/bench/internal/study"
 )
 
@@ -37,6 +39,7 @@ type settings struct {
 type bench struct {
 	*study.Study
 	settings
+	tok     *tokenizer.Tokenizer
 	wiki    string   // file
 	recipes []recipe // to try
 }
@@ -81,7 +84,13 @@ func run(ctx context.Context) error {
 	if err := b.Open(b.settings); err != nil {
 		return err
 	}
-	err := b.work(ctx)
+	m, err := base.Open(b.Base, base.Options{})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	b.tok = m.Tokenizer
+	err = b.work(ctx)
 	if err != nil && !errors.Is(err, study.ErrLater) {
 		return err
 	}

@@ -45,19 +45,18 @@ func chosenKey(lora bool) string {
 // try trains by a recipe on the facts for tuning and asks.
 func (b *bench) try(ctx context.Context, r recipe, f *facts) error {
 	_, err := study.Do(ctx, b.Study, tryKey(r), func() (t tried, err error) {
+		if r.LoRA {
+			res, err := b.trainLoRA(ctx, r, f, nil)
+			if err != nil {
+				return t, err
+			}
+			return tried{Trained: res.Trained, On: res.recall}, nil
+		}
 		e, err := b.Registry(ctx, "facts-tune")
 		if err != nil {
 			return t, err
 		}
 		defer func() { err = errors.Join(err, e.Close()) }()
-		if r.LoRA {
-			res, err := b.trainLoRA(ctx, e, r, f, nil)
-			if err != nil {
-				return t, err
-			}
-			t.Trained, t.On = res.Trained, res.recall
-			return t, nil
-		}
 		if t.Trained, err = b.train(ctx, e, r, f); err != nil {
 			return t, err
 		}
@@ -89,12 +88,8 @@ func (b *bench) best(lora bool) (best recipe, err error) {
 }
 
 // steps returns how many steps a recipe's passes are.
-func (b *bench) steps(e *peft.Engine, r recipe, f *facts) (int, []study.Record, error) {
-	m, err := e.Base()
-	if err != nil {
-		return 0, nil, err
-	}
-	records, err := study.Records(m.Tokenizer, []string{f.file}, true)
+func (b *bench) steps(r recipe, f *facts) (int, []study.Record, error) {
+	records, err := study.Records(b.tok, []string{f.file}, true)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -107,7 +102,7 @@ func (b *bench) steps(e *peft.Engine, r recipe, f *facts) (int, []study.Record, 
 
 // train trains a set, which has the name of its facts.
 func (b *bench) train(ctx context.Context, e *peft.Engine, r recipe, f *facts) (study.Trained, error) {
-	steps, _, err := b.steps(e, r, f)
+	steps, _, err := b.steps(r, f)
 	if err != nil {
 		return study.Trained{}, err
 	}

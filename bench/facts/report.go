@@ -63,7 +63,7 @@ func (b *bench) writeRecall(text *strings.Builder) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(text, "\nBy the best of them (%s), %d tokens; %.0f s for the set", best.Name, trained.Tokens, trained.Seconds)
+	fmt.Fprintf(text, "\nBy the best of them (%s), %d tokens for the set", best.Name, trained.Tokens)
 	l, ok, err := study.Get[loraTried](b.Study, "lora")
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func (b *bench) writeRecall(text *strings.Builder) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(text, ", and %d tokens and %.0f s for LoRA (%s)", l.Tokens, l.Seconds, best.Name)
+		fmt.Fprintf(text, ", and %d for LoRA (%s)", l.Tokens, best.Name)
 	}
 	text.WriteString(":\n\n| | asked | right | share |\n|---|---|---|---|\n")
 	var names []string
