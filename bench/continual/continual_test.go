@@ -75,7 +75,7 @@ func TestReport(t *testing.T) {
 	if err := os.WriteFile(page, []byte("# Mine\n\nbefore\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{out: dir, res: results{Seeds: []uint64{1, 2}, Settings: settings{Base: "some.gguf", FirstSeed: 1}, Done: map[string]json.RawMessage{}}}
+	b := &bench{out: dir, res: results{Seeds: []uint64{1, 2}, Sweep: strings.Split(sweepDomains, ","), Settings: settings{Base: "some.gguf", FirstSeed: 1}, Done: map[string]json.RawMessage{}}}
 	off := map[string]figure{}
 	for _, name := range allTexts() {
 		off[name] = figure{NLL: 4, Tokens: 100}

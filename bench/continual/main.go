@@ -50,7 +50,7 @@ type bench struct {
 	threads         int
 	files           map[string]string // of the domains and other texts
 	seeds           []uint64
-	sweepOn         []string // domains by which learning rates are chosen
+	sweepOn         []string  // domains by which learning rates are chosen
 	until           time.Time // no piece of work begins after it; zero for no end
 	res             results
 	texts           map[string]*text // that are measured, by name
