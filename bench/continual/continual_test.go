@@ -39,14 +39,14 @@ func put(t *testing.T, b *bench, name string, v any) {
 
 // TestTried wants a sweep to go on beyond a best rate at the edge, and to be done when the best is inside.
 func TestTried(t *testing.T) {
-	b := &bench{res: results{Done: map[string]json.RawMessage{}}}
+	b := &bench{res: results{Sweep: strings.Split(sweepDomains, ","), Done: map[string]json.RawMessage{}}}
 	off := map[string]figure{}
-	for _, d := range sweepDomains {
+	for _, d := range b.res.Sweep {
 		off[d+"/"+tuned] = figure{NLL: 4}
 	}
 	put(t, b, "off/peft", off)
 	try := func(rate, nll float64) {
-		for _, d := range sweepDomains {
+		for _, d := range b.res.Sweep {
 			put(t, b, sweepName(peftMethod, d, rate), trained{Texts: map[string]figure{d + "/" + tuned: {NLL: nll}}})
 		}
 	}
@@ -75,7 +75,7 @@ func TestReport(t *testing.T) {
 	if err := os.WriteFile(page, []byte("# Mine\n\nbefore\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{out: dir, res: results{Seeds: []uint64{1, 2}, Settings: settings{Base: "some.gguf", FirstSeed: 1}, Done: map[string]json.RawMessage{}}}
+	b := &bench{out: dir, res: results{Seeds: []uint64{1, 2}, Sweep: strings.Split(sweepDomains, ","), Settings: settings{Base: "some.gguf", FirstSeed: 1}, Done: map[string]json.RawMessage{}}}
 	off := map[string]figure{}
 	for _, name := range allTexts() {
 		off[name] = figure{NLL: 4, Tokens: 100}

@@ -23,8 +23,8 @@ type part struct {
 // domainNames returns them in the order in which they are learned.
 func domainNames() []string { return []string{"shakespeare", "gsm8k", "agnews", "amazon", "manual"} }
 
-// sweepDomains are those by whose tune split learning rates are chosen.
-var sweepDomains = []string{"shakespeare", "gsm8k"}
+// sweepDomains are those by whose tune split learning rates are chosen, when no others are named.
+const sweepDomains = "shakespeare,gsm8k"
 
 // The splits of every part, by position: shares of its pieces.
 const (

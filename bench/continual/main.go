@@ -50,6 +50,7 @@ type bench struct {
 	threads         int
 	files           map[string]string // of the domains and other texts
 	seeds           []uint64
+	sweepOn         []string  // domains by which learning rates are chosen
 	until           time.Time // no piece of work begins after it; zero for no end
 	res             results
 	texts           map[string]*text // that are measured, by name
@@ -74,6 +75,7 @@ func run(ctx context.Context, args []string) (err error) {
 	f.IntVar(&s.SeqLen, "seq-len", 128, "tokens of a sequence, at most")
 	f.IntVar(&s.Sequences, "sequences", 24, "of each text that are measured")
 	seeds := f.String("seeds", "1,2,3", "of the order of the data and of the adapters; the first does the continual part")
+	sweep := f.String("sweep", sweepDomains, "domains by whose tune split learning rates are chosen")
 	minutes := f.Float64("minutes", 0, "after which no further piece of work begins; 0: none")
 	render := f.Bool("render", false, "write the results there are, and measure nothing")
 	if err := f.Parse(args); err != nil {
@@ -88,6 +90,9 @@ func run(ctx context.Context, args []string) (err error) {
 			return fmt.Errorf("-seeds %q: %w", *seeds, err)
 		}
 		b.seeds = append(b.seeds, n)
+	}
+	if b.sweepOn = strings.Split(*sweep, ","); slices.ContainsFunc(b.sweepOn, func(d string) bool { return !slices.Contains(domainNames(), d) }) {
+		return fmt.Errorf("-sweep %q: want some of %q", *sweep, domainNames())
 	}
 	b.res.Settings.FirstSeed = b.seeds[0]
 	if *minutes > 0 {

@@ -30,7 +30,7 @@ func (p *page) compared() bool {
 
 // rates shows the sweep.
 func (p *page) rates() {
-	p.addf("\n#### Learning rates\n\nChosen for each method by the mean drop of NLL, in nats, on the ninth tenth of %s, which nothing else is reported on.\n\n", strings.Join(sweepDomains, " and "))
+	p.addf("\n#### Learning rates\n\nChosen for each method by the mean drop of NLL, in nats, on the ninth tenth of %s, which nothing else is reported on.\n\n", strings.Join(p.res.Sweep, " and "))
 	p.columns("method", "rate: drop", "chosen")
 	for _, m := range p.known() {
 		rates, drops, err := p.tried(m)

@@ -27,6 +27,7 @@ type results struct {
 	Machine  string                     `json:"machine"`
 	Settings settings                   `json:"settings"`
 	Seeds    []uint64                   `json:"seeds"` // that were asked for
+	Sweep    []string                   `json:"sweep"` // domains by which learning rates are chosen
 	Done     map[string]json.RawMessage `json:"done"`
 }
 
@@ -59,7 +60,7 @@ func (b *bench) open() error {
 	if b.res.Settings != want {
 		return fmt.Errorf("%s has figures of %+v, not of %+v; use another -work", b.path(resultName), b.res.Settings, want)
 	}
-	b.res.Seeds = b.seeds
+	b.res.Seeds, b.res.Sweep = b.seeds, b.sweepOn
 	b.res.Machine = fmt.Sprintf("%s/%s, %d cores, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	return nil
 }

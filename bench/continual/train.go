@@ -180,7 +180,7 @@ func (b *bench) figures(s sums) map[string]figure {
 // off measures the base alone on both sides.
 func (b *bench) off(ctx context.Context) error {
 	texts := allTexts()
-	for _, d := range sweepDomains {
+	for _, d := range b.res.Sweep {
 		texts = append(texts, d+"/"+tuned)
 	}
 	_, err := piece(b, "off/peft", func() (all map[string]figure, err error) {
@@ -219,7 +219,7 @@ func (b *bench) offOf(m method) (map[string]figure, error) {
 // mostRates bounds how many learning rates of a method are tried.
 const mostRates = 6
 
-// sweep tries the methods' learning rates on the tune split of two domains, and further ones as long as the best is the
+// sweep tries the methods' learning rates on the tune split of some domains, and further ones as long as the best is the
 // least or the largest of them.
 func (b *bench) sweep(ctx context.Context, methods []method) error {
 	for _, m := range methods {
@@ -232,7 +232,7 @@ func (b *bench) sweep(ctx context.Context, methods []method) error {
 				break
 			}
 			rate := rates[len(drops)]
-			for _, d := range sweepDomains {
+			for _, d := range b.res.Sweep {
 				if _, err := piece(b, sweepName(m, d, rate), func() (*trained, error) {
 					return b.learn(ctx, job{method: m, domain: d, seed: 1, rate: rate, texts: []string{d + "/" + tuned}})
 				}); err != nil {
@@ -258,13 +258,16 @@ func (b *bench) tried(m method) (rates, drops []float64, err error) {
 	rates = slices.Clone(m.rates)
 	for i := 0; i < len(rates); i++ {
 		var sum float64
-		for _, d := range sweepDomains {
+		for _, d := range b.res.Sweep {
 			t, ok, err := done[*trained](b, sweepName(m, d, rates[i]))
 			if !ok || err != nil {
 				return rates, drops, err
 			}
 			name := d + "/" + tuned
-			sum += (off[name].NLL - t.Texts[name].NLL) / float64(len(sweepDomains))
+			if _, ok := off[name]; !ok {
+				return rates, drops, fmt.Errorf("%s was not measured with the base alone: a -work can go on with fewer domains to sweep, not with others", name)
+			}
+			sum += (off[name].NLL - t.Texts[name].NLL) / float64(len(b.res.Sweep))
 		}
 		if drops = append(drops, sum); len(drops) < len(rates) || len(rates) == mostRates {
 			continue
