@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/gopeft/peft/bench/record"
 )
 
 // page is one base's part of the section, from what was done.
@@ -53,7 +55,7 @@ func (b *bench) report() error {
 		}
 		text.WriteString(p.String())
 	}
-	return section(filepath.Join(b.out, "learning.md"), text.String())
+	return record.Section(filepath.Join(b.out, "learning.md"), "continual", text.String())
 }
 
 const head = `## One domain after the other, beside LoRA
@@ -145,26 +147,4 @@ func (p *page) head() {
 		}
 	}
 	p.addf("\nThat both do the same: the base's NLL differs by at most %.2f %% between the two programs on any text, and the loss of the first batch, before anything is learned, by at most %.2f %% in their training precisions.\n", 100*base, 100*first)
-}
-
-// Marks around the section that belongs to this program.
-const begin, end = "<!-- continual: written by bench/continual -->", "<!-- continual: end -->"
-
-// section replaces this program's part of a Markdown file, or puts it at the end.
-func section(path, text string) error {
-	old, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		old = []byte("# What was learned\n")
-	} else if err != nil {
-		return err
-	}
-	before, rest, found := strings.Cut(string(old), begin)
-	_, after, closed := strings.Cut(rest, end)
-	if found != closed {
-		return fmt.Errorf("%s has only one of the marks %q and %q", path, begin, end)
-	}
-	if !found {
-		before, after = strings.TrimRight(before, "\n")+"\n\n", "\n"
-	}
-	return os.WriteFile(path, []byte(before+begin+"\n\n"+text+"\n"+end+after), 0o644)
 }
