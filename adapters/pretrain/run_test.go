@@ -228,7 +228,7 @@ func TestVariantsLearn(t *testing.T) {
 		}
 		o := tinyOptions()
 		o.Shape.Instead = v
-		o.Steps, o.Optimizer.Decay, o.Optimizer.ExpertLR = 80, 40, 1e-2 // in so few steps
+		o.Steps, o.Optimizer.Decay, o.Optimizer.ExpertLR = 120, 60, 1e-2 // in so few steps
 		r, err := Run(t.Context(), o, "", nil)
 		if err != nil {
 			t.Fatal(err)
