@@ -130,6 +130,7 @@ func recipes() []recipe {
 		{"output × 4", layer(func(f *pretrain.Instead) { f.OutScale = 4 })},
 		{"output × 16", layer(func(f *pretrain.Instead) { f.OutScale = 16 })},
 		{"v drawn like u", layer(func(f *pretrain.Instead) { f.ValueStd = 1 })},
+		{"v drawn like u, output × 4", layer(func(f *pretrain.Instead) { f.ValueStd, f.OutScale = 1, 4 })},
 		{"no normalisation of queries", layer(func(f *pretrain.Instead) { f.RawQuery = true })},
 		{"sigmoid gates", layer(func(f *pretrain.Instead) { f.Sigmoid = true })},
 		{"sub-keys at a tenth of the rate", func(_ *pretrain.Instead, o *pretrain.Optimizer) { o.KeyLR = o.ExpertLR / 10 }},

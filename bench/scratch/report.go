@@ -21,7 +21,7 @@ func (b *bench) report(dir string) error {
 	var t strings.Builder
 	fmt.Fprintf(&t, `## From scratch: PEER, a mixture, a memory and dense layers
 
-Measured by `+"`go run ./bench/scratch`"+` (%s) on the documentation in the Go distribution; raw figures in [scratch.json](scratch.json). Models of %d layers of width %d and a vocabulary of %d; the feed-forward layers of blocks %v differ, at about as many FLOPs a token. A step has %d tokens. Perplexity is that of %d held-out tokens.
+Measured by `+"`go run ./bench/scratch`"+` (%s) on the documentation in the Go distribution; raw figures in [scratch.json](scratch.json). Models of %d layers of width %d and a vocabulary of %d; the feed-forward layers of blocks %v differ, at about as many FLOPs a token. A step has %d tokens. Perplexity is that of %d held-out tokens. Times are by the clock, and include what other work did to the machine.
 `, b.units.Machine, shape.Layers, shape.Hidden, shape.Vocab, replaced, batchTokens, finalTokens)
 	b.ratesTable(&t)
 	b.recipeTable(&t)
@@ -119,6 +119,15 @@ func perplexity(runs []result) string {
 	return fmt.Sprintf("%.2f ± %.2f", mean, math.Sqrt(square))
 }
 
+// against returns how far perplexities are from those of other runs with the same seeds, one after the other.
+func against(runs, others []result) string {
+	var all []string
+	for i, r := range runs[:min(len(runs), len(others))] {
+		all = append(all, fmt.Sprintf("%+.1f %%", 100*(r.Perplexity/others[i].Perplexity-1)))
+	}
+	return strings.Join(all, ", ")
+}
+
 // variantsTable shows the variants at their best rates, and draws the longest run of each.
 func (b *bench) variantsTable(t *strings.Builder, dir string) error {
 	var rows []string
@@ -134,7 +143,7 @@ func (b *bench) variantsTable(t *strings.Builder, dir string) error {
 		speed := slices.Concat(short, long)[0].TokensPerSecond
 		seeds = max(seeds, len(short))
 		used, kl := r.usage()
-		rows = append(rows, fmt.Sprintf("| %s | %s | %d | %d | %.3f | %s | %s | %.0f | %s | %s |", v.name, rateName(r.Rate), r.Parameters, r.ActiveParameters, float64(r.FLOPs)/1e6, perplexity(short), perplexity(long), speed, used, kl))
+		rows = append(rows, fmt.Sprintf("| %s | %s | %d | %d | %.3f | %s | %s | %s | %.0f | %s | %s |", v.name, rateName(r.Rate), r.Parameters, r.ActiveParameters, float64(r.FLOPs)/1e6, perplexity(short), against(short, b.seeds("short", b.variants[0].name)), perplexity(long), speed, used, kl))
 		line := record.Line{Name: v.name}
 		for _, p := range r.Curve {
 			line.X, line.Y = append(line.X, float64(p.Tokens)), append(line.Y, p.Perplexity)
@@ -144,7 +153,7 @@ func (b *bench) variantsTable(t *strings.Builder, dir string) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	fmt.Fprintf(t, "\n### Equal FLOPs and tokens\n\nEach at its best rate; %d steps (mean over %d seeds and standard deviation) and %d (one seed).\n\n| layers | rate | parameters | active | MFLOP a token | %d steps | %d steps | tokens/s, one thread | experts used | KL from uniform |\n|---|---|---|---|---|---|---|---|---|---|\n%s\n\n![variants](scratch-variants.svg)\n",
+	fmt.Fprintf(t, "\n### Equal FLOPs and tokens\n\nEach at its best rate; %d steps (mean over %d seeds and standard deviation) and %d (one seed).\n\n| layers | rate | parameters | active | MFLOP a token | %d steps | against dense, seed by seed | %d steps | tokens/s, one thread | experts used | KL from uniform |\n|---|---|---|---|---|---|---|---|---|---|---|\n%s\n\n![variants](scratch-variants.svg)\n",
 		b.steps, seeds, longer*b.steps, b.steps, longer*b.steps, strings.Join(rows, "\n"))
 	return plot.Save(filepath.Join(dir, "scratch-variants.svg"))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,7 +43,6 @@ type setting struct {
 	seed  uint64
 	steps int
 	tune  bool
-	keep  bool // checkpoints, to go on where it was interrupted
 }
 
 // errEnough ends a call that has done as many units as it was asked for.
@@ -66,9 +66,7 @@ func (b *bench) train(ctx context.Context, name string, s setting) (result, erro
 		o.Optimizer.Warmup, o.Optimizer.Decay = min(o.Optimizer.Warmup, max(1, s.steps/10)), max(1, s.steps/3)
 		o.EvalEvery, o.EvalTokens, o.FinalTokens = max(1, (s.steps+curvePoints-1)/curvePoints), betweenTokens, finalTokens
 		r := result{Rate: s.rate, Seed: s.seed, Tuning: s.tune, Shape: s.shape, Optimizer: o.Optimizer}
-		if s.keep {
-			o.Checkpoint, o.CheckpointEvery = filepath.Join(b.work, fileName(name)), b.steps/2
-		}
+		o.Checkpoint, o.CheckpointEvery = filepath.Join(b.work, fileName(name)), 0 // written when it is interrupted
 		r.Result, err = pretrain.Run(ctx, o, "", func(p pretrain.Progress) {
 			if p.Perplexity > 0 {
 				r.Curve = append(r.Curve, point{Tokens: p.Step * o.BatchTokens, Perplexity: p.Perplexity})
@@ -77,10 +75,8 @@ func (b *bench) train(ctx context.Context, name string, s setting) (result, erro
 		if err != nil {
 			return r, err
 		}
-		if o.Checkpoint != "" {
-			if err := os.Remove(o.Checkpoint); err != nil {
-				return r, err
-			}
+		if err := os.Remove(o.Checkpoint); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return r, err
 		}
 		r.Curve = append(r.Curve, point{Tokens: r.SeenTokens, Perplexity: r.Perplexity})
 		logf("%s: perplexity %.3f after %d tokens, %.0f s", name, r.Perplexity, r.SeenTokens, r.Seconds)
@@ -185,9 +181,7 @@ func (b *bench) compare(ctx context.Context, name string, steps int, seeds []uin
 			if err != nil {
 				return err
 			}
-			s := b.setting(v, rate, seed, steps, false)
-			s.keep = steps > b.steps
-			if _, err := b.train(ctx, compareUnit(name, v.name, seed), s); err != nil {
+			if _, err := b.train(ctx, compareUnit(name, v.name, seed), b.setting(v, rate, seed, steps, false)); err != nil {
 				return err
 			}
 		}
