@@ -13,7 +13,6 @@ type Optimizer struct {
 	EmbedLR     float32 `json:"embed_lr"`             // AdamW's, for the embedding and the norms
 	ExpertLR    float32 `json:"expert_lr,omitempty"`  // AdamW's, for retrieved experts, sub-keys and a mixture's scores
 	KeyLR       float32 `json:"key_lr,omitempty"`     // the same, for sub-keys; 0: ExpertLR
-	WidthLR     float32 `json:"width_lr,omitempty"`   // Muon's, for dense and a mixture's feed-forward layers; 0: MatrixLR
 	DenseAdam   bool    `json:"dense_adam,omitempty"` // AdamW at ExpertLR instead of Muon for dense feed-forward layers
 	Momentum    float32 `json:"momentum"`             // Muon's
 	Beta1       float32 `json:"beta1"`                // AdamW's
@@ -31,14 +30,6 @@ func (o Optimizer) keyLR() float32 {
 		return o.ExpertLR
 	}
 	return o.KeyLR
-}
-
-// widthLR returns Muon's rate for feed-forward layers.
-func (o Optimizer) widthLR() float32 {
-	if o.WidthLR == 0 {
-		return o.MatrixLR
-	}
-	return o.WidthLR
 }
 
 // rate returns the factor of the learning rates at a step counted from 0: warm-up, constant, linear decay.
@@ -109,12 +100,10 @@ func (o *optimizer) step(step, steps int) float64 {
 		w, g, m, v := &o.w.layers[i], &o.g.layers[i], &o.m.layers[i], &o.v.layers[i]
 		adam(o.EmbedLR, w.attnNorm, g.attnNorm, m.attnNorm, v.attnNorm)
 		adam(o.EmbedLR, w.ffnNorm, g.ffnNorm, m.ffnNorm, v.ffnNorm)
-		muonAt := func(lr float32, w, g, m []float32, from, rows, cols int) {
+		muon := func(w, g, m []float32, from, rows, cols int) {
 			lo, hi := from*cols, (from+rows)*cols
-			o.muon(w[lo:hi], g[lo:hi], m[lo:hi], rows, cols, lr*rate)
+			o.muon(w[lo:hi], g[lo:hi], m[lo:hi], rows, cols, rate)
 		}
-		muon := func(w, g, m []float32, from, rows, cols int) { muonAt(o.MatrixLR, w, g, m, from, rows, cols) }
-		wide := func(w, g, m []float32, from, rows, cols int) { muonAt(o.widthLR(), w, g, m, from, rows, cols) }
 		muon(w.qkv, g.qkv, m.qkv, 0, hd, s.Hidden)
 		muon(w.qkv, g.qkv, m.qkv, hd, kd, s.Hidden)
 		muon(w.qkv, g.qkv, m.qkv, hd+kd, kd, s.Hidden)
@@ -126,15 +115,15 @@ func (o *optimizer) step(step, steps int) float64 {
 				adam(o.ExpertLR, w.down, g.down, m.down, v.down)
 				break
 			}
-			wide(w.gateUp, g.gateUp, m.gateUp, 0, s.FFN, s.Hidden)
-			wide(w.gateUp, g.gateUp, m.gateUp, s.FFN, s.FFN, s.Hidden)
-			wide(w.down, g.down, m.down, 0, s.Hidden, s.FFN)
+			muon(w.gateUp, g.gateUp, m.gateUp, 0, s.FFN, s.Hidden)
+			muon(w.gateUp, g.gateUp, m.gateUp, s.FFN, s.FFN, s.Hidden)
+			muon(w.down, g.down, m.down, 0, s.Hidden, s.FFN)
 		case MoE:
 			for e := range 2 * f.Experts {
-				wide(w.gateUp, g.gateUp, m.gateUp, e*f.Width, f.Width, s.Hidden)
+				muon(w.gateUp, g.gateUp, m.gateUp, e*f.Width, f.Width, s.Hidden)
 			}
 			for e := range f.Experts {
-				wide(w.down, g.down, m.down, e*s.Hidden, s.Hidden, f.Width)
+				muon(w.down, g.down, m.down, e*s.Hidden, s.Hidden, f.Width)
 			}
 			adam(o.ExpertLR, w.choice, g.choice, m.choice, v.choice)
 		default:
@@ -156,11 +145,12 @@ func (o *optimizer) step(step, steps int) float64 {
 
 // muon updates one matrix [rows, cols] by Nesterov momentum whose singular values are all brought near 1 (K. Jordan et
 // al., "Muon: an optimizer for hidden layers in neural networks", 2024). g is overwritten.
-func (o *optimizer) muon(w, g, m []float32, rows, cols int, lr float32) {
+func (o *optimizer) muon(w, g, m []float32, rows, cols int, rate float32) {
 	kernels.Scale(o.Momentum, m)
 	kernels.Axpy(1, g, m)
 	kernels.Axpy(o.Momentum, m, g)
 	orthogonalise(o.pool, g, rows, cols, &o.scratch)
+	lr := o.MatrixLR * rate
 	kernels.Scale(1-lr*o.WeightDecay, w)
 	kernels.Axpy(-lr*float32(math.Sqrt(max(1, float64(rows)/float64(cols)))), g, w)
 }

@@ -54,7 +54,7 @@ func Defaults() Options {
 	return Options{
 		HeldOut:     50,
 		Shape:       Shape{Vocab: 4096, Hidden: 192, Layers: 6, Heads: 3, KVHeads: 1, HeadDim: 64, FFN: 384, Context: 512, NormEps: 1e-5, RopeTheta: 10000},
-		Optimizer:   Optimizer{MatrixLR: 0.02, EmbedLR: 8e-3, ExpertLR: 1e-2, Momentum: 0.95, Beta1: 0.9, Beta2: 0.99, Eps: 1e-10, WeightDecay: 0.1, ClipNorm: 1, Warmup: 50, Decay: 1500},
+		Optimizer:   Optimizer{MatrixLR: 0.02, EmbedLR: 8e-3, ExpertLR: 1e-3, Momentum: 0.95, Beta1: 0.9, Beta2: 0.99, Eps: 1e-10, WeightDecay: 0.1, ClipNorm: 1, Warmup: 50, Decay: 1500},
 		Steps:       4600,
 		BatchTokens: 4096,
 		Seed:        1,

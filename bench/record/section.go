@@ -19,8 +19,8 @@ func Section(page, program, text string) error {
 		return err
 	}
 	before, rest, found := strings.Cut(string(old), begin)
-	_, after, closed := strings.Cut(rest, end)
-	if found != closed {
+	_, after, _ := strings.Cut(rest, end)
+	if found != strings.Contains(string(old), end) {
 		return fmt.Errorf("%s has only one of the marks %q and %q", page, begin, end)
 	}
 	if !found {

@@ -5,7 +5,7 @@
 //
 // rates: every variant at four learning rates, on a split of its own. recipe: PEER with one thing changed at a time, on the
 // same split. short and long: dense layers, PEER, a mixture of experts and a product-key memory of as many FLOPs a token,
-// at their best rates, for -steps and for four times as many. experts: PEER with 2^10 to 2^20 experts a layer. Each
+// at their best rates, for -steps and for three times as many. experts: PEER with 2^10 to 2^20 experts a layer. Each
 // training is a unit of work that is kept in DIR when it is done; -do ends after that many.
 package main
 
@@ -113,4 +113,4 @@ func (b *bench) experiments(ctx context.Context, names []string, seeds int) erro
 }
 
 // longer is how many times the steps of a short training a long one has.
-const longer = 4
+const longer = 3

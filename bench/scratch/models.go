@@ -22,9 +22,11 @@ type variant struct {
 }
 
 // Rates tried: of Muon for every matrix, or of AdamW for what AdamW trains in the feed-forward layers.
-var muonRates, adamRates = []float32{0.005, 0.01, 0.02, 0.04}, []float32{1e-3, 3e-3, 1e-2, 3e-2}
+var muonRates, adamRates = []float32{0.005, 0.01, 0.02, 0.04}, []float32{3e-4, 1e-3, 3e-3, 1e-2, 3e-2}
 
-func byMuon(o *pretrain.Optimizer, rate float32) { o.MatrixLR = rate }
+// byMuon leaves a mixture's scores, which are AdamW's, at a rate of their own.
+func byMuon(o *pretrain.Optimizer, rate float32) { o.MatrixLR, o.ExpertLR = rate, 1e-2 }
+
 func byAdam(o *pretrain.Optimizer, rate float32) { o.ExpertLR = rate }
 func denseByAdam(o *pretrain.Optimizer, rate float32) {
 	o.DenseAdam, o.ExpertLR = true, rate
@@ -134,9 +136,7 @@ func recipes() []recipe {
 		{"sub-keys at a tenth of the rate", func(_ *pretrain.Instead, o *pretrain.Optimizer) { o.KeyLR = o.ExpertLR / 10 }},
 		{"4 heads, k = 32", layer(func(f *pretrain.Instead) { f.Heads, f.TopK = 4, 32 })},
 		{"16 heads, k = 8", layer(func(f *pretrain.Instead) { f.Heads, f.TopK = 16, 8 })},
-		{"16 heads, k = 16", layer(func(f *pretrain.Instead) { f.Heads = 16 })},
 		{"half queries of 16", layer(func(f *pretrain.Instead) { f.HalfDim = 16 })},
-		{"block 2 alone", layer(func(f *pretrain.Instead) { f.Blocks = []int{2} })},
 		{"all blocks", layer(func(f *pretrain.Instead) { f.Blocks = []int{0, 1, 2, 3} })},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,9 +66,7 @@ func (b *bench) train(ctx context.Context, name string, s setting) (result, erro
 		o.Optimizer.Warmup, o.Optimizer.Decay = min(o.Optimizer.Warmup, max(1, s.steps/10)), max(1, s.steps/3)
 		o.EvalEvery, o.EvalTokens, o.FinalTokens = max(1, (s.steps+curvePoints-1)/curvePoints), betweenTokens, finalTokens
 		r := result{Rate: s.rate, Seed: s.seed, Tuning: s.tune, Shape: s.shape, Optimizer: o.Optimizer}
-		if s.steps > b.steps { // a longer run goes on where it was interrupted
-			o.Checkpoint, o.CheckpointEvery = filepath.Join(b.work, fileName(name)), b.steps/2
-		}
+		o.Checkpoint, o.CheckpointEvery = filepath.Join(b.work, fileName(name)), 0 // written when it is interrupted
 		r.Result, err = pretrain.Run(ctx, o, "", func(p pretrain.Progress) {
 			if p.Perplexity > 0 {
 				r.Curve = append(r.Curve, point{Tokens: p.Step * o.BatchTokens, Perplexity: p.Perplexity})
@@ -76,10 +75,8 @@ func (b *bench) train(ctx context.Context, name string, s setting) (result, erro
 		if err != nil {
 			return r, err
 		}
-		if o.Checkpoint != "" {
-			if err := os.Remove(o.Checkpoint); err != nil {
-				return r, err
-			}
+		if err := os.Remove(o.Checkpoint); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return r, err
 		}
 		r.Curve = append(r.Curve, point{Tokens: r.SeenTokens, Perplexity: r.Perplexity})
 		logf("%s: perplexity %.3f after %d tokens, %.0f s", name, r.Perplexity, r.SeenTokens, r.Seconds)
@@ -120,12 +117,20 @@ const reportedOf, tunedOf = 50, 49
 
 func rateName(r float32) string { return strconv.FormatFloat(float64(r), 'g', 3, 32) }
 
+func rateUnit(v variant, rate float32) string {
+	return fmt.Sprintf("rates/%s/%s", v.name, rateName(rate))
+}
+
+func compareUnit(experiment, variant string, seed uint64) string {
+	return fmt.Sprintf("%s/%s/%d", experiment, variant, seed)
+}
+
 // best returns the rate with the lowest perplexity on the tuning split.
 func (b *bench) best(ctx context.Context, v variant) (float32, error) {
 	var rate float32
 	var least float64
 	for _, r := range v.rates {
-		res, err := b.train(ctx, fmt.Sprintf("rates/%s/%s", v.name, rateName(r)), b.setting(v, r, 1, b.steps, true))
+		res, err := b.train(ctx, rateUnit(v, r), b.setting(v, r, 1, b.steps, true))
 		if err != nil {
 			return 0, err
 		}
@@ -152,15 +157,14 @@ func (b *bench) sweepRates(ctx context.Context) error {
 	return nil
 }
 
-// tryRecipes trains PEER with one thing changed at a time, at the rate that is best for it as it is and at those beside it.
+// expertsRate is that of experts while recipes and numbers of experts are compared: PEER's best of the rates.
+const expertsRate = 1e-3
+
+// tryRecipes trains PEER with one thing changed at a time.
 func (b *bench) tryRecipes(ctx context.Context) error {
 	p := b.variants[len(b.variants)-1]
-	rate, err := b.best(ctx, p)
-	if err != nil {
-		return err
-	}
 	for _, r := range recipes() {
-		s := b.setting(p, rate, 1, b.steps, true)
+		s := b.setting(p, expertsRate, 1, b.steps, true)
 		r.set(&s.shape.Instead, &s.rates)
 		if _, err := b.train(ctx, "recipe/"+r.name, s); err != nil {
 			return err
@@ -177,7 +181,7 @@ func (b *bench) compare(ctx context.Context, name string, steps int, seeds []uin
 			if err != nil {
 				return err
 			}
-			if _, err := b.train(ctx, fmt.Sprintf("%s/%s/%d", name, v.name, seed), b.setting(v, rate, seed, steps, false)); err != nil {
+			if _, err := b.train(ctx, compareUnit(name, v.name, seed), b.setting(v, rate, seed, steps, false)); err != nil {
 				return err
 			}
 		}
@@ -185,19 +189,20 @@ func (b *bench) compare(ctx context.Context, name string, steps int, seeds []uin
 	return nil
 }
 
-// subKeys are of the models that differ in the number of experts.
-var subKeys = []int{32, 64, 128, 256, 512, 1024}
+// subKeys are of the models that differ in the number of experts, in the order in which they are trained: ends and middle
+// come first.
+var subKeys = []int{32, 256, 1024, 64, 128, 512}
 
-// moreExperts trains PEER with more and more experts, heads and k as they are.
+// moreExperts trains PEER with more and more experts, heads and k as they are, twice as long as a short training.
 func (b *bench) moreExperts(ctx context.Context) error {
 	p := b.variants[len(b.variants)-1]
-	for _, rate := range p.rates[:3] {
-		for _, n := range subKeys {
-			p.shape.Instead.SubKeys = n
-			if _, err := b.train(ctx, fmt.Sprintf("experts/%s/%d", rateName(rate), n), b.setting(p, rate, 1, 2*b.steps, false)); err != nil {
-				return err
-			}
+	for _, n := range subKeys {
+		p.shape.Instead.SubKeys = n
+		if _, err := b.train(ctx, expertsUnit(n), b.setting(p, expertsRate, 1, 2*b.steps, false)); err != nil {
+			return err
 		}
 	}
 	return nil
 }
+
+func expertsUnit(subKeys int) string { return fmt.Sprintf("experts/%d", subKeys) }
