@@ -72,7 +72,7 @@ func (b *bench) measure(ctx context.Context, r recipe, f *facts) (err error) {
 	if _, err := study.Do(ctx, b.Study, "train", func() (study.Trained, error) { return b.train(ctx, e, r, f) }); err != nil {
 		return err
 	}
-	modes := []mode{{"on", []string{f.name}, false}, {"auto", nil, true}, {"base", nil, false}}
+	modes := []mode{{"auto", nil, true}, {"on", []string{f.name}, false}, {"base", nil, false}}
 	for _, m := range modes {
 		if _, err := study.Do(ctx, b.Study, "recall/"+m.name, func() (recall, error) {
 			return b.ask(ctx, e, f, peft.GenerateOptions{Sets: m.sets, Auto: m.auto})
