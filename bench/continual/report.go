@@ -146,5 +146,9 @@ func (p *page) head() {
 			first = max(first, math.Abs(b.Losses[0]/a.Losses[0]-1))
 		}
 	}
-	p.addf("\nThat both do the same: the base's NLL differs by at most %.2f %% between the two programs on any text, and the loss of the first batch, before anything is learned, by at most %.2f %% in their training precisions.\n", 100*base, 100*first)
+	p.addf("\nThat both do the same: the base's NLL differs by at most %.3f %% between the two programs on any text", 100*base)
+	if first > 0 {
+		p.addf(", and the loss of the first batch, before anything is learned, by at most %.2f %% in their training precisions", 100*first)
+	}
+	p.addf(".\n")
 }
