@@ -13,7 +13,10 @@ func (b *bench) report() error {
 		return err
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "## Facts in other words\n\nMeasured by `go run ./bench/facts` (%s); raw figures in [facts.json](facts.json). Invented facts, each learned in up to three wordings (a tenth of the records is held back); asked once in a wording that was not learned, answered greedily in at most %d tokens, right when the answer contains the right words. One seed. LoRA is Hugging Face PEFT, r = 16 on all linear projections, with the same records, steps and tokens, always on.\n", b.Machine(), b.NewTokens)
+	fmt.Fprintf(&text, "## Facts in other words\n\nMeasured by `go run ./bench/facts` (%s); raw figures in [facts.json](facts.json). Invented facts, each learned in up to three wordings (a tenth of the records is held back); asked once in a wording that was not learned, answered greedily in at most %d tokens, right when the answer contains the right words. One seed.\n", b.Machine(), b.NewTokens)
+	if b.Has("lora") {
+		text.WriteString("LoRA is Hugging Face PEFT, r = 16 on all linear projections, with the same records, steps and tokens, always on.\n")
+	}
 	for _, write := range []func(*strings.Builder) error{b.writeTuning, b.writeRecall, b.writeTexts} {
 		if err := write(&text); err != nil {
 			return err

@@ -143,6 +143,9 @@ func Get[T any](s *Study, key string) (v T, ok bool, err error) {
 	return v, true, nil
 }
 
+// Has tells whether a unit is done.
+func (s *Study) Has(key string) bool { return s.saved.Units[key] != nil }
+
 // Publish writes the figures beside the page.
 func (s *Study) Publish() error {
 	if err := os.MkdirAll(s.Out, 0o755); err != nil {
