@@ -42,6 +42,9 @@ func allocated(t *testing.T) map[string]int64 {
 // TestSteadyState: outside Gorgonia steps allocate nothing that lasts or grows with the tokens. Two stretches of steps
 // are compared, because what is kept between calls is lost when a measurement collects garbage, once in each of them.
 func TestSteadyState(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector makes pools forget")
+	}
 	rate := runtime.MemProfileRate
 	runtime.MemProfileRate = 1
 	defer func() { runtime.MemProfileRate = rate }()
