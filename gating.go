@@ -107,27 +107,26 @@ func (e *Engine) judge(ctx context.Context, b *base.Base, r *storedRouter, task 
 	for _, g := range gates {
 		last = max(last, g.Blocks[len(g.Blocks)-1]+1)
 	}
-	for at := 0; at < len(texts); {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		j, batch, first := peer.NewJudge(r.Router, e.pool, gates...), llama.Batch{}, at
-		for ; at < len(texts) && (len(batch.Tokens) == 0 || len(batch.Tokens)+len(texts[at]) <= 512); at++ {
-			batch.Tokens = append(batch.Tokens, texts[at]...)
-			batch.Seqs = append(batch.Seqs, llama.Seq{Len: len(texts[at])})
-		}
+	done := 0
+	err := inBatches(ctx, texts, func(batch llama.Batch, some [][]int32) error {
+		j := peer.NewJudge(r.Router, e.pool, gates...)
 		if _, err := b.Model.ForwardTo(batch, j, last); err != nil {
-			return nil, fmt.Errorf("peft: gate: %w", err)
+			return fmt.Errorf("peft: gate: %w", err)
 		}
 		row := 0
-		for _, t := range texts[first:at] {
+		for _, t := range some {
 			from, to := judged(len(t))
 			for i := range gates {
 				scores[i] = append(scores[i], j.Rows(i)[row+min(from, len(t)):row+to])
 			}
 			row += len(t)
 		}
-		e.progress(Progress{Task: task, Done: at, Total: len(texts), Unit: "prompts"})
+		done += len(some)
+		e.progress(Progress{Task: task, Done: done, Total: len(texts), Unit: "prompts"})
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return scores, nil
 }

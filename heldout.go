@@ -77,10 +77,15 @@ func prompts(seqs []tune.Sequence, n int) [][]int32 {
 			all = append(all, s.Tokens[at:at+gateTokens])
 		}
 	}
+	return evenly(all, n)
+}
+
+// evenly returns n of all, from all over them; all when there are no more.
+func evenly[T any](all []T, n int) []T {
 	if len(all) <= n {
 		return all
 	}
-	some := make([][]int32, n)
+	some := make([]T, n)
 	for i := range some {
 		some[i] = all[i*len(all)/n]
 	}

@@ -24,23 +24,37 @@ func (g *storedGate) samples(most int) []peer.Sample {
 // sample lets the base read texts and returns what each of them selects.
 func (e *Engine) sample(ctx context.Context, b *base.Base, r *retrieval.Router, texts [][]int32) ([]peer.Sample, error) {
 	var all []peer.Sample
-	for at := 0; at < len(texts); {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		batch, lens := llama.Batch{}, []int(nil)
-		for ; at < len(texts) && (len(batch.Tokens) == 0 || len(batch.Tokens)+len(texts[at]) <= 512); at++ {
-			batch.Tokens = append(batch.Tokens, texts[at]...)
-			batch.Seqs = append(batch.Seqs, llama.Seq{Len: len(texts[at])})
-			lens = append(lens, len(texts[at]))
+	err := inBatches(ctx, texts, func(batch llama.Batch, some [][]int32) error {
+		lens := make([]int, len(some))
+		for i, t := range some {
+			lens[i] = len(t)
 		}
 		s := peer.NewSampler(r, e.pool, lens...)
 		if _, err := b.Model.ForwardTo(batch, s, r.Layers[len(r.Layers)-1].Block+1); err != nil {
-			return nil, fmt.Errorf("peft: gate: %w", err)
+			return fmt.Errorf("peft: gate: %w", err)
 		}
 		all = append(all, s.Samples()...)
+		return nil
+	})
+	return all, err
+}
+
+// inBatches calls read with texts joined to batches of at most 512 tokens, or one text where that is longer.
+func inBatches(ctx context.Context, texts [][]int32, read func(b llama.Batch, some [][]int32) error) error {
+	for at := 0; at < len(texts); {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		b, first := llama.Batch{}, at
+		for ; at < len(texts) && (len(b.Tokens) == 0 || len(b.Tokens)+len(texts[at]) <= 512); at++ {
+			b.Tokens = append(b.Tokens, texts[at]...)
+			b.Seqs = append(b.Seqs, llama.Seq{Len: len(texts[at])})
+		}
+		if err := read(b, texts[first:at]); err != nil {
+			return err
+		}
 	}
-	return all, nil
+	return nil
 }
 
 // selections is what a set's own data selects: counts all of it, samples some of its prompts each by itself.
@@ -57,18 +71,6 @@ func (e *Engine) sampled(ctx context.Context, b *base.Base, r *retrieval.Router,
 	}
 	samples, err := e.sample(ctx, b, r, texts)
 	return selections{counts, samples}, err
-}
-
-// evenly returns n of the samples, from all over them; all when there are no more.
-func evenly(s []peer.Sample, n int) []peer.Sample {
-	if len(s) <= n {
-		return s
-	}
-	some := make([]peer.Sample, n)
-	for i := range some {
-		some[i] = s[i*len(s)/n]
-	}
-	return some
 }
 
 // add adds selections to counts.

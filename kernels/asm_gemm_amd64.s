@@ -6653,16 +6653,16 @@ loop:
 	VMAXPS        Z8, Z7, Z7
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VMAXPS        Y8, Y7, Y8
-	VEXTRACTF128  $0x01, Y8, X9
-	VMAXPS        X8, X9, X9
-	VPERMILPS     $0x4e, X9, X7
-	VMAXPS        X7, X9, X9
-	VPERMILPS     $0xb1, X9, X7
-	VMAXPS        X7, X9, X9
-	VMAXSS        X2, X9, X9
-	VDIVSS        X9, X3, X8
+	VEXTRACTF128  $0x01, Y8, X7
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0x4e, X7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0xb1, X7, X8
+	VMAXPS        X8, X7, X7
+	VMAXSS        X2, X7, X7
+	VDIVSS        X7, X3, X8
 	VBROADCASTSS  X8, Z8
-	VMULSS        X4, X9, X9
+	VMULSS        X4, X7, X9
 	VMULPS        Z8, Z5, Z7
 	VCVTPS2DQ     Z7, Z7
 	VPADDD        Z1, Z7, Z10
@@ -6738,16 +6738,16 @@ loop:
 	VMAXPS        Z8, Z7, Z7
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VMAXPS        Y8, Y7, Y8
-	VEXTRACTF128  $0x01, Y8, X9
-	VMAXPS        X8, X9, X9
-	VPERMILPS     $0x4e, X9, X7
-	VMAXPS        X7, X9, X9
-	VPERMILPS     $0xb1, X9, X7
-	VMAXPS        X7, X9, X9
-	VMAXSS        X2, X9, X9
-	VDIVSS        X9, X3, X8
+	VEXTRACTF128  $0x01, Y8, X7
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0x4e, X7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0xb1, X7, X8
+	VMAXPS        X8, X7, X7
+	VMAXSS        X2, X7, X7
+	VDIVSS        X7, X3, X8
 	VBROADCASTSS  X8, Z8
-	VMULSS        X4, X9, X9
+	VMULSS        X4, X7, X9
 	VMULPS        Z8, Z5, Z7
 	VCVTPS2DQ     Z7, Z7
 	VPADDD        Z1, Z7, Z10
@@ -6803,16 +6803,16 @@ loop:
 	VMAXPS        Z8, Z7, Z7
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VMAXPS        Y8, Y7, Y8
-	VEXTRACTF128  $0x01, Y8, X9
-	VMAXPS        X8, X9, X9
-	VPERMILPS     $0x4e, X9, X7
-	VMAXPS        X7, X9, X9
-	VPERMILPS     $0xb1, X9, X7
-	VMAXPS        X7, X9, X9
-	VMAXSS        X2, X9, X9
-	VDIVSS        X9, X3, X8
+	VEXTRACTF128  $0x01, Y8, X7
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0x4e, X7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0xb1, X7, X8
+	VMAXPS        X8, X7, X7
+	VMAXSS        X2, X7, X7
+	VDIVSS        X7, X3, X8
 	VBROADCASTSS  X8, Z8
-	VMULSS        X4, X9, X9
+	VMULSS        X4, X7, X9
 	VMULPS        Z8, Z5, Z7
 	VCVTPS2DQ     Z7, Z7
 	VPADDD        Z1, Z7, Z7

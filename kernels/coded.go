@@ -55,11 +55,7 @@ func mulCoded(p *Pool, y, x []float32, m int, w *Coded, high, accumulate bool) {
 	}
 	g := codedProducts.Get().(*codedProduct)
 	g.y, g.x, g.m, g.w, g.high, g.acc = y, x, m, *w, high, accumulate
-	g.layout = parts16
-	if high {
-		g.layout = parts8
-	}
-	g.ldq = w.K / codeBlock * g.layout.bytes()
+	g.ldq = w.K / codeBlock * partsOf(high).bytes()
 	g.scratch = byteScratch.get(m * g.ldq)
 	g.q = *g.scratch
 	p.Run(m, max(8, m/(4*p.Threads())), g.quantise)
@@ -88,7 +84,6 @@ type codedProduct struct {
 	w       Coded
 	high    bool // of x's parts, the high ones alone
 	acc     bool
-	layout  layout
 	q       []byte // [m, K/32, bytes of a block]
 	ldq     int
 	scratch *[]byte
@@ -116,6 +111,14 @@ const (
 	bytes8  = codeBlock + 8
 )
 
+// partsOf is the layout that a product with codes reads.
+func partsOf(high bool) layout {
+	if high {
+		return parts8
+	}
+	return parts16
+}
+
 func (l layout) bytes() int {
 	if l == parts16 {
 		return bytes16
@@ -127,9 +130,9 @@ func (l layout) bytes() int {
 const quantisedMost = 127*256 + 127
 
 func (g *codedProduct) quantiseRows(lo, hi int) {
-	k := g.w.K
+	k, l := g.w.K, partsOf(g.high)
 	for i := lo; i < hi; i++ {
-		quantiseRow(g.q[i*g.ldq:(i+1)*g.ldq], g.x[i*k:(i+1)*k], g.layout)
+		quantiseRow(g.q[i*g.ldq:(i+1)*g.ldq], g.x[i*k:(i+1)*k], l)
 	}
 }
 

@@ -31,11 +31,7 @@ func mulCodes(rows, bits int, high bool, group, q []byte, ldq int, y []float32, 
 		mulCodesGeneric(rows, bits, high, group, q, ldq, y, ldy, acc)
 		return
 	}
-	last := bytes16
-	if high {
-		last = bytes8
-	}
-	_, _ = q[(rows-1)*ldq+blocks*last-1], y[(rows-1)*ldy+codeRows-1]
+	_, _ = q[(rows-1)*ldq+blocks*partsOf(high).bytes()-1], y[(rows-1)*ldy+codeRows-1]
 	w, x, c := &group[0], &q[0], &y[0]
 	if bits == 4 {
 		switch {

@@ -60,10 +60,7 @@ func toInt32(f float32) int32 {
 // leaves the low parts of x out, but for their share in the sum that M is multiplied with.
 func mulCodesGeneric(rows, bits int, high bool, group, q []byte, ldq int, y []float32, ldy int, acc bool) {
 	size := 4*codeRows + codeRows*codeBlock*bits/8
-	l := parts16
-	if high {
-		l = parts8
-	}
+	l := partsOf(high)
 	for t := range rows {
 		for r := range codeRows {
 			var sum float32

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/mat"
 )
 
@@ -85,7 +86,7 @@ func discriminants(cells []int, classes [][]Sample) ([][][]float32, error) {
 			u[i] -= 1 / float64(len(other))
 		}
 		for i := range n {
-			column[i] = dotAt(gram[i*n:(i+1)*n], u)
+			column[i] = floats.Dot(gram[i*n:(i+1)*n], u)
 		}
 		centre(column)
 		solved := mat.NewVecDense(n, nil)
@@ -130,19 +131,22 @@ func weights(cells []int, x []Sample, u []float64, bias float64) [][]float32 {
 func gramOf(cells []int, x []Sample) []float64 {
 	n := len(x)
 	gram := make([]float64, n*n)
+	hits := make([]float64, n)
 	for l := range cells {
+		for i, s := range x {
+			hits[i] = max(1, s.hits(l))
+		}
 		share := make([]float64, cells[l])
 		for i, s := range x {
-			hits := max(1, s.hits(l))
 			for _, h := range s[l] {
-				share[h.Cell] = float64(h.Count) / hits
+				share[h.Cell] = float64(h.Count) / hits[i]
 			}
 			for j := range i + 1 {
 				var sum float64
 				for _, h := range x[j][l] {
 					sum += share[h.Cell] * float64(h.Count)
 				}
-				gram[i*n+j] += sum / max(1, x[j].hits(l))
+				gram[i*n+j] += sum / hits[j]
 			}
 			for _, h := range s[l] {
 				share[h.Cell] = 0
@@ -163,11 +167,4 @@ func meanAt(v []float64, places []int) (sum float64) {
 		sum += v[i]
 	}
 	return sum / float64(len(places))
-}
-
-func dotAt(a, b []float64) (sum float64) {
-	for i := range a {
-		sum += a[i] * b[i]
-	}
-	return sum
 }

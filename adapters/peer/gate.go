@@ -41,7 +41,8 @@ func cellsOf(r *retrieval.Router) []int {
 	return cells
 }
 
-// Score returns what a gate makes of rows, as Judge.Rows gives them: nats, against the other text that explains the rows best. It is 0 of no rows.
+// Score returns what a gate makes of rows, as Judge.Rows gives them: nats, against the other text that explains
+// the rows best. It is 0 of no rows.
 func Score(rows [][]float64) float64 {
 	if len(rows) == 0 {
 		return 0

@@ -237,7 +237,7 @@ func (g *graph) below(b llama.Batch) error {
 	if err != nil {
 		return err
 	}
-	if g.low.qkv == nil {
+	if g.low.x = x; g.low.qkv == nil {
 		g.low = lowBuffers{x, make([]float32, g.batch*c.QKVWidth()), make([]float32, g.batch*c.AttnWidth()), make([]float32, 2*g.batch*c.FFN), make([]float32, g.batch*c.FFN)}
 	}
 	copy(g.x, x)
