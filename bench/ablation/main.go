@@ -15,7 +15,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -26,15 +25,7 @@ import (
 	"github.com/gopeft/peft/bench/record"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, os.Args[1:])
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "ablation:", err)
-		os.Exit(1)
-	}
-}
+func main() { record.Main("ablation", run) }
 
 // bench is one call of the program.
 type bench struct {
@@ -45,13 +36,10 @@ type bench struct {
 	seed       uint64
 	threads    int
 	windows    int // measured of each text: of about 256 tokens, or records
-	left       int // units still to do now; below 0 for all
+	left       record.Allowance
 	texts      map[string]string
 	units      *record.Units[result]
 }
-
-// errEnough ends a call that has done as many units as it was asked for.
-var errEnough = errors.New("enough for now")
 
 func run(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("ablation", flag.ContinueOnError)
@@ -66,7 +54,7 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar(&b.windows, "windows", 24, "measured of each text: of about 256 tokens, or records")
 	f.Uint64Var(&b.seed, "seed", 1, "of the router, the experts and the order of the data")
 	f.IntVar(&b.threads, "threads", runtime.NumCPU(), "that compute")
-	f.IntVar(&b.left, "do", -1, "units of work to do now; below 0: all")
+	f.IntVar((*int)(&b.left), "do", -1, "units of work to do now; below 0: all")
 	only := f.String("only", "", "`ROWS` to do, separated by semicolons; empty: all")
 	out := f.String("out", "docs", "`DIR` to write to")
 	if err := f.Parse(args); err != nil {
@@ -84,15 +72,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	err = b.rows(ctx, *only)
-	if errors.Is(err, errEnough) {
-		logf("there is more to do")
-		err = nil
-	}
-	return errors.Join(err, b.report(*out))
-}
-
-func logf(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
+	return errors.Join(record.UnlessEnough(err), b.report(*out))
 }
 
 // rows does the rows that are not done, all or those named.
@@ -105,7 +85,7 @@ func (b *bench) rows(ctx context.Context, only string) error {
 		if _, ok := b.units.Done[b.key(r)]; ok {
 			continue
 		}
-		if err := b.begin(ctx); err != nil {
+		if err := b.left.Take(ctx); err != nil {
 			return err
 		}
 		start := time.Now()
@@ -113,18 +93,9 @@ func (b *bench) rows(ctx context.Context, only string) error {
 		if err != nil {
 			return err
 		}
-		logf("%s: %.0f s, %v%v", b.key(r), time.Since(start).Seconds(), res.Perplexity, res.Fires)
+		record.Logf("%s: %.0f s, %v%v", b.key(r), time.Since(start).Seconds(), res.Perplexity, res.Fires)
 	}
 	return nil
-}
-
-// begin counts a unit of work that is about to be done.
-func (b *bench) begin(ctx context.Context) error {
-	if b.left == 0 {
-		return errEnough
-	}
-	b.left--
-	return ctx.Err()
 }
 
 // key names a row's result.

@@ -14,15 +14,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log"
-	"os"
-	"os/signal"
 	"slices"
 	"strings"
 
 	"github.com/gopeft/peft/base"
 	"github.com/gopeft/peft/base/tokenizer"
 	"github.com/gopeft/peft/bench/internal/study"
+	"github.com/gopeft/peft/bench/record"
 )
 
 // settings decide what the results are.
@@ -45,18 +43,7 @@ type bench struct {
 	data map[string]*dataset // by name
 }
 
-func main() {
-	log.SetFlags(log.Ltime)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx)
-	stop()
-	switch {
-	case errors.Is(err, study.ErrLater):
-		fmt.Println(err)
-	case err != nil:
-		log.Fatal("classify: ", err)
-	}
-}
+func main() { study.Main("classify", run) }
 
 func run(ctx context.Context) error {
 	b := &bench{Study: study.Flags(flag.CommandLine, "classify")}
@@ -94,7 +81,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	err = b.work(ctx, todo)
-	if err != nil && !errors.Is(err, study.ErrLater) {
+	if err != nil && !errors.Is(err, record.ErrEnough) {
 		return err
 	}
 	return errors.Join(err, b.report())

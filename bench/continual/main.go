@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/gopeft/peft/base/tokenizer"
+	"github.com/gopeft/peft/bench/record"
 )
 
 func main() {
@@ -34,8 +35,8 @@ func main() {
 	err := run(ctx, os.Args[1:])
 	stop()
 	switch {
-	case errors.Is(err, errEnough):
-		log.Print("there is more to do")
+	case errors.Is(err, record.ErrEnough):
+		log.Print(record.ErrEnough)
 		os.Exit(3)
 	case err != nil:
 		log.Print("continual: ", err)
@@ -104,7 +105,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if !*render {
 		err = errors.Join(b.measure(ctx), b.lora.close())
 	}
-	if err != nil && !errors.Is(err, errEnough) {
+	if err != nil && !errors.Is(err, record.ErrEnough) {
 		return err
 	}
 	return errors.Join(err, b.report())

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/gopeft/peft"
 	"github.com/gopeft/peft/adapters/tune"
 	"github.com/gopeft/peft/base/tokenizer"
+	"github.com/gopeft/peft/bench/record"
 )
 
 // batchTokens is what one step learns, at most.
@@ -49,13 +48,7 @@ func (b *bench) prepare(ctx context.Context) error {
 
 // openRegistry opens a registry; progress goes to standard error.
 func (b *bench) openRegistry(dir string) (*peft.Engine, error) {
-	task, said := "", time.Time{}
-	return peft.Open(peft.Options{Registry: dir, Base: b.base, Threads: b.threads, Progress: func(p peft.Progress) {
-		if p.Task != task || time.Since(said) > 10*time.Second {
-			task, said = p.Task, time.Now()
-			log.Printf("%s: %s %d/%d %s %s", filepath.Base(dir), p.Task, p.Done, p.Total, p.Unit, p.Note)
-		}
-	}})
+	return peft.Open(peft.Options{Registry: dir, Base: b.base, Threads: b.threads, Progress: record.Progress(dir, 10*time.Second)})
 }
 
 // router makes the registry with the router that all others are copies of.

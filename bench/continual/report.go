@@ -31,11 +31,7 @@ func (b *bench) report() error {
 	if err != nil {
 		return err
 	}
-	data, err := json.MarshalIndent(all, "", " ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(b.out, resultName), append(data, '\n'), 0o644); err != nil {
+	if err := record.Write(filepath.Join(b.out, resultName), all); err != nil {
 		return err
 	}
 	var text strings.Builder

@@ -8,8 +8,9 @@ import (
 	"log"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
+
+	"github.com/gopeft/peft/bench/record"
 )
 
 // settings decide what is measured. Figures of others are no comparison.
@@ -32,9 +33,6 @@ type results struct {
 }
 
 const resultName = "continual.json"
-
-// errEnough reports that the time for this call is over.
-var errEnough = errors.New("enough for now")
 
 func (b *bench) path(parts ...string) string {
 	return filepath.Join(append([]string{b.work}, parts...)...)
@@ -61,22 +59,12 @@ func (b *bench) open() error {
 		return fmt.Errorf("%s has figures of %+v, not of %+v; use another -work", b.path(resultName), b.res.Settings, want)
 	}
 	b.res.Seeds, b.res.Sweep = b.seeds, b.sweepOn
-	b.res.Machine = fmt.Sprintf("%s/%s, %d cores, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
+	b.res.Machine = record.Machine()
 	return nil
 }
 
 // save writes the figures, whole or not at all.
-func (b *bench) save() error {
-	data, err := json.MarshalIndent(b.res, "", "\t")
-	if err != nil {
-		return err
-	}
-	tmp := b.path(resultName + ".new")
-	if err := os.WriteFile(tmp, append(data, '\n'), 0o666); err != nil {
-		return err
-	}
-	return os.Rename(tmp, b.path(resultName))
-}
+func (b *bench) save() error { return record.Write(b.path(resultName), b.res) }
 
 // piece returns the result of a piece of work: the one that is kept or else that of doing it now.
 func piece[T any](b *bench, name string, do func() (T, error)) (T, error) {
@@ -85,7 +73,7 @@ func piece[T any](b *bench, name string, do func() (T, error)) (T, error) {
 		return have, err
 	}
 	if !b.until.IsZero() && time.Now().After(b.until) {
-		return have, errEnough
+		return have, record.ErrEnough
 	}
 	start := time.Now()
 	v, err := do()

@@ -12,30 +12,21 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 
 	"github.com/gopeft/peft/bench/record"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, os.Args[1:])
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "domain:", err)
-		os.Exit(1)
-	}
-}
+func main() { record.Main("domain", run) }
 
 // bench is one call of the program.
 type bench struct {
 	work, base, background string
 	texts                  []text
-	steps, threads, left   int
+	steps, threads         int
+	left                   record.Allowance
 	windows                int // of 256 tokens that are measured of each text
 	units                  *record.Units[result]
 }
@@ -53,7 +44,7 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar(&b.steps, "steps", 300, "of training a set")
 	f.IntVar(&b.threads, "threads", 2, "that compute")
 	f.IntVar(&b.windows, "windows", 48, "of 256 tokens that are measured of each text")
-	f.IntVar(&b.left, "do", -1, "sets to train now; below 0: all")
+	f.IntVar((*int)(&b.left), "do", -1, "sets to train now; below 0: all")
 	out := f.String("out", "docs", "`DIR` to write to")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -71,7 +62,7 @@ func run(ctx context.Context, args []string) error {
 				return err
 			}
 		}
-		err = b.sets(ctx)
+		err = record.UnlessEnough(b.sets(ctx))
 	}
 	return errors.Join(err, report(b.units, *out))
 }

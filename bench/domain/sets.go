@@ -47,11 +47,9 @@ func (b *bench) sets(ctx context.Context) error {
 	for _, n := range subKeys {
 		unit := fmt.Sprintf("%s/%d", base, n)
 		if _, ok := b.units.Done[unit]; !ok {
-			if b.left == 0 {
-				fmt.Fprintln(os.Stderr, "there is more to do")
-				return nil
+			if err := b.left.Take(ctx); err != nil {
+				return err
 			}
-			b.left--
 		}
 		r, err := b.units.Do(unit, func() (result, error) { return b.train(ctx, base, n) })
 		if err != nil {

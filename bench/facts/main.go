@@ -13,16 +13,13 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
-	"log"
-	"os"
-	"os/signal"
 	"slices"
 	"strings"
 
 	"github.com/gopeft/peft/base"
 	"github.com/gopeft/peft/base/tokenizer"
 	"github.com/gopeft/peft/bench/internal/study"
+	"github.com/gopeft/peft/bench/record"
 )
 
 // settings decide what the results are.
@@ -44,18 +41,7 @@ type bench struct {
 	recipes []recipe // to try
 }
 
-func main() {
-	log.SetFlags(log.Ltime)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx)
-	stop()
-	switch {
-	case errors.Is(err, study.ErrLater):
-		fmt.Println(err)
-	case err != nil:
-		log.Fatal("facts: ", err)
-	}
-}
+func main() { study.Main("facts", run) }
 
 func run(ctx context.Context) error {
 	b := &bench{Study: study.Flags(flag.CommandLine, "facts")}
@@ -91,7 +77,7 @@ func run(ctx context.Context) error {
 	defer m.Close()
 	b.tok = m.Tokenizer
 	err = b.work(ctx)
-	if err != nil && !errors.Is(err, study.ErrLater) {
+	if err != nil && !errors.Is(err, record.ErrEnough) {
 		return err
 	}
 	return errors.Join(err, b.report())

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/gopeft/peft"
+	"github.com/gopeft/peft/bench/record"
 )
 
 // set is one to train.
@@ -73,7 +74,7 @@ type bench struct {
 	work, base string
 	texts      map[string]string // files, by a-train, a, b-train, b, w
 	windows    map[string]int
-	left       int // pieces of work still to do now; below 0 for all
+	left       record.Allowance
 	res        results
 	file       string
 }
@@ -86,8 +87,6 @@ const (
 	windows = 8     // of W, 256 tokens each
 )
 
-var errEnough = errors.New("enough for now")
-
 func main() {
 	log.SetFlags(0)
 	b := bench{texts: map[string]string{}, windows: map[string]int{}}
@@ -95,7 +94,7 @@ func main() {
 	flag.StringVar(&b.base, "base", "builtin", "the base `REF`")
 	a, bb, w := flag.String("a", "", "text `FILE` of the first domain"), flag.String("b", "", ".jsonl `FILE` of the second"), flag.String("w", "", "text `FILE` that is neither")
 	flag.IntVar(&b.res.Steps, "steps", 60, "of training a set")
-	flag.IntVar(&b.left, "do", -1, "pieces of work to do; all when below 0")
+	flag.IntVar((*int)(&b.left), "do", -1, "pieces of work to do; all when below 0")
 	only := flag.String("only", "", "train and measure only `SETS`, such as a-full,b-tfidf")
 	flag.Parse()
 	if b.work == "" || *a == "" || *bb == "" || *w == "" {
@@ -112,7 +111,7 @@ func main() {
 	}
 	err := b.run(context.Background(), *a, *bb, *w)
 	switch {
-	case errors.Is(err, errEnough):
+	case errors.Is(err, record.ErrEnough):
 		fmt.Println("there is more to do")
 	case err != nil:
 		log.Fatal(err)
@@ -170,13 +169,7 @@ func (b *bench) load() error {
 	return nil
 }
 
-func (b *bench) save() error {
-	data, err := json.MarshalIndent(b.res, "", "\t")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(b.file, append(data, '\n'), 0o666)
-}
+func (b *bench) save() error { return record.Write(b.file, b.res) }
 
 // split writes the parts of the texts that are learned and measured.
 func (b *bench) split(a, bb, w string) error {
@@ -209,31 +202,16 @@ func (b *bench) split(a, bb, w string) error {
 	return nil
 }
 
-// begin takes a piece of work.
-func (b *bench) begin() error {
-	if b.left == 0 {
-		return errEnough
-	}
-	b.left--
-	return nil
-}
-
 // open opens a registry of its own; progress goes to standard error.
 func (b *bench) open(registry string) (*peft.Engine, error) {
-	task, said := "", time.Time{}
-	return peft.Open(peft.Options{Registry: registry, Base: b.base, Progress: func(p peft.Progress) {
-		if p.Task != task || time.Since(said) > 10*time.Second {
-			task, said = p.Task, time.Now()
-			log.Printf("%s: %s %d/%d %s %s", filepath.Base(registry), p.Task, p.Done, p.Total, p.Unit, p.Note)
-		}
-	}})
+	return peft.Open(peft.Options{Registry: registry, Base: b.base, Progress: record.Progress(registry, 10*time.Second)})
 }
 
 func (b *bench) router(ctx context.Context) (err error) {
 	if _, err := os.Stat(b.path("router")); err == nil {
 		return nil
 	}
-	if err := b.begin(); err != nil {
+	if err := b.left.Take(ctx); err != nil {
 		return err
 	}
 	tmp := b.path("making")
@@ -271,7 +249,7 @@ func (b *bench) train(ctx context.Context, s set) error {
 	if _, err := os.Stat(b.exported(s.Name)); err == nil {
 		return nil
 	}
-	if err := b.begin(); err != nil {
+	if err := b.left.Take(ctx); err != nil {
 		return err
 	}
 	return b.copied(s.Name, func(e *peft.Engine) error {
@@ -328,7 +306,7 @@ func (b *bench) measureAll(ctx context.Context) error {
 			if b.figure(text, on) != nil {
 				return nil
 			}
-			if err := b.begin(); err != nil {
+			if err := b.left.Take(ctx); err != nil {
 				return err
 			}
 			for _, n := range names {

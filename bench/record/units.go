@@ -32,8 +32,13 @@ func Open[T any](path string) (*Units[T], error) {
 			return nil, fmt.Errorf("results %s: %w", path, err)
 		}
 	}
-	u.Machine = fmt.Sprintf("%s/%s, %d cores, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
+	u.Machine = Machine()
 	return u, nil
+}
+
+// Machine says where results come from.
+func Machine() string {
+	return fmt.Sprintf("%s/%s, %d cores, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 }
 
 // Do returns the unit's result: the one in the file or, where it has none, that of work, which is then put there.
@@ -50,8 +55,11 @@ func (u *Units[T]) Do(name string, work func() (T, error)) (T, error) {
 }
 
 // Write replaces the file at path at once.
-func (u *Units[T]) Write(path string) error {
-	b, err := json.MarshalIndent(u, "", " ")
+func (u *Units[T]) Write(path string) error { return Write(path, u) }
+
+// Write replaces the file at path at once by v as JSON.
+func Write(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", " ")
 	if err != nil {
 		return fmt.Errorf("results %s: %w", path, err)
 	}

@@ -14,8 +14,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 
@@ -23,21 +21,13 @@ import (
 	"github.com/gopeft/peft/bench/record"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, os.Args[1:])
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "scratch:", err)
-		os.Exit(1)
-	}
-}
+func main() { record.Main("scratch", run) }
 
 // bench is one call of the program.
 type bench struct {
 	work            string
 	steps, threads  int
-	left            int // units still to do now; below 0 for all
+	left            record.Allowance
 	docs            []pretrain.Document
 	tuned, reported *pretrain.Text
 	variants        []variant
@@ -50,7 +40,7 @@ func run(ctx context.Context, args []string) error {
 	f.StringVar(&b.work, "work", "", "`DIR` that keeps results and checkpoints")
 	f.IntVar(&b.steps, "steps", 300, "of a short training")
 	f.IntVar(&b.threads, "threads", 1, "that compute")
-	f.IntVar(&b.left, "do", -1, "trainings to do now; below 0: all")
+	f.IntVar((*int)(&b.left), "do", -1, "trainings to do now; below 0: all")
 	out := f.String("out", "docs", "`DIR` to write to")
 	only := f.String("only", "rates,recipe,short,long,experts", "experiments")
 	seeds := f.Int("seeds", 3, "of the short trainings")
@@ -77,11 +67,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	err = b.experiments(ctx, strings.Split(*only, ","), *seeds)
-	if errors.Is(err, errEnough) {
-		logf("there is more to do")
-		err = nil
-	}
-	return errors.Join(err, b.report(*out))
+	return errors.Join(record.UnlessEnough(err), b.report(*out))
 }
 
 func (b *bench) experiments(ctx context.Context, names []string, seeds int) error {

@@ -10,9 +10,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gopeft/peft/adapters/pretrain"
+	"github.com/gopeft/peft/bench/record"
 )
 
 // result is one model after training.
@@ -45,16 +45,12 @@ type setting struct {
 	tune  bool
 }
 
-// errEnough ends a call that has done as many units as it was asked for.
-var errEnough = errors.New("enough for now")
-
 // train returns the unit's result, training the model when there is none yet.
 func (b *bench) train(ctx context.Context, name string, s setting) (result, error) {
 	if _, ok := b.units.Done[name]; !ok {
-		if b.left == 0 {
-			return result{}, errEnough
+		if err := b.left.Take(ctx); err != nil {
+			return result{}, err
 		}
-		b.left--
 	}
 	return b.units.Do(name, func() (result, error) {
 		text, err := b.text(s.tune)
@@ -79,7 +75,7 @@ func (b *bench) train(ctx context.Context, name string, s setting) (result, erro
 			return r, err
 		}
 		r.Curve = append(r.Curve, point{Tokens: r.SeenTokens, Perplexity: r.Perplexity})
-		logf("%s: perplexity %.3f after %d tokens, %.0f s", name, r.Perplexity, r.SeenTokens, r.Seconds)
+		record.Logf("%s: perplexity %.3f after %d tokens, %.0f s", name, r.Perplexity, r.SeenTokens, r.Seconds)
 		return r, nil
 	})
 }
@@ -91,10 +87,6 @@ func fileName(unit string) string {
 		}
 		return r
 	}, unit)
-}
-
-func logf(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
 }
 
 // text returns the split to tune on, or that to report on. What the latter measures is in neither part of the former.

@@ -14,6 +14,7 @@ import (
 	"github.com/gopeft/peft/adapters/pretrain"
 	"github.com/gopeft/peft/adapters/tune"
 	"github.com/gopeft/peft/base/llama"
+	"github.com/gopeft/peft/bench/record"
 )
 
 // What a sequence and a piece of the inputs are long, in tokens.
@@ -32,7 +33,7 @@ func (b *bench) inputs(ctx context.Context) ([]float32, error) {
 			return nil, err
 		}
 		if v == nil {
-			if err := b.count(ctx); err != nil {
+			if err := b.left.Take(ctx); err != nil {
 				return nil, err
 			}
 			if seqs == nil {
@@ -46,7 +47,7 @@ func (b *bench) inputs(ctx context.Context) ([]float32, error) {
 			if err := writeFloats(file, v); err != nil {
 				return nil, err
 			}
-			logf("%s: read %d of %d tokens", b.base.Name, at+piece, total)
+			record.Logf("%s: read %d of %d tokens", b.base.Name, at+piece, total)
 		}
 		x = append(x, v[:min(len(v), cap(x)-len(x))]...)
 	}

@@ -15,7 +15,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -27,15 +26,7 @@ import (
 	"github.com/gopeft/peft/retrieval"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, os.Args[1:])
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "usage:", err)
-		os.Exit(1)
-	}
-}
+func main() { record.Main("usage", run) }
 
 // bench is one call of the program.
 type bench struct {
@@ -49,14 +40,11 @@ type bench struct {
 	block     int    // of the base; below 0 for the middle one
 	config    retrieval.Config
 	seed      uint64
-	left      int // units still to do now; below 0 for all
+	left      record.Allowance
 	base      *base.Base
 	pool      *kernels.Pool
 	units     *record.Units[result]
 }
-
-// errEnough ends a call that has done as many units as it was asked for.
-var errEnough = errors.New("enough for now")
 
 func run(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("usage", flag.ContinueOnError)
@@ -71,7 +59,7 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar(&b.config.SubKeys, "subkeys", b.config.SubKeys, "n of n × n cells")
 	f.IntVar(&b.config.HalfDim, "half", 32, "dimensions of half a query")
 	f.Uint64Var(&b.seed, "seed", 1, "of the mixing of the text and of the routers")
-	f.IntVar(&b.left, "do", -1, "units of work to do now; below 0: all")
+	f.IntVar((*int)(&b.left), "do", -1, "units of work to do now; below 0: all")
 	f.StringVar(&b.only, "only", "", "`ROUTER` to measure, such as calibrated; empty: all")
 	threads := f.Int("threads", min(runtime.NumCPU(), 8), "that compute")
 	out := f.String("out", "docs", "`DIR` to write to")
@@ -102,15 +90,7 @@ func run(ctx context.Context, args []string) error {
 		b.block = b.base.Model.Config.Layers / 2
 	}
 	err = b.measure(ctx)
-	if errors.Is(err, errEnough) {
-		logf("there is more to do")
-		err = nil
-	}
-	return errors.Join(err, b.report(*out))
-}
-
-func logf(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
+	return errors.Join(record.UnlessEnough(err), b.report(*out))
 }
 
 // measure does what is not done yet.
@@ -124,7 +104,7 @@ func (b *bench) measure(ctx context.Context) error {
 		if r, ok := b.units.Done[name]; ok && r.same(b) || b.only != "" && b.only != m.name {
 			continue
 		}
-		if err := b.count(ctx); err != nil {
+		if err := b.left.Take(ctx); err != nil {
 			return err
 		}
 		delete(b.units.Done, name)
@@ -134,16 +114,7 @@ func (b *bench) measure(ctx context.Context) error {
 			return err
 		}
 		last := r.Curve[len(r.Curve)-1]
-		logf("%s: %.2f %% of the cells hit, KL %.3f, by gates %.3f; %.0f s", name, 100*last.Hit, last.KL, last.GateKL, time.Since(start).Seconds())
+		record.Logf("%s: %.2f %% of the cells hit, KL %.3f, by gates %.3f; %.0f s", name, 100*last.Hit, last.KL, last.GateKL, time.Since(start).Seconds())
 	}
 	return nil
-}
-
-// count counts a unit of work that is about to be done.
-func (b *bench) count(ctx context.Context) error {
-	if b.left == 0 {
-		return errEnough
-	}
-	b.left--
-	return ctx.Err()
 }

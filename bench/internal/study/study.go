@@ -12,16 +12,28 @@ import (
 	"io/fs"
 	"log"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"time"
 
 	"github.com/gopeft/peft"
+	"github.com/gopeft/peft/bench/record"
 )
 
-// ErrLater reports that the time of this call was over before a unit began.
-var ErrLater = errors.New("there is more to do")
+// Main runs a study's program until its time is over, it is done or interrupted, and ends the process with 1 after an error.
+func Main(name string, run func(ctx context.Context) error) {
+	log.SetFlags(log.Ltime)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx)
+	stop()
+	switch {
+	case errors.Is(err, record.ErrEnough):
+		fmt.Println(err)
+	case err != nil:
+		log.Fatal(name, ": ", err)
+	}
+}
 
 // Study is one experiment. Each of its units is stored when it is done, and not done again.
 type Study struct {
@@ -77,7 +89,7 @@ func (s *Study) Open(settings any) error {
 		return err
 	}
 	s.saved = saved{Base: filepath.Base(s.Base), Settings: want, Units: map[string]json.RawMessage{}}
-	s.saved.Machine = fmt.Sprintf("%s/%s, %d cores, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
+	s.saved.Machine = record.Machine()
 	b, err := os.ReadFile(s.file())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -114,7 +126,7 @@ func Do[T any](ctx context.Context, s *Study, key string, f func() (T, error)) (
 		return v, err
 	}
 	if !s.end.IsZero() && time.Now().After(s.end) {
-		return v, ErrLater
+		return v, record.ErrEnough
 	}
 	if err := ctx.Err(); err != nil {
 		return v, err
@@ -128,7 +140,7 @@ func Do[T any](ctx context.Context, s *Study, key string, f func() (T, error)) (
 		return v, fmt.Errorf("%s: %w", key, err)
 	}
 	s.saved.Units[key] = b
-	return v, s.write(s.file())
+	return v, record.Write(s.file(), s.saved)
 }
 
 // Get returns the result of a unit, if it is there.
@@ -147,34 +159,17 @@ func Get[T any](s *Study, key string) (v T, ok bool, err error) {
 func (s *Study) Has(key string) bool { return s.saved.Units[key] != nil }
 
 // Publish writes the figures beside the page.
-func (s *Study) Publish() error {
-	if err := os.MkdirAll(s.Out, 0o755); err != nil {
-		return err
-	}
-	return s.write(filepath.Join(s.Out, s.name+".json"))
-}
+func (s *Study) Publish() error { return record.Write(filepath.Join(s.Out, s.name+".json"), s.saved) }
 
 // Machine says where the units were done.
 func (s *Study) Machine() string { return s.saved.Machine }
-
-func (s *Study) write(file string) error {
-	b, err := json.MarshalIndent(s.saved, "", " ")
-	if err != nil {
-		return err
-	}
-	tmp := file + ".new" // a kill while it is written loses nothing
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(tmp, file)
-}
 
 // Registry opens a registry of the study by name, which begins with the router that all of them share.
 func (s *Study) Registry(ctx context.Context, name string) (*peft.Engine, error) {
 	const router = "router"
 	if err := s.make(router, func(dir string) error {
 		if !s.end.IsZero() && time.Now().After(s.end) {
-			return ErrLater
+			return record.ErrEnough
 		}
 		e, err := s.open(dir)
 		if err != nil {
@@ -207,13 +202,7 @@ func (s *Study) make(name string, f func(dir string) error) error {
 }
 
 func (s *Study) open(dir string) (*peft.Engine, error) {
-	task, said := "", time.Time{}
-	return peft.Open(peft.Options{Registry: dir, Base: s.Base, Threads: s.threads, Warn: func(m string) { log.Print(m) }, Progress: func(p peft.Progress) {
-		if p.Task != task || time.Since(said) > 20*time.Second {
-			task, said = p.Task, time.Now()
-			log.Printf("%s: %s %d/%d %s %s", filepath.Base(dir), p.Task, p.Done, p.Total, p.Unit, p.Note)
-		}
-	}})
+	return peft.Open(peft.Options{Registry: dir, Base: s.Base, Threads: s.threads, Warn: func(m string) { log.Print(m) }, Progress: record.Progress(dir, 20*time.Second)})
 }
 
 // Trained is what training a set or an adapter took.

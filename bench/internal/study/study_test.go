@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gopeft/peft/bench/record"
 )
 
 func newStudy(t *testing.T, dir string, settings any) *Study {
@@ -31,7 +33,7 @@ func TestDo(t *testing.T) {
 			}
 		}
 		s.end = time.Now().Add(-time.Second)
-		if _, err := Do(ctx, s, "b", unit); !errors.Is(err, ErrLater) {
+		if _, err := Do(ctx, s, "b", unit); !errors.Is(err, record.ErrEnough) {
 			t.Error(err)
 		}
 	}
