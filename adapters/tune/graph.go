@@ -243,11 +243,13 @@ func (g *graph) below(b llama.Batch) error {
 	copy(g.x, x)
 	blk, l := g.m.Blocks[g.from], g.layout
 	blk.AttnNorm(g.h, g.x, nil, n)
-	blk.QKV(g.low.qkv, g.h, l)
+	blk.Project(g.low.qkv, g.h, l.Tokens)
+	blk.Rotate(g.low.qkv, l)
 	blk.Attention(g.low.o, nil, g.low.qkv, l)
 	blk.AttnOut(g.x, g.x, g.low.o, n)
 	blk.FFNNorm(g.h, g.x, nil, n)
-	blk.GateUp(g.low.act, g.low.gu, g.h, n)
+	blk.GateUp(g.low.gu, g.h, n)
+	blk.Activate(g.low.act, g.low.gu, n)
 	blk.Down(g.x, g.x, g.low.act, n)
 	return nil
 }

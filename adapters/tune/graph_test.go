@@ -39,12 +39,14 @@ func chain(t *testing.T, m *llama.Model, tr *peer.Training, b *Batch) (float64, 
 		s := saved{x, rows(1), rows(c.QKVWidth()), rows(c.AttnWidth()), rows(c.Heads), rows(c.Hidden), rows(1), rows(2 * c.FFN)}
 		h, act := rows(c.Hidden), rows(c.FFN)
 		blk.AttnNorm(h, x, s.rstd, n)
-		blk.QKV(s.qkv, h, l)
+		blk.Project(s.qkv, h, l.Tokens)
+		blk.Rotate(s.qkv, l)
 		blk.Attention(s.o, s.lse, s.qkv, l)
 		blk.AttnOut(s.mid, x, s.o, n)
 		h = rows(c.Hidden)
 		blk.FFNNorm(h, s.mid, s.rstd2, n)
-		blk.GateUp(act, s.gu, h, n)
+		blk.GateUp(s.gu, h, n)
+		blk.Activate(act, s.gu, n)
 		x = rows(c.Hidden)
 		blk.Down(x, s.mid, act, n)
 		if err := tr.Forward(i, x, h, n); err != nil {
@@ -73,7 +75,8 @@ func chain(t *testing.T, m *llama.Model, tr *peer.Training, b *Batch) (float64, 
 			grads[i] = g
 		}
 		blk.DownBackward(dact, dx, n)
-		blk.GateUpBackward(dh, dgu, dact, s.gu, n)
+		blk.ActivateBackward(dgu, dact, s.gu, n)
+		blk.GateUpBackward(dh, dgu, n)
 		for j, v := range dp {
 			dh[j] += v
 		}
@@ -81,7 +84,8 @@ func chain(t *testing.T, m *llama.Model, tr *peer.Training, b *Batch) (float64, 
 		do, dqkv, da := rows(c.AttnWidth()), rows(c.QKVWidth()), rows(c.Hidden)
 		blk.AttnOutBackward(do, dx, n)
 		blk.AttentionBackward(dqkv, do, s.o, s.lse, s.qkv, l)
-		blk.QKVBackward(da, dqkv, l)
+		blk.RotateBackward(dqkv, l)
+		blk.ProjectBackward(da, dqkv, n)
 		blk.AttnNormBackward(dx, da, s.x, s.rstd, n, true)
 	}
 	return sum, grads

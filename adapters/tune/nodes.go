@@ -48,13 +48,15 @@ type qkv struct {
 }
 
 func (n *qkv) forward(in [][]float32, out []float32) error {
-	n.b.QKV(out, in[0], n.layout)
+	n.b.Project(out, in[0], n.layout.Tokens)
+	n.b.Rotate(out, n.layout)
 	return nil
 }
 
 func (n *qkv) backward(_ [][]float32, _, dout []float32, din [][]float32) error {
 	copy(n.scratch, dout)
-	n.b.QKVBackward(din[0], n.scratch, n.layout)
+	n.b.RotateBackward(n.scratch, n.layout)
+	n.b.ProjectBackward(din[0], n.scratch, n.layout.Tokens)
 	return nil
 }
 
@@ -111,12 +113,14 @@ type gateUp struct {
 }
 
 func (n *gateUp) forward(in [][]float32, out []float32) error {
-	n.b.GateUp(out, n.gu, in[0], n.layout.Tokens)
+	n.b.GateUp(n.gu, in[0], n.layout.Tokens)
+	n.b.Activate(out, n.gu, n.layout.Tokens)
 	return nil
 }
 
 func (n *gateUp) backward(_ [][]float32, _, dout []float32, din [][]float32) error {
-	n.b.GateUpBackward(din[0], n.scratch, dout, n.gu, n.layout.Tokens)
+	n.b.ActivateBackward(n.scratch, dout, n.gu, n.layout.Tokens)
+	n.b.GateUpBackward(din[0], n.scratch, n.layout.Tokens)
 	return nil
 }
 

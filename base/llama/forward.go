@@ -39,7 +39,7 @@ func (m *Model) buffers(spare []float32, tokens int) *buffers {
 		f.x = make([]float32, tokens*c.Hidden)
 	}
 	f.x = f.x[:tokens*c.Hidden]
-	widths := [...]int{c.Hidden, c.QKVWidth(), c.AttnWidth(), 2 * c.FFN, c.FFN}
+	widths := [...]int{c.Hidden, c.QKVWidth(), c.AttnWidth(), max(2*c.FFN, c.Hidden), c.FFN}
 	for i, b := range []*[]float32{&f.h, &f.qkv, &f.o, &f.gu, &f.act} {
 		if n := tokens * widths[i]; cap(*b) < n {
 			*b = make([]float32, n)
@@ -84,6 +84,11 @@ func (m *Model) forwardTo(x []float32, b Batch, seam Seam, blocks int) ([]float3
 	if err := m.LayoutIn(l, b); err != nil {
 		return nil, err
 	}
+	if p, ok := seam.(Passing); ok {
+		pass := p.Begin()
+		defer pass.End()
+		seam = pass
+	}
 	m.Embed(f.x, b.Tokens)
 	for _, blk := range m.Blocks[:blocks] {
 		if err := blk.forward(f, b, l, seam); err != nil {
@@ -101,18 +106,36 @@ func (m *Model) forwardTo(x []float32, b Batch, seam Seam, blocks int) ([]float3
 }
 
 func (b *Block) forward(f *buffers, batch Batch, l *Layout, seam Seam) error {
-	n := l.Tokens
+	n, c := l.Tokens, &b.m.Config
+	sited, _ := seam.(Sited)
 	b.AttnNorm(f.h, f.x, nil, n)
-	b.QKV(f.qkv, f.h, l)
-	b.attend(f, batch, l)
-	b.AttnOut(f.x, f.x, f.o, n)
-	b.FFNNorm(f.h, f.x, nil, n)
-	b.GateUp(f.act, f.gu, f.h, n)
-	if obs, ok := seam.(Observer); ok {
-		b.FFN(f.gu[:n*b.m.Config.Hidden], f.act, n)
-		obs.ObserveFFN(b.Index, f.gu[:n*b.m.Config.Hidden], n)
+	b.Project(f.qkv, f.h, n)
+	if err := b.at(sited, f.qkv, c.QKVWidth(), f.h, n, Query, Key, Value); err != nil {
+		return err
 	}
-	b.Down(f.x, f.x, f.act, n)
+	b.Rotate(f.qkv, l)
+	b.attend(f, batch, l)
+	if err := b.addTo(sited, Out, &b.out, f.x, f.gu, f.o, n); err != nil {
+		return err
+	}
+	b.FFNNorm(f.h, f.x, nil, n)
+	if sited != nil {
+		if err := sited.FFNInput(b.Index, f.h, n); err != nil {
+			return err
+		}
+	}
+	b.GateUp(f.gu, f.h, n)
+	if err := b.at(sited, f.gu, 2*c.FFN, f.h, n, Gate, Up); err != nil {
+		return err
+	}
+	b.Activate(f.act, f.gu, n)
+	if obs, ok := seam.(Observer); ok {
+		b.FFN(f.gu[:n*c.Hidden], f.act, n)
+		obs.ObserveFFN(b.Index, f.gu[:n*c.Hidden], n)
+	}
+	if err := b.addTo(sited, Down, &b.down, f.x, f.gu, f.act, n); err != nil {
+		return err
+	}
 	if seam == nil {
 		return nil
 	}

@@ -231,11 +231,13 @@ func (r *run) forward(x []float32) float64 {
 	for _, b := range r.m.Blocks {
 		s := saved{x: x, rn: mk(1), h: mk(c.Hidden), qkv: mk(c.QKVWidth()), o: mk(c.AttnWidth()), lse: mk(c.Heads), x2: mk(c.Hidden), rn2: mk(1), h2: mk(c.Hidden), gu: mk(2 * c.FFN), act: mk(c.FFN)}
 		b.AttnNorm(s.h, s.x, s.rn, n)
-		b.QKV(s.qkv, s.h, r.l)
+		b.Project(s.qkv, s.h, n)
+		b.Rotate(s.qkv, r.l)
 		b.Attention(s.o, s.lse, s.qkv, r.l)
 		b.AttnOut(s.x2, s.x, s.o, n)
 		b.FFNNorm(s.h2, s.x2, s.rn2, n)
-		b.GateUp(s.act, s.gu, s.h2, n)
+		b.GateUp(s.gu, s.h2, n)
+		b.Activate(s.act, s.gu, n)
 		y := mk(c.Hidden)
 		b.Down(y, s.x2, s.act, n)
 		r.saved = append(r.saved, s)
@@ -261,12 +263,15 @@ func (r *run) backward() []float32 {
 		b, s := r.m.Blocks[i], r.saved[i]
 		dact, dh := mk(c.FFN), mk(c.Hidden)
 		b.DownBackward(dact, dx, n)
-		b.GateUpBackward(dh, mk(2*c.FFN), dact, s.gu, n)
+		dgu := mk(2 * c.FFN)
+		b.ActivateBackward(dgu, dact, s.gu, n)
+		b.GateUpBackward(dh, dgu, n)
 		b.FFNNormBackward(dx, dh, s.x2, s.rn2, n, true)
 		do, dqkv := mk(c.AttnWidth()), mk(c.QKVWidth())
 		b.AttnOutBackward(do, dx, n)
 		b.AttentionBackward(dqkv, do, s.o, s.lse, s.qkv, r.l)
-		b.QKVBackward(dh, dqkv, r.l)
+		b.RotateBackward(dqkv, r.l)
+		b.ProjectBackward(dh, dqkv, n)
 		b.AttnNormBackward(dx, dh, s.x, s.rn, n, true)
 	}
 	return dx

@@ -65,18 +65,24 @@ func (m *Model) rmsNormBackward(dx, dy, x, w, rstd []float32, tokens int, accumu
 	kernels.RMSNormBackward(m.pool, dx, dy, x, w, rstd, tokens, m.Config.Hidden, accumulate, nil)
 }
 
-// QKV writes queries, keys and values, the first two rotated: x: [tokens, hidden], qkv: [tokens, QKVWidth].
-func (b *Block) QKV(qkv, x []float32, l *Layout) {
+// Project writes queries, keys and values as their weights give them: x: [tokens, hidden], qkv: [tokens, QKVWidth].
+func (b *Block) Project(qkv, x []float32, tokens int) { b.qkv.mul(b.m.pool, qkv, x, tokens, false) }
+
+// ProjectBackward writes dx from dqkv.
+func (b *Block) ProjectBackward(dx, dqkv []float32, tokens int) {
+	b.qkv.mulBack(b.m.pool, dx, dqkv, tokens, false)
+}
+
+// Rotate gives queries and keys their positions, in place.
+func (b *Block) Rotate(qkv []float32, l *Layout) {
 	c := &b.m.Config
-	b.qkv.mul(b.m.pool, qkv, x, l.Tokens, false)
 	kernels.RoPE(b.m.pool, qkv, c.QKVWidth(), l.Tokens, c.Heads+c.KVHeads, c.HeadDim, l.Pos, l.cos, l.sin)
 }
 
-// QKVBackward writes dx from dqkv, which it turns back in place.
-func (b *Block) QKVBackward(dx, dqkv []float32, l *Layout) {
+// RotateBackward turns dqkv back, in place.
+func (b *Block) RotateBackward(dqkv []float32, l *Layout) {
 	c := &b.m.Config
 	kernels.RoPEBackward(b.m.pool, dqkv, c.QKVWidth(), l.Tokens, c.Heads+c.KVHeads, c.HeadDim, l.Pos, l.cos, l.sin)
-	b.qkv.mulBack(b.m.pool, dx, dqkv, l.Tokens, false)
 }
 
 // Attention writes o: [tokens, AttnWidth] from qkv, within each sequence; lse: [tokens, heads] for the backward, or nil.
@@ -115,16 +121,22 @@ func (b *Block) AttnOutBackward(do, dy []float32, tokens int) {
 	b.out.mulBack(b.m.pool, do, dy, tokens, false)
 }
 
-// GateUp writes gu: [tokens, 2·ffn], gate and up, and act: [tokens, ffn] = silu(gate)·up.
-func (b *Block) GateUp(act, gu, x []float32, tokens int) {
-	b.gateUp.mul(b.m.pool, gu, x, tokens, false)
+// GateUp writes gu: [tokens, 2·ffn], gate and up.
+func (b *Block) GateUp(gu, x []float32, tokens int) { b.gateUp.mul(b.m.pool, gu, x, tokens, false) }
+
+// GateUpBackward writes dx from dgu.
+func (b *Block) GateUpBackward(dx, dgu []float32, tokens int) {
+	b.gateUp.mulBack(b.m.pool, dx, dgu, tokens, false)
+}
+
+// Activate writes act: [tokens, ffn] = silu(gate)·up.
+func (b *Block) Activate(act, gu []float32, tokens int) {
 	kernels.SwiGLU(b.m.pool, act, gu, tokens, b.m.Config.FFN)
 }
 
-// GateUpBackward writes dx from dact; dgu: [tokens, 2·ffn] is scratch and may be gu.
-func (b *Block) GateUpBackward(dx, dgu, dact, gu []float32, tokens int) {
+// ActivateBackward writes dgu: [tokens, 2·ffn] from dact; it may be gu.
+func (b *Block) ActivateBackward(dgu, dact, gu []float32, tokens int) {
 	kernels.SwiGLUBackward(b.m.pool, dgu, dact, gu, tokens, b.m.Config.FFN)
-	b.gateUp.mulBack(b.m.pool, dx, dgu, tokens, false)
 }
 
 // Down writes y = x + act·Wdᵀ, the residual stream after the feed-forward layer; y may be x.
