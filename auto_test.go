@@ -34,6 +34,7 @@ func TestAuto(t *testing.T) {
 	t.Run("generate", func(t *testing.T) { autoGenerate(t, e) })
 	t.Run("gates stay", func(t *testing.T) { gatesStay(t, e) })
 	t.Run("forgetting", func(t *testing.T) { forgetting(t, e) })
+	t.Run("labels", func(t *testing.T) { labelAccuracy(t, e) })
 }
 
 // autoWindows: on text of its own the set is on, from the prompt's end on; on other text the bits are the base's.

@@ -41,6 +41,17 @@ type TextChange struct {
 	On     [2]float64 `json:"on"`     // with the text's own set forced on, and after it this revision beside it
 	Auto   [2]float64 `json:"auto"`   // what users of --auto get
 	Fired  [2]float64 `json:"fired"`  // share of sequences for which this set's gate fired: its earlier revision's, and now
+	// Accuracy is there for labelled text: records with a prompt and a completion of few tokens.
+	Accuracy *Accuracy `json:"accuracy,omitempty"`
+}
+
+// Accuracy is the share of records whose completion is the one that is decoded greedily, with the sets on as in TextChange.
+type Accuracy struct {
+	Records int        `json:"records"`
+	Off     float64    `json:"off"`
+	Alone   float64    `json:"alone"`
+	On      [2]float64 `json:"on"`
+	Auto    [2]float64 `json:"auto"`
 }
 
 // Change returns how much worse a text became for users of --auto: 0.01 is one per cent.
@@ -151,7 +162,8 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 		plain = append(plain, g.Gate)
 	}
 	t := &TextChange{}
-	var sums [6]float64 // off, alone, on before and after, auto before and after
+	var sums, right [6]float64 // off, alone, on before and after, auto before and after
+	labels := labelled(seqs)
 	for _, s := range seqs {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -162,7 +174,7 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 		}
 		j := peer.NewJudge(c.r.Router, c.e.pool, plain...)
 		j.From, j.To = judged(prompt)
-		bare, err := c.losses(s, j)
+		bare, err := c.measure(s, j, labels)
 		if err != nil {
 			return nil, err
 		}
@@ -192,7 +204,7 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 			on[0] = append(on[0], c.next.Name)
 		}
 		on[1] = append(on[1], c.next.Name)
-		memo := map[string][]float64{"": bare}
+		memo := map[string][]rowScore{"": bare}
 		for i, p := range []struct {
 			on    []string
 			after bool
@@ -203,16 +215,19 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 				return nil, err
 			}
 			if memo[key] == nil {
-				if memo[key], err = c.losses(s, stack); err != nil {
+				if memo[key], err = c.measure(s, stack, labels); err != nil {
 					return nil, err
 				}
 			}
-			for row, loss := range memo[key] {
+			missed := false
+			for row, v := range memo[key] {
 				if row < p.from {
-					loss = bare[row]
+					v = bare[row]
 				}
-				sums[i] += loss
+				sums[i] += v.loss
+				missed = missed || v.missed
 			}
+			right[i] += float64(index(!missed)) / float64(len(seqs))
 		}
 		for _, l := range s.Learned {
 			t.Tokens += index(l)
@@ -223,6 +238,9 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 	}
 	p := func(i int) float64 { return math.Exp(sums[i] / float64(t.Tokens)) }
 	t.Off, t.Alone, t.On, t.Auto = p(0), p(1), [2]float64{p(2), p(3)}, [2]float64{p(4), p(5)}
+	if labels {
+		t.Accuracy = &Accuracy{len(seqs), right[0], right[1], [2]float64{right[2], right[3]}, [2]float64{right[4], right[5]}}
+	}
 	return t, nil
 }
 
@@ -255,8 +273,31 @@ func (c *comparison) stack(names []string, after bool) (string, llama.Seam, erro
 	return key, s, err
 }
 
-// losses returns the negative log-likelihood of each row's target, in nats; 0 of rows that are not learned.
-func (c *comparison) losses(s tune.Sequence, seam llama.Seam) ([]float64, error) {
+// labelTokens is how long a completion may be to count as a label.
+const labelTokens = 16
+
+// labelled reports whether all sequences have a prompt and a label.
+func labelled(seqs []tune.Sequence) bool {
+	for _, s := range seqs {
+		n := 0
+		for _, l := range s.Learned {
+			n += index(l)
+		}
+		if firstLearned(s.Learned) == 0 || n > labelTokens {
+			return false
+		}
+	}
+	return true
+}
+
+// rowScore is what a model makes of one row.
+type rowScore struct {
+	loss   float64 // of its target, nats; 0 of rows that are not learned
+	missed bool    // whether it is learned and something else is likelier than its target, where that was asked for
+}
+
+// measure runs a sequence through the base with a seam; labels asks for what is likeliest.
+func (c *comparison) measure(s tune.Sequence, seam llama.Seam, labels bool) ([]rowScore, error) {
 	x, err := c.b.Model.Forward(llama.One(s.Tokens, nil), seam)
 	if err != nil {
 		return nil, err
@@ -266,9 +307,18 @@ func (c *comparison) losses(s tune.Sequence, seam llama.Seam) ([]float64, error)
 		weights[i] = float32(index(l))
 	}
 	c.b.Model.HeadLoss(loss, nil, x, s.Targets, weights)
-	all := make([]float64, len(loss))
+	all := make([]rowScore, len(loss))
+	var logits []float32
 	for i, l := range loss {
-		all[i] = float64(l)
+		all[i].loss = float64(l)
+		if labels && s.Learned[i] {
+			if logits == nil {
+				logits = make([]float32, c.b.Model.Config.Vocab)
+			}
+			hidden := c.b.Model.Config.Hidden
+			c.b.Model.Logits(logits, x[i*hidden:(i+1)*hidden], 1)
+			all[i].missed = slices.Max(logits) > logits[s.Targets[i]]
+		}
 	}
 	return all, nil
 }
