@@ -11,14 +11,14 @@ import (
 	"github.com/gopeft/peft/retrieval"
 )
 
-// samples returns at most so many of what the set's own texts select, or all that it selected together where so few would
+// samples returns at most so many of what the set's own texts select, from all over them, or all that it selected together where so few would
 // stand for little.
 func (g *storedGate) samples(most int) []peer.Sample {
 	const few = 8
 	if most < few {
 		return []peer.Sample{peer.NewSample(g.Counts)}
 	}
-	return g.Samples[:min(most, len(g.Samples))]
+	return evenly(g.Samples, most)
 }
 
 // sample lets the base read texts and returns what each of them selects.
