@@ -2,6 +2,9 @@ package kernels
 
 import "math"
 
+// MaxF16 is the largest finite IEEE half.
+const MaxF16 = 65504
+
 // ToF16 rounds f32 to IEEE halves, to nearest even.
 func ToF16(dst []uint16, src []float32) { toF16(dst, src[:len(dst)]) }
 

@@ -82,7 +82,7 @@ func lowest(m, d []uint16, zero float32) {
 		w := wide[:min(len(d), len(wide))]
 		kernels.FromF16(w, d[:len(w)])
 		for i, v := range w {
-			if w[i] = -zero * v; math.Abs(float64(w[i])) > maxHalf {
+			if w[i] = -zero * v; math.Abs(float64(w[i])) > kernels.MaxF16 {
 				w[i] = float32(math.Inf(1))
 			}
 		}
@@ -90,8 +90,6 @@ func lowest(m, d []uint16, zero float32) {
 		m, d = m[len(w):], d[len(w):]
 	}
 }
-
-const maxHalf = 65504
 
 // nibbles are in the order that kernels.Codes has.
 func nibbles(dst, from []byte) { copy(dst, from[:codeValues/2]) }

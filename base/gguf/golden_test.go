@@ -53,6 +53,35 @@ func TestDequantise(t *testing.T) {
 	}
 }
 
+// TestQuantise compares every type that is written with the bytes that ggml's own package makes of the same values.
+func TestQuantise(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "quantise.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var golden map[string][]byte
+	if err := json.Unmarshal(data, &golden); err != nil {
+		t.Fatal(err)
+	}
+	x := make([]float32, len(golden["F32"])/4)
+	layouts[F32].widen(x, golden["F32"])
+	if len(x) < 256 {
+		t.Fatalf("%d values", len(x))
+	}
+	for _, typ := range []Type{F32, F16, BF16, Q8_0} {
+		got, want := quantise(nil, x, typ), golden[typ.String()]
+		if len(got) != len(want) {
+			t.Fatalf("%v: %d bytes, want %d", typ, len(got), len(want))
+		}
+		size := layouts[typ].bytes
+		for i := 0; i < len(got); i += size {
+			if !slices.Equal(got[i:i+size], want[i:i+size]) {
+				t.Errorf("%v: block %d is %v, want %v", typ, i/size, got[i:i+size], want[i:i+size])
+			}
+		}
+	}
+}
+
 // TestMixed reads a file that ggml's own package wrote.
 func TestMixed(t *testing.T) {
 	f, err := Open(filepath.Join("testdata", "mixed.gguf"))

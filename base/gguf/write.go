@@ -2,17 +2,16 @@ package gguf
 
 import (
 	"bufio"
+	"encoding/binary"
 	"fmt"
 	"io"
-	"math"
-
-	"github.com/gopeft/peft/kernels"
+	"slices"
 )
 
 // KV is one metadata entry.
 type KV struct {
 	Key   string
-	Value any // uint32, int32, float32, bool, string, uint64, []string, []int32, []float32
+	Value any // a bool, a number of fixed size, a string, or a slice of one of these
 }
 
 // Tensor is one tensor to write.
@@ -21,15 +20,15 @@ type Tensor struct {
 	Shape []int // the slowest dimension first
 	Type  Type  // F32, F16, BF16 or Q8_0
 	Data  []float32
+	// Load gives the values, when Data is nil, at the time they are written: a model need not be in memory whole.
+	Load func() ([]float32, error)
 }
 
 const writeAlign = 32
 
-// largest is the greatest magnitude of the types that hold less than f32: a half, and a half times 127.
-var largest = map[Type]float64{F16: 65504, Q8_0: 65504 * 127}
-
 // Write writes a GGUF file with the entries in the order given. Q8_0 needs rows that are multiples of 32. What Parse would
-// refuse, such as a name or key given twice, is refused here too, and so are values that F16 or Q8_0 cannot hold.
+// refuse, such as a name or key given twice, is refused here too, and so are values that F16 or Q8_0 cannot hold. After an
+// error what was written is of no use.
 func Write(w io.Writer, meta []KV, tensors []Tensor) error {
 	o := &writer{w: bufio.NewWriterSize(w, 1<<20)}
 	o.u32(magic)
@@ -72,7 +71,9 @@ func Write(w io.Writer, meta []KV, tensors []Tensor) error {
 	}
 	for _, t := range tensors {
 		o.align()
-		o.tensor(&t)
+		if err := o.tensor(&t); err != nil {
+			return fmt.Errorf("gguf: write tensor %q: %w", t.Name, err)
+		}
 	}
 	o.align()
 	if o.err == nil {
@@ -85,14 +86,11 @@ func Write(w io.Writer, meta []KV, tensors []Tensor) error {
 }
 
 func (t *Tensor) check() (uint64, error) {
-	n := 1
-	for _, d := range t.Shape {
-		if d < 1 {
-			return 0, fmt.Errorf("shape %v, want dimensions above 0", t.Shape)
-		}
-		n *= d
+	if slices.ContainsFunc(t.Shape, func(d int) bool { return d < 1 }) {
+		return 0, fmt.Errorf("shape %v, want dimensions above 0", t.Shape)
 	}
-	if len(t.Shape) == 0 || len(t.Shape) > maxDims || n != len(t.Data) {
+	n := t.elements()
+	if len(t.Shape) == 0 || len(t.Shape) > maxDims || t.Load == nil && n != len(t.Data) {
 		return 0, fmt.Errorf("shape %v with %d values, want 1 to %d dimensions and their product", t.Shape, len(t.Data), maxDims)
 	}
 	switch t.Type {
@@ -104,14 +102,15 @@ func (t *Tensor) check() (uint64, error) {
 	if t.Shape[len(t.Shape)-1]%l.block != 0 {
 		return 0, fmt.Errorf("rows of %d, %v has blocks of %d: %w", t.Shape[len(t.Shape)-1], t.Type, l.block, ErrUnsupported)
 	}
-	if most, ok := largest[t.Type]; ok {
-		for i, v := range t.Data {
-			if !(math.Abs(float64(v)) <= most) {
-				return 0, fmt.Errorf("value %d is %g, %v holds up to ±%g: %w", i, v, t.Type, most, ErrUnsupported)
-			}
-		}
-	}
 	return uint64(n / l.block * l.bytes), nil
+}
+
+func (t *Tensor) elements() int {
+	n := 1
+	for _, d := range t.Shape {
+		n *= d
+	}
+	return n
 }
 
 type writer struct {
@@ -127,7 +126,6 @@ func (o *writer) write(b []byte) {
 	o.n += uint64(len(b))
 }
 
-func (o *writer) u16(v uint16) { o.write(le.AppendUint16(nil, v)) }
 func (o *writer) u32(v uint32) { o.write(le.AppendUint32(nil, v)) }
 func (o *writer) u64(v uint64) { o.write(le.AppendUint64(nil, v)) }
 
@@ -144,93 +142,104 @@ func (o *writer) align() {
 
 func (o *writer) value(v any) error {
 	switch v := v.(type) {
-	case uint32:
-		o.u32(tU32)
-		o.u32(v)
-	case int32:
-		o.u32(tI32)
-		o.u32(uint32(v))
-	case uint64:
-		o.u32(tU64)
-		o.u64(v)
-	case float32:
-		o.u32(tF32)
-		o.u32(math.Float32bits(v))
-	case bool:
-		o.u32(tBool)
-		b := byte(0)
-		if v {
-			b = 1
-		}
-		o.write([]byte{b})
 	case string:
 		o.u32(tString)
 		o.str(v)
+		return nil
 	case []string:
-		o.head(tString, len(v))
+		o.u32(tArray)
+		o.u32(tString)
+		o.u64(uint64(len(v)))
 		for _, s := range v {
 			o.str(s)
 		}
-	case []int32:
-		o.head(tI32, len(v))
-		for _, x := range v {
-			o.u32(uint32(x))
-		}
-	case []float32:
-		o.head(tF32, len(v))
-		for _, x := range v {
-			o.u32(math.Float32bits(x))
-		}
-	default:
+		return nil
+	}
+	t, n, ok := numbers(v)
+	if !ok {
 		return fmt.Errorf("values of type %T: %w", v, ErrUnsupported)
 	}
-	return nil
-}
-
-func (o *writer) head(t uint32, n int) {
-	o.u32(tArray)
+	if n >= 0 {
+		o.u32(tArray)
+	}
 	o.u32(t)
-	o.u64(uint64(n))
+	if n >= 0 {
+		o.u64(uint64(n))
+	}
+	b, err := binary.Append(nil, le, v)
+	o.write(b)
+	return err
 }
 
-func (o *writer) tensor(t *Tensor) {
-	switch t.Type {
-	case F32:
-		for _, x := range t.Data {
-			o.u32(math.Float32bits(x))
-		}
-	case F16, BF16:
-		h := make([]uint16, len(t.Data))
-		if t.Type == F16 {
-			kernels.ToF16(h, t.Data)
-		} else {
-			kernels.ToBF16(h, t.Data)
-		}
-		for _, x := range h {
-			o.u16(x)
-		}
-	case Q8_0:
-		for i := 0; i < len(t.Data); i += 32 {
-			o.q8(t.Data[i : i+32])
-		}
+// numbers returns the file's number of a value's type, and how many a slice has, -1 for a single value.
+func numbers(v any) (t uint32, n int, ok bool) {
+	switch v := v.(type) {
+	case uint8:
+		return tU8, -1, true
+	case int8:
+		return tI8, -1, true
+	case uint16:
+		return tU16, -1, true
+	case int16:
+		return tI16, -1, true
+	case uint32:
+		return tU32, -1, true
+	case int32:
+		return tI32, -1, true
+	case float32:
+		return tF32, -1, true
+	case bool:
+		return tBool, -1, true
+	case uint64:
+		return tU64, -1, true
+	case int64:
+		return tI64, -1, true
+	case float64:
+		return tF64, -1, true
+	case []uint8:
+		return tU8, len(v), true
+	case []int8:
+		return tI8, len(v), true
+	case []uint16:
+		return tU16, len(v), true
+	case []int16:
+		return tI16, len(v), true
+	case []uint32:
+		return tU32, len(v), true
+	case []int32:
+		return tI32, len(v), true
+	case []float32:
+		return tF32, len(v), true
+	case []bool:
+		return tBool, len(v), true
+	case []uint64:
+		return tU64, len(v), true
+	case []int64:
+		return tI64, len(v), true
+	case []float64:
+		return tF64, len(v), true
 	}
+	return 0, 0, false
 }
 
-// q8 writes one block of Q8_0: the scale as a half, then 32 signed bytes.
-func (o *writer) q8(x []float32) {
-	var m float32
-	for _, v := range x {
-		m = max(m, float32(math.Abs(float64(v))))
-	}
-	d := m / 127
-	var h [1]uint16
-	kernels.ToF16(h[:], []float32{d})
-	o.u16(h[0])
-	var q [32]byte
-	if d != 0 {
-		for i, v := range x {
-			q[i] = byte(int8(math.RoundToEven(float64(v / d))))
+func (o *writer) tensor(t *Tensor) error {
+	x := t.Data
+	if x == nil {
+		var err error
+		if x, err = t.Load(); err != nil {
+			return err
+		}
+		if len(x) != t.elements() {
+			return fmt.Errorf("shape %v with %d values", t.Shape, len(x))
 		}
 	}
-	o.write(q[:])
+	if err := representable(x, t.Type); err != nil {
+		return err
+	}
+	const most = 1 << 14 // values at a time, whole blocks of every type
+	b := make([]byte, 0, 4*most)
+	for part := range slices.Chunk(x, most) {
+		o.write(quantise(b, part, t.Type))
+	}
+	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"math/bits"
 	"os"
@@ -308,57 +307,4 @@ func (f *File) Rows(name string) (row func(dst []float32, i int), shape []int, e
 		return nil, nil, fmt.Errorf("tensor %q of shape %v has no rows: %w", name, t.Shape, ErrUnsupported)
 	}
 	return func(dst []float32, i int) { t.widen(dst[:t.Shape[1]], i*t.Shape[1]) }, t.Shape, nil
-}
-
-// Tensor is one tensor to write, in F32.
-type Tensor struct {
-	Name  string
-	Shape []int
-	Data  []float32
-}
-
-// Write writes tensors in F32 in the order given. No two may have one name.
-func Write(w io.Writer, tensors []Tensor, metadata map[string]string) error {
-	header := map[string]any{}
-	if len(metadata) > 0 {
-		header["__metadata__"] = metadata
-	}
-	off := 0
-	for _, t := range tensors {
-		if _, twice := header[t.Name]; twice || t.Name == "__metadata__" {
-			return fmt.Errorf("safetensors: write: the name %q is taken", t.Name)
-		}
-		n := 1
-		for _, d := range t.Shape {
-			n *= d
-		}
-		if n != len(t.Data) || slices.ContainsFunc(t.Shape, func(d int) bool { return d < 0 }) {
-			return fmt.Errorf("safetensors: write %q: shape %v with %d values", t.Name, t.Shape, len(t.Data))
-		}
-		shape := t.Shape
-		if shape == nil {
-			shape = []int{}
-		}
-		header[t.Name] = map[string]any{"dtype": "F32", "shape": shape, "data_offsets": [2]int{off, off + 4*n}}
-		off += 4 * n
-	}
-	j, err := json.Marshal(header)
-	if err != nil {
-		return fmt.Errorf("safetensors: write: %w", err)
-	}
-	for len(j)%8 != 0 {
-		j = append(j, ' ')
-	}
-	b := append(binary.LittleEndian.AppendUint64(nil, uint64(len(j))), j...)
-	for _, t := range tensors {
-		for _, v := range t.Data {
-			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
-		}
-		if _, err := w.Write(b); err != nil {
-			return fmt.Errorf("safetensors: write: %w", err)
-		}
-		b = b[:0]
-	}
-	_, err = w.Write(b)
-	return err
 }

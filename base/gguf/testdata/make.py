@@ -1,5 +1,6 @@
 """Makes the reference files of package gguf's tests with ggml's own Python package: pip install gguf numpy.
 
+quantise.json: values, and the bytes that ggml makes of them in each type that the package writes.
 dequant.json: for each type two blocks of random bytes and the values that ggml reads in them.
 mixed.gguf: metadata of every type, and a tensor of every type that the package can quantise.
 """
@@ -28,6 +29,12 @@ for name in ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K
     want = gguf.dequantize(raw, t).astype(np.float32)
     out[name] = {"raw": base64.b64encode(raw.tobytes()).decode(), "values": base64.b64encode(want.tobytes()).decode()}
 (here / "dequant.json").write_text(json.dumps(out, indent=1) + "\n")
+
+# halves away from zero, a block of zeros, one large value, very small and very large scales
+x = np.concatenate([rng.standard_normal(64), np.zeros(32), np.arange(-16, 16) + 0.5, np.r_[127.0, np.arange(31) + 0.5],
+                    rng.standard_normal(32) * 1e-9, rng.standard_normal(32) * 1e4, [1e4], rng.standard_normal(31) * 1e-3]).astype(np.float32)
+out = {name: base64.b64encode(gguf.quantize(x, T[name]).tobytes()).decode() for name in ["F32", "F16", "BF16", "Q8_0"]}
+(here / "quantise.json").write_text(json.dumps(out, indent=1) + "\n")
 
 w = gguf.GGUFWriter(str(here / "mixed.gguf"), "llama")
 w.add_uint8("a.u8", 200); w.add_int8("a.i8", -100); w.add_uint16("a.u16", 60000); w.add_int16("a.i16", -30000)
