@@ -319,6 +319,9 @@ func (m *Model) WithPrecision(prec kernels.Precision) (*Model, error) {
 // Precision returns the arithmetic of the model's products.
 func (m *Model) Precision() kernels.Precision { return m.prec }
 
+// Source returns where the model's weights come from. They can be read for as long as the base is open.
+func (m *Model) Source() Source { return m.src }
+
 // Pool returns the threads the model computes on.
 func (m *Model) Pool() *kernels.Pool { return m.pool }
 
