@@ -35,6 +35,7 @@ type Base struct {
 	Name      string // the file's or directory's name, or "builtin"
 
 	files   files
+	dir     string // of a Hugging Face base
 	config  llama.Config
 	hash    func(w io.Writer) error // of the tensors as stored
 	once    sync.Once
@@ -145,7 +146,7 @@ func openHF(dir string, o Options) (*Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Base{Name: filepath.Base(filepath.Clean(dir)), files: f, config: c}
+	b := &Base{Name: filepath.Base(filepath.Clean(dir)), files: f, dir: dir, config: c}
 	b.hash = func(w io.Writer) error {
 		for _, name := range f.Names() {
 			t, _ := f.Info(name)

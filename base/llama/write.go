@@ -75,7 +75,7 @@ func WriteGGUF(w io.Writer, c *Config, src Source, meta []gguf.KV, t gguf.Type) 
 	}
 	const fileType = "general.file_type"
 	meta = slices.DeleteFunc(slices.Clone(meta), func(e gguf.KV) bool { return e.Key == fileType })
-	meta = append(meta, gguf.KV{Key: fileType, Value: number})
+	meta = slices.Insert(meta, min(1, len(meta)), gguf.KV{Key: fileType, Value: number}) // the architecture stands first
 	var tensors []gguf.Tensor
 	for _, weight := range c.Weights() {
 		name, ok := GGUFName(weight.Name)
