@@ -5,28 +5,17 @@ import (
 	"io"
 
 	"github.com/gopeft/peft/base/gguf"
+	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/base/tokenizer"
 )
 
-// writeGGUF writes the model as llama.cpp reads the architecture llama: rows of queries and keys permuted so that the
-// two dimensions that turn together are neighbours, no output tensor because the embedding is the head too.
+// writeGGUF writes a dense model as llama.cpp reads the architecture llama.
 func writeGGUF(w io.Writer, about About, s Shape, p *weights, tok *tokenizer.Tokenizer, t gguf.Type) error {
-	u := func(key string, v int) gguf.KV { return gguf.KV{Key: key, Value: uint32(v)} }
-	meta := []gguf.KV{
-		{Key: "general.architecture", Value: "llama"},
-		u("general.file_type", map[gguf.Type]int{gguf.F32: 0, gguf.F16: 1, gguf.Q8_0: 7}[t]),
-		u("llama.vocab_size", s.Vocab),
-		u("llama.context_length", s.Context),
-		u("llama.embedding_length", s.Hidden),
-		u("llama.block_count", s.Layers),
-		u("llama.feed_forward_length", s.FFN),
-		u("llama.attention.head_count", s.Heads),
-		u("llama.attention.head_count_kv", s.KVHeads),
-		u("llama.attention.key_length", s.HeadDim),
-		u("llama.attention.value_length", s.HeadDim),
-		u("llama.rope.dimension_count", s.HeadDim),
-		{Key: "llama.rope.freq_base", Value: s.RopeTheta},
-		{Key: "llama.attention.layer_norm_rms_epsilon", Value: s.NormEps},
+	c := llama.Config{Vocab: s.Vocab, Hidden: s.Hidden, Layers: s.Layers, Heads: s.Heads, KVHeads: s.KVHeads, HeadDim: s.HeadDim, FFN: s.FFN,
+		MaxSeq: s.Context, NormEps: s.NormEps, RopeTheta: s.RopeTheta, Tied: true}
+	meta, err := c.GGUF()
+	if err != nil {
+		return err
 	}
 	for _, e := range []gguf.KV{{Key: "general.name", Value: about.Name}, {Key: "general.description", Value: about.Description}, {Key: "general.license", Value: about.License}} {
 		if e.Value != "" {
@@ -40,38 +29,38 @@ func writeGGUF(w io.Writer, about About, s Shape, p *weights, tok *tokenizer.Tok
 	for _, e := range kv {
 		meta = append(meta, gguf.KV{Key: e.Key, Value: e.Value})
 	}
-	var tensors []gguf.Tensor
-	matrix := func(name string, v []float32, rows, cols int) {
-		tensors = append(tensors, gguf.Tensor{Name: name + ".weight", Shape: []int{rows, cols}, Type: t, Data: v})
-	}
-	vector := func(name string, v []float32) {
-		tensors = append(tensors, gguf.Tensor{Name: name + ".weight", Shape: []int{len(v)}, Type: gguf.F32, Data: v})
-	}
-	hd, kd, h := s.Heads*s.HeadDim, s.KVHeads*s.HeadDim, s.Hidden
-	matrix("token_embd", p.embed, s.Vocab, h)
-	for i, l := range p.layers {
-		b := fmt.Sprintf("blk.%d.", i)
-		vector(b+"attn_norm", l.attnNorm)
-		matrix(b+"attn_q", permuteHeads(l.qkv[:hd*h], s.HeadDim, h), hd, h)
-		matrix(b+"attn_k", permuteHeads(l.qkv[hd*h:(hd+kd)*h], s.HeadDim, h), kd, h)
-		matrix(b+"attn_v", l.qkv[(hd+kd)*h:], kd, h)
-		matrix(b+"attn_output", l.out, h, hd)
-		vector(b+"ffn_norm", l.ffnNorm)
-		matrix(b+"ffn_gate", l.gateUp[:s.FFN*h], s.FFN, h)
-		matrix(b+"ffn_up", l.gateUp[s.FFN*h:], s.FFN, h)
-		matrix(b+"ffn_down", l.down, h, s.FFN)
-	}
-	vector("output_norm", p.norm)
-	return gguf.Write(w, meta, tensors)
+	return llama.WriteGGUF(w, &c, namedWeights(&c, p), meta, t)
 }
 
-// permuteHeads interleaves the two halves of each head's rows: row i of the first half, row i of the second, and so on.
-func permuteHeads(w []float32, headDim, cols int) []float32 {
-	out, half := make([]float32, len(w)), headDim/2
-	for r := range len(w) / cols {
-		head, d := r/headDim, r%headDim
-		from := head*headDim + d%2*half + d/2
-		copy(out[r*cols:(r+1)*cols], w[from*cols:])
+// named are a model's weights by Hugging Face's names; they are a llama.Source.
+type named struct {
+	values map[string][]float32
+	shapes map[string][]int
+}
+
+// Tensor implements llama.Source.
+func (n named) Tensor(name string) ([]float32, []int, error) {
+	v, ok := n.values[name]
+	if !ok {
+		return nil, nil, fmt.Errorf("no weight %q", name)
 	}
-	return out
+	return v, n.shapes[name], nil
+}
+
+func namedWeights(c *llama.Config, p *weights) named {
+	n := named{map[string][]float32{"model.embed_tokens.weight": p.embed, "model.norm.weight": p.norm}, map[string][]int{}}
+	q, k, up := c.AttnWidth()*c.Hidden, c.KVHeads*c.HeadDim*c.Hidden, c.FFN*c.Hidden
+	for i, l := range p.layers {
+		for part, v := range map[string][]float32{
+			"input_layernorm": l.attnNorm, "post_attention_layernorm": l.ffnNorm,
+			"self_attn.q_proj": l.qkv[:q], "self_attn.k_proj": l.qkv[q : q+k], "self_attn.v_proj": l.qkv[q+k:], "self_attn.o_proj": l.out,
+			"mlp.gate_proj": l.gateUp[:up], "mlp.up_proj": l.gateUp[up:], "mlp.down_proj": l.down,
+		} {
+			n.values[fmt.Sprintf("model.layers.%d.%s.weight", i, part)] = v
+		}
+	}
+	for _, w := range c.Weights() {
+		n.shapes[w.Name] = w.Shape
+	}
+	return n
 }

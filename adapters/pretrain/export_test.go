@@ -82,11 +82,3 @@ func logits(t *trainer, ids []int32) []float32 {
 	m.head(loss, ids, false) // targets do not matter
 	return slices.Clone(m.act.logits[:len(ids)*t.Shape.Vocab])
 }
-
-func TestPermuteHeads(t *testing.T) {
-	// one head of four dimensions: rows 0 and 2 turn together, as do 1 and 3
-	got := permuteHeads([]float32{0, 1, 2, 3, 10, 11, 12, 13}, 4, 1)
-	if want := []float32{0, 2, 1, 3, 10, 12, 11, 13}; !slices.Equal(got, want) {
-		t.Errorf("%v, want %v", got, want)
-	}
-}
