@@ -1,11 +1,13 @@
 package gguf
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 )
@@ -127,5 +129,29 @@ func TestMixed(t *testing.T) {
 	}
 	if len(f.Tensors()) != 8 {
 		t.Errorf("%d tensors", len(f.Tensors()))
+	}
+}
+
+// TestRewrite writes the metadata of a file that ggml's own package wrote, which has every type.
+func TestRewrite(t *testing.T) {
+	f, err := Open(filepath.Join("testdata", "mixed.gguf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var meta []KV
+	for k, v := range f.Meta {
+		meta = append(meta, KV{k, v})
+	}
+	var b bytes.Buffer
+	if err := Write(&b, meta, nil); err != nil {
+		t.Fatal(err)
+	}
+	g, err := Parse(b.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Meta) < 17 || !reflect.DeepEqual(g.Meta, f.Meta) {
+		t.Errorf("%v, want %v", g.Meta, f.Meta)
 	}
 }
