@@ -20,7 +20,7 @@ const (
 	gateTokens  = 64   // of a prompt, for setting thresholds and of windows that are measured
 	gateJudged  = 128  // most tokens of a prompt that are judged: the last ones
 	gateAlpha   = 0.01 // share of others' sequences that may fire
-	gateMargin  = 0.6  // of the way from what others reach to what nearly all own sequences reach
+	gateMargin  = 0.9  // of the way from what others reach to what nearly all own sequences reach
 	gateOwnRate = 0.9  // share of own sequences below which people are warned
 	gateOwnTail = 0.05 // share of own sequences not counted among nearly all
 	gateAside   = 0.08 // most of background and passages that may be left out, because they look like own text
