@@ -25,29 +25,6 @@ func GELUBackward(dx, dy, x []float32) {
 	}
 }
 
-const (
-	geluC = 0.7978845608028654 // √(2/π)
-	geluA = 0.044715
-)
-
-// GELUTanh writes the approximation of GELU by tanh (arXiv 1606.08415, section 2); y may be x.
-func GELUTanh(y, x []float32) {
-	for i, v := range x {
-		f := float64(v)
-		y[i] = float32(0.5 * f * (1 + math.Tanh(geluC*(f+geluA*f*f*f))))
-	}
-}
-
-// GELUTanhBackward writes the gradient of GELUTanh; dx may be dy.
-func GELUTanhBackward(dx, dy, x []float32) {
-	for i, v := range x {
-		f := float64(v)
-		t := math.Tanh(geluC * (f + geluA*f*f*f))
-		d := 0.5*(1+t) + 0.5*f*(1-t*t)*geluC*(1+3*geluA*f*f)
-		dx[i] = float32(float64(dy[i]) * d)
-	}
-}
-
 // SwiGLU writes y = silu(gate)·up (arXiv 2002.05202, section 2): gu: [tokens, 2·ffn], a row's gate and then its up;
 // y: [tokens, ffn].
 func SwiGLU(p *Pool, y, gu []float32, tokens, ffn int) {

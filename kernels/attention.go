@@ -3,7 +3,7 @@ package kernels
 import "sync"
 
 // Span is one sequence of attention: its query rows Q … Q+Len, its key and value rows KV … KV+Past+Len. Query i of the
-// span sees the keys up to its own, KV+Past+i.
+// span sees the keys up to its own, KV+Past+i, or the last of those (Heads.Window).
 type Span struct{ Q, Len, KV, Past int }
 
 func (s Span) keys() int { return s.Past + s.Len }
@@ -12,6 +12,8 @@ func (s Span) keys() int { return s.Past + s.Len }
 type Heads struct {
 	Heads, KV, Dim int
 	Scale          float32 // of q·k, positive, usually 1/√Dim
+	Window         int     // how many keys a query sees, its own the last of them (arXiv 2004.05150, section 3.1); 0 for all
+	Cap            float32 // scores s become Cap·tanh(s/Cap) (arXiv 2408.00118, section 2); 0 for none
 	// Precision BF16 rounds the factors of all products to bf16, for training, where bf16 products are faster than f32
 	// and Dim is a multiple of 16; otherwise everything is f32.
 	Precision Precision

@@ -46,6 +46,7 @@ type backwardTile struct {
 	lse, delta    []float32 // [rows]: Σ do·o
 	p, ds         []float32 // [rows, blockKeys]: scores and do·vᵀ, then probabilities and the gradient of scores
 	half          bool
+	windowed      bool
 	backwardPairs // instead of packed, p and ds, which have stripRows rows
 }
 
@@ -76,6 +77,10 @@ func (b *attentionBackward) run(s Span, kv int) {
 		packKeys(t.keys, b.k[t.key:], b.ldkv, s.keys(), b.Dim)
 		packKeys(t.values, b.v[t.key:], b.ldkv, s.keys(), b.Dim)
 	}
+	if t.windowed = b.Window > 0; t.windowed { // keys that nobody sees, and sums that begin anywhere
+		clear(t.dk)
+		clear(t.dv)
+	}
 	for i0 := 0; i0 < s.Len; i0 += tileQ {
 		t.tile(s, i0, min(tileQ, s.Len-i0))
 	}
@@ -99,13 +104,16 @@ func (b *attentionBackward) clearKeys(s Span, kv int) {
 // beyond the mask, dq = dS·k, dk += dSᵀ·q and dv += Pᵀ·do.
 func (t *backwardTile) tile(s Span, i0, n int) {
 	t.load(s, i0, n)
-	for b0 := 0; b0 < t.tileRows.keys(); b0 += blockKeys {
-		first := t.from(b0)
-		if t.half {
-			first &^= 1
+	if t.windowed {
+		clear(t.dq)
+	}
+	for b0 := t.first(); b0 < t.tileRows.keys(); b0 += blockKeys {
+		first, end := t.from(b0), t.to(b0+blockKeys-1)
+		if t.half { // whole pairs
+			first, end = first&^1, min(t.rows, (end+1)&^1)
 		}
-		for r := first; r < t.rows; r += stripRows {
-			if m := min(stripRows, t.rows-r); t.half {
+		for r := first; r < end; r += stripRows {
+			if m := min(stripRows, end-r); t.half {
 				t.stripBF16(r, m, b0)
 			} else {
 				t.strip(r, m, b0)
@@ -114,7 +122,7 @@ func (t *backwardTile) tile(s Span, i0, n int) {
 		see := t.sees(t.rows-1, b0)
 		for j := 0; j < see; j += gradientKeys {
 			m := min(gradientKeys, s.keys()-b0-j)
-			acc := i0 > 0 && b0+j < t.past // an earlier tile saw the first of them, and wrote all
+			acc := t.windowed || i0 > 0 && b0+j < t.past // an earlier tile saw the first of them, and wrote all
 			if t.half {
 				t.sumBF16(j, b0, m, acc)
 			} else {
@@ -131,7 +139,7 @@ func (t *backwardTile) tile(s Span, i0, n int) {
 // load fetches the rows of n queries from i0 on.
 func (t *backwardTile) load(s Span, i0, n int) {
 	g := t.Heads.group()
-	t.tileRows, t.row = tileRows{g, n * g, s.Past + i0}, s.Q+i0
+	t.tileRows, t.row = t.tileOf(s, i0, n), s.Q+i0
 	width := g * t.Dim
 	gatherRows(t.q, t.operands.q, t.ldq, t.row, t.kv, n, width)
 	gatherRows(t.do, t.attentionBackward.do, t.ldo, t.row, t.kv, n, width)
@@ -155,19 +163,26 @@ func (t *backwardTile) strip(r0, n, b0 int) {
 	mulKeys(ds, blockKeys, t.do[r0*t.Dim:], t.Dim, n, see, t.values[b0*t.Dim:], t.Dim)
 	for i := range n {
 		p, ds := p[i*blockKeys:][:whole], ds[i*blockKeys:][:whole]
+		if t.Cap > 0 {
+			softCapScores(p[:t.sees(r0+i, b0)], ds, t.Cap/t.Scale, t.delta[r0+i])
+		}
 		vis := hide(p, t.sees(r0+i, b0))
+		fillNegInf(p[:t.hidden(r0+i, b0)])
 		softmaxGrad(vis, ds[:len(vis)], t.Scale, t.lse[r0+i], t.delta[r0+i])
 		clear(p[len(vis):])
 		clear(ds[len(vis):])
 	}
-	mulRows(t.dq[r0*t.Dim:], t.Dim, strided{ds, blockKeys, 1}, t.k[t.key+b0*t.ldkv:], t.ldkv, n, t.Dim, see, b0 > 0)
+	mulRows(t.dq[r0*t.Dim:], t.Dim, strided{ds, blockKeys, 1}, t.k[t.key+b0*t.ldkv:], t.ldkv, n, t.Dim, see, b0 > 0 || t.windowed)
 }
 
 // sum writes the gradients of n keys from j of the block at b0 on, or adds to them.
 func (t *backwardTile) sum(j, b0, n int, acc bool) {
-	r := t.from(b0 + j)
+	r, end := t.from(b0+j), t.to(b0+j+n-1)
+	if r >= end {
+		return
+	}
 	at := (b0 + j) * t.Dim
-	k := t.rows - r
+	k := end - r
 	mulRows(t.dv[at:], t.Dim, strided{t.p[r*blockKeys+j:], 1, blockKeys}, t.do[r*t.Dim:], t.Dim, n, t.Dim, k, acc)
 	mulRows(t.dk[at:], t.Dim, strided{t.ds[r*blockKeys+j:], 1, blockKeys}, t.q[r*t.Dim:], t.Dim, n, t.Dim, k, acc)
 }

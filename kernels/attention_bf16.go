@@ -53,9 +53,15 @@ func (t *backwardTile) stripBF16(r0, n, b0 int) {
 			clear(ds[blockKeys:])
 		}
 		end := vectors(max(vis, next))
-		fillNegInf(p[vis:end])
-		fillNegInf(p[blockKeys+next : blockKeys+end])
 		r := r0 + i
+		if t.Cap > 0 {
+			softCapScores(p[:vis], ds, t.Cap/t.Scale, t.delta[r])
+			softCapScores(p[blockKeys:blockKeys+next], ds[blockKeys:], t.Cap/t.Scale, t.delta[r+1])
+		}
+		fillNegInf(p[vis:end])
+		fillNegInf(p[:min(end, t.hidden(r, b0))])
+		fillNegInf(p[blockKeys+next : blockKeys+end])
+		fillNegInf(p[blockKeys : blockKeys+min(end, t.hidden(r+1, b0))])
 		pRows, dsRows, ds16 := t.pRows[r*blockKeys:][:2*whole], t.dsRows[r*blockKeys:][:2*whole], t.ds16[i*blockKeys:]
 		softmaxGradBF16s(end, p, ds, blockKeys, pRows, dsRows, ds16, t.Scale, t.lse[r:r+2], t.delta[r:r+2])
 		clear(pRows[2*end:])
@@ -63,14 +69,17 @@ func (t *backwardTile) stripBF16(r0, n, b0 int) {
 		clear(ds16[end:whole])
 		clear(ds16[blockKeys+end : blockKeys+whole])
 	}
-	mulPairs(t.dq[r0*t.Dim:], t.Dim, pairs{t.ds16, blockKeys / 2, 1}, t.keyRows[b0*t.Dim:], t.Dim, n, t.Dim, (see+1)/2, b0 > 0)
+	mulPairs(t.dq[r0*t.Dim:], t.Dim, pairs{t.ds16, blockKeys / 2, 1}, t.keyRows[b0*t.Dim:], t.Dim, n, t.Dim, (see+1)/2, b0 > 0 || t.windowed)
 }
 
 // sumBF16 is sum in bf16.
 func (t *backwardTile) sumBF16(j, b0, n int, acc bool) {
-	r := t.from(b0+j) &^ 1
+	r, end := t.from(b0+j)&^1, t.to(b0+j+n-1)
+	if r >= end {
+		return
+	}
 	at := (b0 + j) * t.Dim
-	k := (t.rows + 1 - r) / 2
+	k := (end + 1 - r) / 2
 	mulPairs(t.dv[at:], t.Dim, pairs{t.pRows[r*blockKeys+2*j:], 1, blockKeys}, t.doRows[r*t.Dim:], t.Dim, n, t.Dim, k, acc)
 	mulPairs(t.dk[at:], t.Dim, pairs{t.dsRows[r*blockKeys+2*j:], 1, blockKeys}, t.qRows[r*t.Dim:], t.Dim, n, t.Dim, k, acc)
 }

@@ -128,8 +128,9 @@ func TestAttentionInBF16(t *testing.T) {
 	two := NewPool(2)
 	defer two.Close()
 	each(t, func(t *testing.T) {
-		for _, dim := range []int{16, 64, 80} {
+		for i, dim := range []int{16, 64, 80, 16, 32} {
 			h := Heads{Heads: 3, KV: 1, Dim: dim, Scale: float32(1 / math.Sqrt(float64(dim)))}
+			h.Window, h.Cap = []int{0, 0, 0, 33, 6}[i], []float32{0, 0, 0, 0, 2}[i]
 			spans := []Span{{Q: 0, Len: 37, KV: 0, Past: 170}, {Q: 37, Len: 1, KV: 207}, {Q: 38, Len: 70, KV: 208}}
 			const nq, nkv = 108, 278
 			ldq, ldkv, ldo := 3*dim+3, dim+1, 3*dim+2

@@ -9,7 +9,8 @@ import (
 // of the whole.
 func TestAttentionInParts(t *testing.T) {
 	each(t, func(t *testing.T) {
-		for _, h := range []Heads{{Heads: 3, KV: 1, Dim: 64, Scale: 0.125}, {Heads: 2, KV: 2, Dim: 20, Scale: 0.2}} {
+		for _, h := range []Heads{{Heads: 3, KV: 1, Dim: 64, Scale: 0.125}, {Heads: 2, KV: 2, Dim: 20, Scale: 0.2},
+			{Heads: 2, KV: 1, Dim: 16, Scale: 0.25, Window: 70}, {Heads: 2, KV: 1, Dim: 16, Scale: 0.25, Window: blockKeys + 1, Cap: 2}} {
 			const n = 2*blockKeys + 11
 			ldq, ldkv := h.Heads*h.Dim, h.KV*h.Dim
 			rnd := rng(5)

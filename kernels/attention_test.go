@@ -8,6 +8,19 @@ import (
 	"pgregory.net/rapid"
 )
 
+// weightRef is a weight before it is divided by the sum of all, for a key so far back, and the derivative of its score.
+func weightRef(dot float64, back int, h Heads) (w, slope float64) {
+	if h.Window > 0 && back >= h.Window {
+		return 0, 0
+	}
+	score, slope := dot*float64(h.Scale), float64(h.Scale)
+	if h.Cap > 0 {
+		t := math.Tanh(score / float64(h.Cap))
+		score, slope = float64(h.Cap)*t, slope*(1-t*t)
+	}
+	return math.Exp(score), slope
+}
+
 // attentionRef is attention in float64 by the definition.
 func attentionRef(o []float32, ldo int, q []float32, ldq int, k, v []float32, ldkv int, s Span, h Heads) {
 	for i := range s.Len {
@@ -20,7 +33,7 @@ func attentionRef(o []float32, ldo int, q []float32, ldq int, k, v []float32, ld
 				for c := range h.Dim {
 					dot += float64(q[(s.Q+i)*ldq+head*h.Dim+c]) * float64(k[(s.KV+j)*ldkv+g+c])
 				}
-				w[j] = math.Exp(dot * float64(h.Scale))
+				w[j], _ = weightRef(dot, s.Past+i-j, h)
 				sum += w[j]
 			}
 			for c := range h.Dim {
@@ -42,10 +55,11 @@ func TestAttention(t *testing.T) {
 			kv := rapid.IntRange(1, 3).Draw(rt, "kv")
 			h := Heads{Heads: kv * rapid.IntRange(1, 3).Draw(rt, "group"), KV: kv, Dim: rapid.SampledFrom([]int{4, 16, 64}).Draw(rt, "dim")}
 			h.Scale = float32(1 / math.Sqrt(float64(h.Dim)))
+			h.Window, h.Cap = rapid.SampledFrom([]int{0, 0, 1, 7, 40}).Draw(rt, "window"), rapid.SampledFrom([]float32{0, 0, 1.5}).Draw(rt, "cap")
 			var spans []Span
 			nq, nkv := 0, 0
 			for range rapid.IntRange(1, 3).Draw(rt, "spans") {
-				s := Span{Q: nq, Len: rapid.IntRange(1, 70).Draw(rt, "len"), KV: nkv, Past: rapid.SampledFrom([]int{0, 0, 1, 50}).Draw(rt, "past")}
+				s := Span{Q: nq, Len: rapid.IntRange(1, 70).Draw(rt, "len"), KV: nkv, Past: rapid.SampledFrom([]int{0, 0, 1, 50, 300}).Draw(rt, "past")}
 				nq, nkv = nq+s.Len, nkv+s.Past+s.Len
 				spans = append(spans, s)
 			}
@@ -97,7 +111,7 @@ func attentionBackwardRef(dq, dk, dv, do []float64, q, k, v []float32, ldq, ldkv
 	for i := range s.Len {
 		for head := range h.Heads {
 			qi, oi, g := (s.Q+i)*ldq+head*h.Dim, (s.Q+i)*ldo+head*h.Dim, head/(h.Heads/h.KV)*h.Dim
-			p, dp := make([]float64, s.Past+i+1), make([]float64, s.Past+i+1)
+			p, dp, slope := make([]float64, s.Past+i+1), make([]float64, s.Past+i+1), make([]float64, s.Past+i+1)
 			var sum, delta float64
 			for j := range p {
 				var dot float64
@@ -105,7 +119,7 @@ func attentionBackwardRef(dq, dk, dv, do []float64, q, k, v []float32, ldq, ldkv
 					dot += float64(q[qi+c]) * float64(k[(s.KV+j)*ldkv+g+c])
 					dp[j] += do[oi+c] * float64(v[(s.KV+j)*ldkv+g+c])
 				}
-				p[j] = math.Exp(dot * float64(h.Scale))
+				p[j], slope[j] = weightRef(dot, s.Past+i-j, h)
 				sum += p[j]
 			}
 			for j := range p {
@@ -113,7 +127,7 @@ func attentionBackwardRef(dq, dk, dv, do []float64, q, k, v []float32, ldq, ldkv
 				delta += p[j] * dp[j]
 			}
 			for j := range p {
-				ds := p[j] * (dp[j] - delta) * float64(h.Scale)
+				ds := p[j] * (dp[j] - delta) * slope[j]
 				for c := range h.Dim {
 					dq[qi+c] += ds * float64(k[(s.KV+j)*ldkv+g+c])
 					dk[(s.KV+j)*ldkv+g+c] += ds * float64(q[qi+c])
@@ -135,10 +149,11 @@ func TestAttentionBackward(t *testing.T) {
 		return y
 	}
 	each(t, func(t *testing.T) {
-		for _, dim := range []int{5, 16, 32, 64} {
+		for i, dim := range []int{5, 16, 32, 64, 16, 32} {
 			h := Heads{Heads: 6, KV: 2, Dim: dim, Scale: float32(1 / math.Sqrt(float64(dim)))}
-			spans := []Span{{Q: 0, Len: 37, KV: 0, Past: 170}, {Q: 37, Len: 1, KV: 207}, {Q: 38, Len: 70, KV: 208}}
-			const nq, nkv = 108, 278
+			h.Window, h.Cap = []int{0, 0, 3, 0, 50, 30}[i], []float32{0, 0, 0, 2, 0, 1.5}[i]
+			spans := []Span{{Q: 0, Len: 37, KV: 0, Past: 170}, {Q: 37, Len: 1, KV: 207}, {Q: 38, Len: 70, KV: 208}, {Q: 108, Len: 230, KV: 278, Past: 100}}
+			const nq, nkv = 338, 608
 			ldq, ldkv, ldo := 6*dim+3, 2*dim+1, 6*dim+2
 			rnd := rng(uint64(dim))
 			q, k, v, do := randn(rnd, nq*ldq), randn(rnd, nkv*ldkv), randn(rnd, nkv*ldkv), randn(rnd, nq*ldo)

@@ -7,13 +7,45 @@ type tileRows struct {
 	group int
 	rows  int
 	past  int // keys before the first query's own
+	// window is how many keys a row sees, 0 for all up to its own.
+	window int
+}
+
+// tileOf returns the rows of n queries of a span from i0 on.
+func (h Heads) tileOf(s Span, i0, n int) tileRows {
+	g := h.group()
+	return tileRows{g, n * g, s.Past + i0, h.Window}
 }
 
 // sees returns how many keys row r sees, from key b0 of the span on and at most a block.
 func (t tileRows) sees(r, b0 int) int { return min(blockKeys, t.past+r/t.group+1-b0) }
 
-// from returns the first row that sees a key.
+// hidden returns how many keys from key b0 on are behind row r, out of its window; at most a block.
+func (t tileRows) hidden(r, b0 int) int {
+	if t.window == 0 {
+		return 0
+	}
+	return min(blockKeys, max(0, t.past+r/t.group+1-t.window-b0))
+}
+
+// from returns the first row that sees a key, if any does.
 func (t tileRows) from(key int) int { return max(0, key-t.past) * t.group }
+
+// to returns the first row for which a key is out of its window.
+func (t tileRows) to(key int) int {
+	if t.window == 0 {
+		return t.rows
+	}
+	return min(t.rows, max(0, key+t.window-t.past)*t.group)
+}
+
+// first returns the first block's first key that a row sees.
+func (t tileRows) first() int {
+	if t.window == 0 {
+		return 0
+	}
+	return max(0, t.past+1-t.window) / blockKeys * blockKeys
+}
 
 // keys returns how many keys the last row sees.
 func (t tileRows) keys() int { return t.past + (t.rows-1)/t.group + 1 }
@@ -29,7 +61,7 @@ func (a *attention) tile(span, kv, tile int) {
 		return
 	}
 	g := a.group()
-	f := forwardTile{tileRows: tileRows{g, n * g, s.Past + i0}, attention: a, row: s.KV*a.ldkv + kv*a.Dim}
+	f := forwardTile{tileRows: a.tileOf(s, i0, n), attention: a, row: s.KV*a.ldkv + kv*a.Dim}
 	at, packed := a.packedAt(span, kv)
 	width := f.rows * a.Dim
 	buf := getF32(2*width + 2*f.rows + stripRows*blockKeys)
@@ -51,7 +83,12 @@ func (a *attention) tile(span, kv, tile int) {
 		block = getF32(blockKeys * a.Dim)
 		defer putF32(block)
 	}
-	for b0 := 0; b0 < f.keys(); b0 += blockKeys {
+	if f.window > 0 { // rows begin with different blocks
+		clear(f.o)
+		clear(f.sum)
+		fillNegInf(f.top)
+	}
+	for b0 := f.first(); b0 < f.keys(); b0 += blockKeys {
 		switch from := b0 * a.Dim; {
 		case block != nil:
 			f.keys32 = *block
@@ -61,8 +98,9 @@ func (a *attention) tile(span, kv, tile int) {
 		default:
 			f.keys32 = a.keys32[at:][from:packed]
 		}
-		for r := f.from(b0); r < f.rows; r += stripRows {
-			f.strip(r, min(stripRows, f.rows-r), b0)
+		end := f.to(b0 + blockKeys - 1)
+		for r := f.from(b0); r < end; r += stripRows {
+			f.strip(r, min(stripRows, end-r), b0)
 		}
 	}
 	f.finish(s.Q+i0, kv)
@@ -92,12 +130,18 @@ func (f *forwardTile) strip(r0, n, b0 int) {
 	}
 	end := vectors(see)
 	for i := range n {
-		fillNegInf(f.scores[i*blockKeys:][f.sees(r0+i, b0):end])
+		s := f.scores[i*blockKeys:][:end]
+		if f.Cap > 0 {
+			softCap(s, f.Cap/f.Scale)
+		}
+		fillNegInf(s[f.sees(r0+i, b0):])
+		fillNegInf(s[:f.hidden(r0+i, b0)])
 	}
+	begun := b0 > 0 || f.window > 0
 	var top, sum [stripRows]float32
 	maxRows(top[:n], f.scores, blockKeys, end)
 	for i := range n {
-		f.raise(r0+i, f.Scale*top[i], b0 == 0)
+		f.raise(r0+i, f.Scale*top[i], !begun)
 	}
 	if half {
 		expRowsBF16s(sum[:n], f.p16, f.scores, blockKeys, end, f.Scale, f.top[r0:])
@@ -109,9 +153,9 @@ func (f *forwardTile) strip(r0, n, b0 int) {
 	}
 	o := f.o[r0*f.Dim:]
 	if half {
-		mulPairs(o, f.Dim, pairs{f.p16, blockKeys / 2, 1}, f.values16, f.Dim, n, f.Dim, (see+1)/2, b0 > 0)
+		mulPairs(o, f.Dim, pairs{f.p16, blockKeys / 2, 1}, f.values16, f.Dim, n, f.Dim, (see+1)/2, begun)
 	} else {
-		mulRows(o, f.Dim, strided{f.scores, blockKeys, 1}, f.v[f.row+b0*f.ldkv:], f.ldkv, n, f.Dim, see, b0 > 0)
+		mulRows(o, f.Dim, strided{f.scores, blockKeys, 1}, f.v[f.row+b0*f.ldkv:], f.ldkv, n, f.Dim, see, begun)
 	}
 }
 

@@ -212,26 +212,48 @@ func TestNormGradients(t *testing.T) {
 		const tokens, dim = 3, 19
 		rnd := rng(4)
 		x, w, b, dy := randn(rnd, tokens*dim), randn(rnd, dim), randn(rnd, dim), randn(rnd, tokens*dim)
-		y, mean, rstd := make([]float32, tokens*dim), make([]float32, tokens), make([]float32, tokens)
+		y, rstd := make([]float32, tokens*dim), make([]float32, tokens)
 		rms := func() []float32 { RMSNorm(nil, y, x, w, tokens, dim, 1e-5, rstd); return y }
 		rms()
 		dx, dw, db := make([]float32, len(x)), make([]float32, dim), make([]float32, dim)
 		RMSNormBackward(nil, dx, dy, x, w, rstd, tokens, dim, false, dw)
 		gradient(t, "RMSNorm dx", x, dy, dx, rms)
 		gradient(t, "RMSNorm dw", w, dy, dw, rms)
-		ln := func() []float32 { LayerNorm(nil, y, x, w, b, tokens, dim, 1e-5, mean, rstd); return y }
+		ln := func() []float32 { LayerNorm(nil, y, x, w, b, tokens, dim, 1e-5, rstd); return y }
 		ln()
 		clear(dw)
-		LayerNormBackward(nil, dx, dy, x, w, mean, rstd, tokens, dim, false, dw, db)
+		LayerNormBackward(nil, dx, dy, x, w, rstd, tokens, dim, false, dw, db)
 		gradient(t, "LayerNorm dx", x, dy, dx, ln)
 		gradient(t, "LayerNorm dw", w, dy, dw, ln)
 		gradient(t, "LayerNorm db", b, dy, db, ln)
 		twice := slices.Clone(dx)
-		LayerNormBackward(nil, twice, dy, x, w, mean, rstd, tokens, dim, true, nil, nil)
+		LayerNormBackward(nil, twice, dy, x, w, rstd, tokens, dim, true, nil, nil)
 		for i := range dx {
 			dx[i] *= 2
 		}
 		near(t, "accumulated", twice, dx, 1e-6)
+
+		const heads, size, ld = 2, 7, 17 // the last elements of a row are of no head
+		x, dy, w = randn(rnd, tokens*ld), randn(rnd, tokens*ld), randn(rnd, size)
+		kept := make([]float32, tokens*heads*(size+1))
+		hn := func() []float32 {
+			y := slices.Clone(x)
+			RMSNormHeads(nil, y, ld, tokens, heads, size, w, 1e-5, kept)
+			return y
+		}
+		inPlace := slices.Clone(x)
+		RMSNormHeads(nil, inPlace, ld, tokens, heads, size, w, 1e-5, nil)
+		if !slices.Equal(inPlace, hn()) {
+			t.Error("what is kept changes the bits")
+		}
+		want := make([]float32, heads*size)
+		RMSNorm(nil, want, x[ld:], w, heads, size, 1e-5, nil)
+		if !slices.Equal(inPlace[ld:][:heads*size], want) || inPlace[ld-1] != x[ld-1] {
+			t.Error("a token's heads are not RMSNorm's rows")
+		}
+		d := slices.Clone(dy)
+		RMSNormHeadsBackward(nil, d, ld, tokens, heads, size, w, kept)
+		gradient(t, "RMSNormHeads dx", x, dy, d, hn)
 	})
 }
 
@@ -249,7 +271,11 @@ func TestActivationGradients(t *testing.T) {
 			f[1]()
 			gradient(t, name, x, dy, dx, func() []float32 { f[0](); return y })
 		}
+		GELUTanhRowsBackward(nil, dx, dy, x, 4, n/4)
+		gradient(t, "GELUTanhRows", x, dy, dx, func() []float32 { GELUTanhRows(nil, y, x, 4, n/4); return y })
 		half, dhalf := make([]float32, n/2), randn(rnd, n/2)
+		GeGLUBackward(nil, dx, dhalf, x, 2, n/4)
+		gradient(t, "GeGLU", x, dhalf, dx, func() []float32 { GeGLU(nil, half, x, 2, n/4); return half })
 		SwiGLUBackward(nil, dx, dhalf, x, 2, n/4)
 		gradient(t, "SwiGLU", x, dhalf, dx, func() []float32 { SwiGLU(nil, half, x, 2, n/4); return half })
 	})
@@ -271,5 +297,29 @@ func TestCrossEntropy(t *testing.T) {
 		d := slices.Clone(x)
 		CrossEntropy(nil, loss, d, target, w, rows, vocab, true)
 		gradient(t, "cross entropy", x, []float32{1, 1, 1}, d, f)
+	})
+}
+
+// TestGELUTanh compares with the definition in float64 over many lengths and the whole range.
+func TestGELUTanh(t *testing.T) {
+	each(t, func(t *testing.T) {
+		for _, n := range []int{0, 1, 17, geluPart, 2*geluPart + 9} {
+			x := randn(rng(uint64(n)), n)
+			Scale(3, x)
+			if n > 20 {
+				copy(x, []float32{0, 1e-20, -1e-20, 50, -50, 1000, -1000})
+			}
+			y, want := make([]float32, n), make([]float32, n)
+			for i, v := range x {
+				f := float64(v)
+				want[i] = float32(0.5 * f * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(f+0.044715*f*f*f))))
+			}
+			GELUTanh(y, x)
+			near(t, "gelu", y, want, 2e-6)
+			GELUTanh(x, x)
+			if !slices.Equal(x, y) {
+				t.Error("in place: other bits")
+			}
+		}
 	})
 }

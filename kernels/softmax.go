@@ -32,7 +32,12 @@ func SoftmaxBackward(p *Pool, dx, dy, y []float32, rows, cols int) {
 // nil weights are all 1; a row of weight 0 costs nothing. With grad the logits become the loss's gradient
 // weights[row]·(softmax - onehot).
 func CrossEntropy(p *Pool, loss, logits []float32, targets []int32, weights []float32, rows, vocab int, grad bool) {
-	crossEntropies.run(p, rows, 1, crossEntropy{loss, logits, weights, targets, vocab, grad})
+	crossEntropies.run(p, rows, 1, crossEntropy{loss, logits, weights, targets, vocab, 0, grad})
+}
+
+// CrossEntropyCapped is CrossEntropy of the logits after SoftCap with that limit; the gradient is that of the logits before.
+func CrossEntropyCapped(p *Pool, loss, logits []float32, targets []int32, weights []float32, rows, vocab int, limit float32, grad bool) {
+	crossEntropies.run(p, rows, 1, crossEntropy{loss, logits, weights, targets, vocab, limit, grad})
 }
 
 // crossEntropy is one call's operands.
@@ -40,6 +45,7 @@ type crossEntropy struct {
 	loss, logits, weights []float32
 	targets               []int32
 	vocab                 int
+	limit                 float32 // 0 for none
 	grad                  bool
 }
 
@@ -60,9 +66,15 @@ func (o *crossEntropy) losses(lo, hi int) {
 			}
 			continue
 		}
+		if o.limit > 0 {
+			softCap(x, o.limit)
+		}
 		m, target := Max(x), x[o.targets[r]]
 		e := *buf
 		if o.grad {
+			if o.limit > 0 {
+				copy(e, x)
+			}
 			e = x
 		}
 		s := ExpSum(e, x, m)
@@ -70,6 +82,9 @@ func (o *crossEntropy) losses(lo, hi int) {
 		if o.grad {
 			Scale(w/s, x)
 			x[o.targets[r]] -= w
+			if o.limit > 0 {
+				softCapGrad(x, *buf, o.limit)
+			}
 		}
 	}
 }
