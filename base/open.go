@@ -160,7 +160,7 @@ func openHF(dir string, o Options) (*Base, error) {
 		}
 		return nil
 	}
-	if err := b.load(llama.FromSafetensors(f), func() (*tokenizer.Tokenizer, error) {
+	if err := b.load(llama.FromSafetensors(f, c), func() (*tokenizer.Tokenizer, error) {
 		t, err := tokenizer.FromHF(tok, tokConfig)
 		if err != nil {
 			return nil, err

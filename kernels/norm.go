@@ -11,6 +11,11 @@ func RMSNorm(p *Pool, y, x, w []float32, tokens, dim int, eps float32, rstd []fl
 	rmsNorms.run(p, tokens, rowGrain, rmsNorm{y: y, x: x, w: w, rstd: rstd, dim: dim, eps: eps})
 }
 
+// RMSNormAdd writes y = x + RMSNorm(z), with RMSNorm's operands: x, y, z: [tokens, dim]. y may be x.
+func RMSNormAdd(p *Pool, y, x, z, w []float32, tokens, dim int, eps float32, rstd []float32) {
+	rmsNormAdds.run(p, tokens, rowGrain, rmsNorm{y: y, dy: x, x: z, w: w, rstd: rstd, dim: dim, eps: eps})
+}
+
 // RMSNormBackward writes dx, or adds to it when accumulate, from dy: [tokens, dim]; x, w and rstd are the forward's.
 // dw: [dim], unless nil, gets the weight's gradient added.
 func RMSNormBackward(p *Pool, dx, dy, x, w, rstd []float32, tokens, dim int, accumulate bool, dw []float32) {
@@ -21,7 +26,7 @@ func RMSNormBackward(p *Pool, dx, dy, x, w, rstd []float32, tokens, dim int, acc
 	}
 }
 
-// rmsNorm is one call's operands; y is dx in the backward.
+// rmsNorm is one call's operands; y is dx in the backward, dy what RMSNormAdd adds to.
 type rmsNorm struct {
 	y, dy, x, w, rstd, dw []float32
 	tokens, dim           int
@@ -31,6 +36,7 @@ type rmsNorm struct {
 
 var (
 	rmsNorms         = keep((*rmsNorm).forward)
+	rmsNormAdds      = keep((*rmsNorm).add)
 	rmsNormBackwards = keep((*rmsNorm).backward)
 	rmsNormWeights   = keep((*rmsNorm).weight)
 )
@@ -44,6 +50,20 @@ func (o *rmsNorm) forward(lo, hi int) {
 			o.rstd[t] = r
 		}
 		mulScale(o.y[t*dim:(t+1)*dim], x, o.w[:dim], r)
+	}
+}
+
+func (o *rmsNorm) add(lo, hi int) {
+	dim := o.dim
+	buf := getF32(dim)
+	defer putF32(buf)
+	for t := lo; t < hi; t++ {
+		one := rmsNorm{y: *buf, x: o.x[t*dim : (t+1)*dim], w: o.w, dim: dim, eps: o.eps}
+		if o.rstd != nil {
+			one.rstd = o.rstd[t : t+1]
+		}
+		one.forward(0, 1)
+		Add(o.y[t*dim:(t+1)*dim], o.dy[t*dim:(t+1)*dim], *buf)
 	}
 }
 

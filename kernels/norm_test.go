@@ -39,6 +39,12 @@ func TestNorms(t *testing.T) {
 				dx, dw, db := slices.Clone(x), slices.Clone(w), slices.Clone(b)
 				RMSNorm(p, y, x, w, tokens, dim, eps, rstd)
 				near(t, "RMSNorm", y, rms, 1e-5)
+				RMSNormAdd(p, y, x, x, w, tokens, dim, eps, rstd)
+				AddRow(p, y, b, tokens, dim)
+				for i, v := range y {
+					y[i] = v - x[i] - b[i%dim]
+				}
+				near(t, "RMSNormAdd and AddRow", y, rms, 1e-5)
 				RMSNormBackward(p, dx, dy, x, w, rstd, tokens, dim, accumulate, dw)
 				lx, lw := slices.Clone(x), slices.Clone(w)
 				LayerNorm(p, y, x, w, b, tokens, dim, eps, rstd)

@@ -74,7 +74,9 @@ func (m *Model) LayoutIn(l *Layout, b Batch) error {
 			return fmt.Errorf("token %d at %d is outside the vocabulary of %d; text tokenised for another model? %w", t, i, m.Config.Vocab, ErrInput)
 		}
 	}
-	l.cos, l.sin = m.tables(longest)
+	if m.positions == nil {
+		l.cos, l.sin = m.tables(longest)
+	}
 	return nil
 }
 

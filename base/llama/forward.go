@@ -17,7 +17,7 @@ type Seam interface {
 	Forward(block int, y, x []float32, tokens int) error
 }
 
-// Observer is a Seam that wants to see each feed-forward layer's own output: [tokens, hidden].
+// Observer is a Seam that wants to see what each feed-forward layer adds to the residual stream: [tokens, hidden].
 type Observer interface {
 	Seam
 	ObserveFFN(block int, ffn []float32, tokens int)
@@ -39,7 +39,7 @@ func (m *Model) buffers(spare []float32, tokens int) *buffers {
 		f.x = make([]float32, tokens*c.Hidden)
 	}
 	f.x = f.x[:tokens*c.Hidden]
-	widths := [...]int{c.Hidden, c.QKVWidth(), c.AttnWidth(), max(2*c.FFN, c.Hidden), c.FFN}
+	widths := [...]int{c.Hidden, c.QKVWidth(), c.AttnWidth(), max(c.UpWidth(), c.Hidden), c.FFN}
 	for i, b := range []*[]float32{&f.h, &f.qkv, &f.o, &f.gu, &f.act} {
 		if n := tokens * widths[i]; cap(*b) < n {
 			*b = make([]float32, n)
@@ -89,7 +89,7 @@ func (m *Model) forwardTo(x []float32, b Batch, seam Seam, blocks int) ([]float3
 		defer pass.End()
 		seam = pass
 	}
-	m.Embed(f.x, b.Tokens)
+	m.Embed(f.x, b.Tokens, l)
 	for _, blk := range m.Blocks[:blocks] {
 		if err := blk.forward(f, b, l, seam); err != nil {
 			return nil, fmt.Errorf("block %d: %w", blk.Index, err)
@@ -113,9 +113,9 @@ func (b *Block) forward(f *buffers, batch Batch, l *Layout, seam Seam) error {
 	if err := b.at(sited, f.qkv, c.QKVWidth(), f.h, n, Query, Key, Value); err != nil {
 		return err
 	}
-	b.Rotate(f.qkv, l)
+	b.Rotate(f.qkv, nil, l)
 	b.attend(f, batch, l)
-	if err := b.addTo(sited, Out, &b.out, f.x, f.gu, f.o, n); err != nil {
+	if err := b.addTo(sited, Out, &b.out, b.attnPost, f.x, f.gu, f.o, n); err != nil {
 		return err
 	}
 	b.FFNNorm(f.h, f.x, nil, n)
@@ -125,7 +125,7 @@ func (b *Block) forward(f *buffers, batch Batch, l *Layout, seam Seam) error {
 		}
 	}
 	b.GateUp(f.gu, f.h, n)
-	if err := b.at(sited, f.gu, 2*c.FFN, f.h, n, Gate, Up); err != nil {
+	if err := b.at(sited, f.gu, c.UpWidth(), f.h, n, c.upSites()...); err != nil {
 		return err
 	}
 	b.Activate(f.act, f.gu, n)
@@ -133,7 +133,7 @@ func (b *Block) forward(f *buffers, batch Batch, l *Layout, seam Seam) error {
 		b.FFN(f.gu[:n*c.Hidden], f.act, n)
 		obs.ObserveFFN(b.Index, f.gu[:n*c.Hidden], n)
 	}
-	if err := b.addTo(sited, Down, &b.down, f.x, f.gu, f.act, n); err != nil {
+	if err := b.addTo(sited, Down, &b.down, b.ffnPost, f.x, f.gu, f.act, n); err != nil {
 		return err
 	}
 	if seam == nil {
@@ -154,7 +154,7 @@ func (b *Block) attend(f *buffers, batch Batch, l *Layout) {
 		return
 	}
 	w, aw, kw := c.QKVWidth(), c.AttnWidth(), c.KVHeads*c.HeadDim
-	row := 0
+	heads, row := b.heads(), 0
 	for _, s := range batch.Seqs {
 		qkv := f.qkv[row*w : (row+s.Len)*w]
 		o := f.o[row*aw : (row+s.Len)*aw]
@@ -162,7 +162,7 @@ func (b *Block) attend(f *buffers, batch Batch, l *Layout) {
 		span := f.span[:]
 		span[0] = kernels.Span{Len: s.Len}
 		if s.Cache == nil {
-			kernels.Attention(b.m.pool, o, aw, qkv, w, qkv[aw:], qkv[aw+kw:], w, span, c.heads(), nil)
+			kernels.Attention(b.m.pool, o, aw, qkv, w, qkv[aw:], qkv[aw+kw:], w, span, heads, nil)
 			continue
 		}
 		k, v := s.Cache.extend(b.Index, s.Len, kw)
@@ -171,6 +171,6 @@ func (b *Block) attend(f *buffers, batch Batch, l *Layout) {
 			copy(v[(s.Cache.Len+t)*kw:], qkv[t*w+aw+kw:][:kw])
 		}
 		span[0].Past = s.Cache.Len
-		kernels.Attention(b.m.pool, o, aw, qkv, w, k, v, kw, span, c.heads(), nil)
+		kernels.Attention(b.m.pool, o, aw, qkv, w, k, v, kw, span, heads, nil)
 	}
 }

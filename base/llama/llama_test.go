@@ -59,7 +59,7 @@ func maxDiff(a, b []float32) (d float64) {
 }
 
 func TestParityTiny(t *testing.T) {
-	for _, name := range []string{"tiny-llama-untied", "tiny-llama31-rope"} {
+	for _, name := range []string{"tiny-llama-untied", "tiny-llama31-rope", "tiny-mistral", "tiny-qwen2", "tiny-qwen3", "tiny-gpt2"} {
 		t.Run(name, func(t *testing.T) {
 			dir := shared(t, "fixtures/"+name)
 			var ref struct {
@@ -88,7 +88,7 @@ func TestParityTiny(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			m, err := llama.New(c, llama.FromSafetensors(f), kernels.F32, nil)
+			m, err := llama.New(c, llama.FromSafetensors(f, c), kernels.F32, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -120,7 +120,12 @@ func TestParityTiny(t *testing.T) {
 
 // TestCacheContinues: a text in pieces through a cache gives the logits of the whole text.
 func TestCacheContinues(t *testing.T) {
-	c := llamatest.Config()
+	for name, c := range llamatest.Families() {
+		t.Run(name, func(t *testing.T) { cacheContinues(t, c) })
+	}
+}
+
+func cacheContinues(t *testing.T, c llama.Config) {
 	m := random(t, c, kernels.F32, nil)
 	ids := tokens(40, c.Vocab)
 	whole, err := m.Forward(llama.One(ids, nil), nil)
@@ -148,7 +153,12 @@ func TestCacheContinues(t *testing.T) {
 
 // TestSequencesApart: a sequence's rows do not depend on what else is in the batch, to the bit.
 func TestSequencesApart(t *testing.T) {
-	c := llamatest.Config()
+	for name, c := range llamatest.Families() {
+		t.Run(name, func(t *testing.T) { sequencesApart(t, c) })
+	}
+}
+
+func sequencesApart(t *testing.T, c llama.Config) {
 	pool := kernels.NewPool(2)
 	defer pool.Close()
 	m := random(t, c, kernels.F32, pool)
@@ -175,21 +185,19 @@ func TestSequencesApart(t *testing.T) {
 // TestOpGradients runs the whole backward, composed of the operations, against central differences with respect to the
 // input of the first block.
 func TestOpGradients(t *testing.T) {
-	for _, tied := range []bool{true, false} {
-		c := llamatest.Config()
-		c.Tied = tied
+	for name, c := range llamatest.Families() {
 		m := random(t, c, kernels.F32, nil)
 		if err := m.PrepareBackward(0); err != nil {
 			t.Fatal(err)
 		}
-		ids, n := tokens(9, c.Vocab), 8
-		l, err := m.Layout(llama.Batch{Tokens: ids[:n], Seqs: []llama.Seq{{Len: 5}, {Len: 3}}})
+		ids, n := tokens(13, c.Vocab), 12
+		l, err := m.Layout(llama.Batch{Tokens: ids[:n], Seqs: []llama.Seq{{Len: 9}, {Len: 3}}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		weights := []float32{1, 1, 0, 1, 0.5, 1, 1, 1}
+		weights := []float32{1, 1, 0, 1, 0.5, 1, 1, 1, 1, 1, 1, 1}
 		x0 := make([]float32, n*c.Hidden)
-		m.Embed(x0, ids[:n])
+		m.Embed(x0, ids[:n], l)
 		r := &run{m: m, l: l, targets: ids[1:], weights: weights}
 		r.forward(x0)
 		dx := r.backward()
@@ -203,7 +211,7 @@ func TestOpGradients(t *testing.T) {
 			x0[i] = v
 			num := (up - down) / (2 * eps)
 			if math.Abs(num-float64(dx[i])) > 4e-3*max(1, math.Abs(num)) {
-				t.Fatalf("d loss/d x[%d] = %v, by differences %v", i, dx[i], num)
+				t.Fatalf("%s: d loss/d x[%d] = %v, by differences %v", name, i, dx[i], num)
 			}
 		}
 	}
@@ -221,7 +229,8 @@ type run struct {
 }
 
 type saved struct {
-	x, rn, h, qkv, o, lse, x2, rn2, h2, gu, act []float32
+	x, rn, h, qkv, heads, o, lse, x2, rn2, h2, gu, act []float32
+	own, rp, own2, rp2                                 []float32 // of families with norms after the layers
 }
 
 func (r *run) forward(x []float32) float64 {
@@ -229,17 +238,28 @@ func (r *run) forward(x []float32) float64 {
 	mk := func(w int) []float32 { return make([]float32, n*w) }
 	r.saved = nil
 	for _, b := range r.m.Blocks {
-		s := saved{x: x, rn: mk(1), h: mk(c.Hidden), qkv: mk(c.QKVWidth()), o: mk(c.AttnWidth()), lse: mk(c.Heads), x2: mk(c.Hidden), rn2: mk(1), h2: mk(c.Hidden), gu: mk(2 * c.FFN), act: mk(c.FFN)}
+		s := saved{x: x, rn: mk(1), h: mk(c.Hidden), qkv: mk(c.QKVWidth()), heads: mk(c.HeadsWidth()), o: mk(c.AttnWidth()), lse: mk(c.Heads), x2: mk(c.Hidden), rn2: mk(1), h2: mk(c.Hidden), gu: mk(c.UpWidth()), act: mk(c.FFN),
+			own: mk(c.Hidden), rp: mk(1), own2: mk(c.Hidden), rp2: mk(1)}
 		b.AttnNorm(s.h, s.x, s.rn, n)
 		b.Project(s.qkv, s.h, n)
-		b.Rotate(s.qkv, r.l)
+		b.Rotate(s.qkv, s.heads, r.l)
 		b.Attention(s.o, s.lse, s.qkv, r.l)
-		b.AttnOut(s.x2, s.x, s.o, n)
+		if c.PostNorms() {
+			b.AttnOut(s.own, nil, s.o, n)
+			b.AttnPost(s.x2, s.x, s.own, s.rp, n)
+		} else {
+			b.AttnOut(s.x2, s.x, s.o, n)
+		}
 		b.FFNNorm(s.h2, s.x2, s.rn2, n)
 		b.GateUp(s.gu, s.h2, n)
 		b.Activate(s.act, s.gu, n)
 		y := mk(c.Hidden)
-		b.Down(y, s.x2, s.act, n)
+		if c.PostNorms() {
+			b.Down(s.own2, nil, s.act, n)
+			b.FFNPost(y, s.x2, s.own2, s.rp2, n)
+		} else {
+			b.Down(y, s.x2, s.act, n)
+		}
 		r.saved = append(r.saved, s)
 		x = y
 	}
@@ -262,15 +282,24 @@ func (r *run) backward() []float32 {
 	for i := len(r.saved) - 1; i >= 0; i-- {
 		b, s := r.m.Blocks[i], r.saved[i]
 		dact, dh := mk(c.FFN), mk(c.Hidden)
-		b.DownBackward(dact, dx, n)
-		dgu := mk(2 * c.FFN)
+		down := dx
+		if c.PostNorms() {
+			down = mk(c.Hidden)
+			b.FFNPostBackward(down, dx, s.own2, s.rp2, n)
+		}
+		b.DownBackward(dact, down, n)
+		dgu := mk(c.UpWidth())
 		b.ActivateBackward(dgu, dact, s.gu, n)
 		b.GateUpBackward(dh, dgu, n)
 		b.FFNNormBackward(dx, dh, s.x2, s.rn2, n, true)
 		do, dqkv := mk(c.AttnWidth()), mk(c.QKVWidth())
-		b.AttnOutBackward(do, dx, n)
+		if down = dx; c.PostNorms() {
+			down = mk(c.Hidden)
+			b.AttnPostBackward(down, dx, s.own, s.rp, n)
+		}
+		b.AttnOutBackward(do, down, n)
 		b.AttentionBackward(dqkv, do, s.o, s.lse, s.qkv, r.l)
-		b.RotateBackward(dqkv, r.l)
+		b.RotateBackward(dqkv, s.heads, r.l)
 		b.ProjectBackward(dh, dqkv, n)
 		b.AttnNormBackward(dx, dh, s.x, s.rn, n, true)
 	}
@@ -358,12 +387,16 @@ func TestConfigFromHF(t *testing.T) {
 
 // TestSteadyState: a token that continues a cache allocates nothing.
 func TestSteadyState(t *testing.T) {
+	for name, c := range llamatest.Families() {
+		t.Run(name, func(t *testing.T) { steadyState(t, c) })
+	}
+}
+
+func steadyState(t *testing.T, c llama.Config) {
 	pool := kernels.NewPool(2)
 	defer pool.Close()
-	m, err := llama.New(llamatest.Config(), llamatest.Random(llamatest.Config(), 1), kernels.F32, pool)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := random(t, c, kernels.F32, pool)
+	var err error
 	cache, logits := m.NewCache(), make([]float32, m.Config.Vocab)
 	b := llama.Batch{Tokens: []int32{3}, Seqs: []llama.Seq{{Len: 1, Cache: cache}}}
 	var x []float32

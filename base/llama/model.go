@@ -3,6 +3,7 @@ package llama
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/gopeft/peft/base/gguf"
@@ -18,7 +19,8 @@ type Model struct {
 	prec      kernels.Precision
 	src       Source
 	embedding func(dst []float32, token int)
-	norm      []float32 // [hidden]
+	positions []float32 // [max sequence, hidden], of families that learn them
+	norm      norm
 	head      weight
 	freq      []float64
 	arena     *kernels.Arena // of the codes
@@ -33,19 +35,27 @@ type Block struct {
 	Index int
 
 	m        *Model
-	attnNorm []float32 // [hidden]
-	ffnNorm  []float32 // [hidden]
+	attnNorm norm
+	ffnNorm  norm
+	attnPost norm      // of attention's output, in families that have it
+	ffnPost  norm      // of the feed-forward layer's
+	query    []float32 // [headDim], norm of a query head, likewise
+	key      []float32 // [headDim], of a key head
 	qkv      weight    // [(heads+2·kv)·headDim, hidden]: query, key, value
 	out      weight    // [hidden, heads·headDim]
-	gateUp   weight    // [2·ffn, hidden]
+	gateUp   weight    // [UpWidth, hidden]
 	down     weight    // [hidden, ffn]
 	prepared bool
 }
+
+// norm is RMSNorm's weight, or LayerNorm's weight and bias: [hidden].
+type norm struct{ w, b []float32 }
 
 // weight is a linear layer W: [n, k], packed for Y = X·Wᵀ and, once prepared, for dX = dY·W. With codes, forward is nil
 // and the product is with them, or both unpack the codes as they go; with high, backward is nil too.
 type weight struct {
 	n, k     int
+	bias     []float32 // [n], or nil
 	codes    *kernels.Coded
 	high     bool // products with codes take 8 bits of X and dY
 	forward  *kernels.Packed
@@ -61,11 +71,16 @@ func New(c Config, src Source, prec kernels.Precision, pool *kernels.Pool) (*Mod
 	}
 	m := &Model{Config: c, pool: pool, prec: available(prec), src: src, arena: new(kernels.Arena)}
 	var err error
-	if m.norm, err = load(src, "model.norm.weight", c.Hidden); err != nil {
+	if m.norm, err = m.loadNorm("model.norm"); err != nil {
 		return nil, err
 	}
+	if c.traits().learned {
+		if m.positions, err = load(src, "model.embed_positions.weight", c.MaxSeq, c.Hidden); err != nil {
+			return nil, err
+		}
+	}
 	var divisors []float32
-	if g, ok := src.(ggufSource); ok {
+	if g, ok := src.(ggufSource); ok && !c.traits().learned {
 		if d, _, err := g.f.Tensor("rope_freqs.weight"); err == nil {
 			if len(d) != c.HeadDim/2 {
 				return nil, fmt.Errorf("rope_freqs.weight has %d values, want %d: %w", len(d), c.HeadDim/2, ErrWeights)
@@ -179,13 +194,8 @@ func (m *Model) headWeight() ([]float32, error) {
 }
 
 func (m *Model) loadBlock(i int, from *Model) (*Block, error) {
-	c := m.Config
 	b := &Block{Index: i, m: m}
-	var err error
-	if b.attnNorm, err = load(m.src, blockName(i, "input_layernorm"), c.Hidden); err != nil {
-		return nil, err
-	}
-	if b.ffnNorm, err = load(m.src, blockName(i, "post_attention_layernorm"), c.Hidden); err != nil {
+	if err := b.loadNorms(); err != nil {
 		return nil, err
 	}
 	parts := b.parts()
@@ -198,6 +208,9 @@ func (m *Model) loadBlock(i int, from *Model) (*Block, error) {
 		p.n = 0
 		for _, r := range p.rows {
 			p.n += r
+		}
+		if err := p.loadBias(m.src); err != nil {
+			return nil, err
 		}
 		done, err := p.packCodes(m, nil, p.names, p.rows)
 		if err != nil {
@@ -223,17 +236,53 @@ func (m *Model) forget() {
 	}
 }
 
-func blockName(i int, part string) string { return fmt.Sprintf("model.layers.%d.%s.weight", i, part) }
+// loadNorm loads a norm of that name.
+func (m *Model) loadNorm(name string) (n norm, err error) {
+	if n.w, err = load(m.src, name+".weight", m.Config.Hidden); err == nil && m.Config.traits().layerNorm {
+		n.b, err = load(m.src, name+".bias", m.Config.Hidden)
+	}
+	return n, err
+}
+
+// loadNorms loads those that the family has.
+func (b *Block) loadNorms() (err error) {
+	c, t := &b.m.Config, b.m.Config.traits()
+	type named struct {
+		n    *norm
+		name string
+	}
+	norms := []named{{&b.attnNorm, "input_layernorm"}, {&b.ffnNorm, "post_attention_layernorm"}}
+	if t.postNorms {
+		norms = []named{norms[0], {&b.attnPost, "post_attention_layernorm"}, {&b.ffnNorm, "pre_feedforward_layernorm"}, {&b.ffnPost, "post_feedforward_layernorm"}}
+	}
+	for _, n := range norms {
+		if *n.n, err = b.m.loadNorm(layerName(b.Index, n.name)); err != nil {
+			return err
+		}
+	}
+	if t.headNorms {
+		if b.query, err = load(b.m.src, blockName(b.Index, "self_attn.q_norm"), c.HeadDim); err == nil {
+			b.key, err = load(b.m.src, blockName(b.Index, "self_attn.k_norm"), c.HeadDim)
+		}
+	}
+	return err
+}
+
+func layerName(i int, part string) string { return fmt.Sprintf("model.layers.%d.%s", i, part) }
+
+func blockName(i int, part string) string { return layerName(i, part) + ".weight" }
 
 // part is one of a block's linear layers, made of related weights joined.
 type part struct {
 	*weight
-	names []string
-	rows  []int // of each
+	names  []string
+	rows   []int // of each
+	biased bool
 }
 
 func (b *Block) parts() []part {
 	c, hd := b.m.Config, b.m.Config.HeadDim
+	t := c.traits()
 	b.qkv.k, b.out.k, b.gateUp.k, b.down.k = c.Hidden, c.Heads*hd, c.Hidden, c.FFN
 	name := func(parts ...string) []string {
 		for i, p := range parts {
@@ -241,12 +290,31 @@ func (b *Block) parts() []part {
 		}
 		return parts
 	}
-	return []part{
-		{&b.qkv, name("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), []int{c.Heads * hd, c.KVHeads * hd, c.KVHeads * hd}},
-		{&b.out, name("self_attn.o_proj"), []int{c.Hidden}},
-		{&b.gateUp, name("mlp.gate_proj", "mlp.up_proj"), []int{c.FFN, c.FFN}},
-		{&b.down, name("mlp.down_proj"), []int{c.Hidden}},
+	up, rows := name("mlp.gate_proj", "mlp.up_proj"), []int{c.FFN, c.FFN}
+	if t.plain {
+		up, rows = up[1:], rows[1:]
 	}
+	return []part{
+		{&b.qkv, name("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), []int{c.Heads * hd, c.KVHeads * hd, c.KVHeads * hd}, t.bias || t.qkvBias},
+		{&b.out, name("self_attn.o_proj"), []int{c.Hidden}, t.bias},
+		{&b.gateUp, up, rows, t.bias},
+		{&b.down, name("mlp.down_proj"), []int{c.Hidden}, t.bias},
+	}
+}
+
+// loadBias loads the layer's bias, if it has one.
+func (p *part) loadBias(src Source) error {
+	if !p.biased {
+		return nil
+	}
+	for i, name := range p.names {
+		x, err := load(src, strings.TrimSuffix(name, "weight")+"bias", p.rows[i])
+		if err != nil {
+			return err
+		}
+		p.bias = append(p.bias, x...)
+	}
+	return nil
 }
 
 // load returns the layer's weight [n, k].
@@ -312,7 +380,7 @@ func (m *Model) WithPrecision(prec kernels.Precision) (*Model, error) {
 	if prec = available(prec); prec == m.prec {
 		return m, nil
 	}
-	n := &Model{Config: m.Config, pool: m.pool, prec: prec, src: m.src, embedding: m.embedding, norm: m.norm, freq: m.freq, arena: m.arena}
+	n := &Model{Config: m.Config, pool: m.pool, prec: prec, src: m.src, embedding: m.embedding, positions: m.positions, norm: m.norm, freq: m.freq, arena: m.arena}
 	return n, n.packAll(m)
 }
 

@@ -19,6 +19,9 @@ func (w *weight) mul(p *kernels.Pool, y, x []float32, tokens int, accumulate boo
 	default:
 		kernels.MulCoded(p, y, x, tokens, w.codes, accumulate)
 	}
+	if w.bias != nil {
+		kernels.AddRow(p, y, w.bias, tokens, w.n)
+	}
 }
 
 func (w *weight) mulBack(p *kernels.Pool, dx, dy []float32, tokens int, accumulate bool) {
@@ -35,34 +38,53 @@ func (c *Config) QKVWidth() int { return (c.Heads + 2*c.KVHeads) * c.HeadDim }
 // AttnWidth is the width of a row of attention's output.
 func (c *Config) AttnWidth() int { return c.Heads * c.HeadDim }
 
-func (c *Config) heads() kernels.Heads {
-	return kernels.Heads{Heads: c.Heads, KV: c.KVHeads, Dim: c.HeadDim, Scale: float32(1 / sqrt(float64(c.HeadDim)))}
+// heads are the shapes of the block's attention.
+func (b *Block) heads() kernels.Heads {
+	c := &b.m.Config
+	h := kernels.Heads{Heads: c.Heads, KV: c.KVHeads, Dim: c.HeadDim, Scale: float32(1 / sqrt(float64(c.HeadDim))), Cap: c.AttnCap}
+	if c.QueryScalar > 0 {
+		h.Scale = float32(1 / sqrt(float64(c.QueryScalar)))
+	}
+	if c.Windowed == nil || c.Windowed[b.Index] {
+		h.Window = c.Window
+	}
+	return h
 }
 
-// AttnNorm writes y = RMSNorm(x): x, y: [tokens, hidden]; rstd: [tokens] for the backward, or nil.
+// AttnNorm writes y = norm(x): x, y: [tokens, hidden]; rstd: [tokens] for the backward, or nil.
 func (b *Block) AttnNorm(y, x, rstd []float32, tokens int) {
-	b.m.rmsNorm(y, x, b.attnNorm, rstd, tokens)
+	b.m.normRows(y, x, b.attnNorm, rstd, tokens)
 }
 
 // AttnNormBackward writes dx, or adds to it.
 func (b *Block) AttnNormBackward(dx, dy, x, rstd []float32, tokens int, accumulate bool) {
-	b.m.rmsNormBackward(dx, dy, x, b.attnNorm, rstd, tokens, accumulate)
+	b.m.normBackward(dx, dy, x, b.attnNorm, rstd, tokens, accumulate)
 }
 
-// FFNNorm writes y = RMSNorm(x), the input of the feed-forward and of the PEER layer.
-func (b *Block) FFNNorm(y, x, rstd []float32, tokens int) { b.m.rmsNorm(y, x, b.ffnNorm, rstd, tokens) }
+// FFNNorm writes y = norm(x), the input of the feed-forward and of the PEER layer.
+func (b *Block) FFNNorm(y, x, rstd []float32, tokens int) {
+	b.m.normRows(y, x, b.ffnNorm, rstd, tokens)
+}
 
 // FFNNormBackward writes dx, or adds to it.
 func (b *Block) FFNNormBackward(dx, dy, x, rstd []float32, tokens int, accumulate bool) {
-	b.m.rmsNormBackward(dx, dy, x, b.ffnNorm, rstd, tokens, accumulate)
+	b.m.normBackward(dx, dy, x, b.ffnNorm, rstd, tokens, accumulate)
 }
 
-func (m *Model) rmsNorm(y, x, w, rstd []float32, tokens int) {
-	kernels.RMSNorm(m.pool, y, x, w, tokens, m.Config.Hidden, m.Config.NormEps, rstd)
+func (m *Model) normRows(y, x []float32, n norm, rstd []float32, tokens int) {
+	if c := &m.Config; n.b != nil {
+		kernels.LayerNorm(m.pool, y, x, n.w, n.b, tokens, c.Hidden, c.NormEps, rstd)
+	} else {
+		kernels.RMSNorm(m.pool, y, x, n.w, tokens, c.Hidden, c.NormEps, rstd)
+	}
 }
 
-func (m *Model) rmsNormBackward(dx, dy, x, w, rstd []float32, tokens int, accumulate bool) {
-	kernels.RMSNormBackward(m.pool, dx, dy, x, w, rstd, tokens, m.Config.Hidden, accumulate, nil)
+func (m *Model) normBackward(dx, dy, x []float32, n norm, rstd []float32, tokens int, accumulate bool) {
+	if n.b != nil {
+		kernels.LayerNormBackward(m.pool, dx, dy, x, n.w, rstd, tokens, m.Config.Hidden, accumulate, nil, nil)
+	} else {
+		kernels.RMSNormBackward(m.pool, dx, dy, x, n.w, rstd, tokens, m.Config.Hidden, accumulate, nil)
+	}
 }
 
 // Project writes queries, keys and values as their weights give them: x: [tokens, hidden], qkv: [tokens, QKVWidth].
@@ -73,16 +95,41 @@ func (b *Block) ProjectBackward(dx, dqkv []float32, tokens int) {
 	b.qkv.mulBack(b.m.pool, dx, dqkv, tokens, false)
 }
 
-// Rotate gives queries and keys their positions, in place.
-func (b *Block) Rotate(qkv []float32, l *Layout) {
+// Rotate gives queries and keys their positions, in place, in families that rotate them, after their norms in families
+// that have those. kept: [tokens, HeadsWidth] is for the backward, or nil.
+func (b *Block) Rotate(qkv, kept []float32, l *Layout) {
 	c := &b.m.Config
-	kernels.RoPE(b.m.pool, qkv, c.QKVWidth(), l.Tokens, c.Heads+c.KVHeads, c.HeadDim, l.Pos, l.cos, l.sin)
+	if b.query != nil {
+		q, kq, kk := b.split(kept, l.Tokens)
+		kernels.RMSNormHeads(b.m.pool, qkv, c.QKVWidth(), l.Tokens, c.Heads, c.HeadDim, b.query, c.NormEps, kq)
+		kernels.RMSNormHeads(b.m.pool, qkv[q:], c.QKVWidth(), l.Tokens, c.KVHeads, c.HeadDim, b.key, c.NormEps, kk)
+	}
+	if b.m.positions == nil {
+		kernels.RoPE(b.m.pool, qkv, c.QKVWidth(), l.Tokens, c.Heads+c.KVHeads, c.HeadDim, l.Pos, l.cos, l.sin)
+	}
 }
 
-// RotateBackward turns dqkv back, in place.
-func (b *Block) RotateBackward(dqkv []float32, l *Layout) {
+// RotateBackward turns dqkv, the gradient of Rotate's result, into that of what it got, in place.
+func (b *Block) RotateBackward(dqkv, kept []float32, l *Layout) {
 	c := &b.m.Config
-	kernels.RoPEBackward(b.m.pool, dqkv, c.QKVWidth(), l.Tokens, c.Heads+c.KVHeads, c.HeadDim, l.Pos, l.cos, l.sin)
+	if b.m.positions == nil {
+		kernels.RoPEBackward(b.m.pool, dqkv, c.QKVWidth(), l.Tokens, c.Heads+c.KVHeads, c.HeadDim, l.Pos, l.cos, l.sin)
+	}
+	if b.query != nil {
+		q, kq, kk := b.split(kept, l.Tokens)
+		kernels.RMSNormHeadsBackward(b.m.pool, dqkv, c.QKVWidth(), l.Tokens, c.Heads, c.HeadDim, b.query, kq)
+		kernels.RMSNormHeadsBackward(b.m.pool, dqkv[q:], c.QKVWidth(), l.Tokens, c.KVHeads, c.HeadDim, b.key, kk)
+	}
+}
+
+// split returns the width of queries, and what is kept of them and of keys.
+func (b *Block) split(kept []float32, tokens int) (width int, queries, keys []float32) {
+	c := &b.m.Config
+	if kept != nil {
+		at := tokens * c.Heads * (c.HeadDim + 1)
+		queries, keys = kept[:at], kept[at:]
+	}
+	return c.AttnWidth(), queries, keys
 }
 
 // Attention writes o: [tokens, AttnWidth] from qkv, within each sequence; lse: [tokens, heads] for the backward, or nil.
@@ -91,7 +138,7 @@ func (b *Block) Attention(o, lse, qkv []float32, l *Layout) {
 	c := &b.m.Config
 	w, k := c.QKVWidth(), c.AttnWidth()
 	v := k + c.KVHeads*c.HeadDim
-	h := c.heads()
+	h := b.heads()
 	if lse != nil {
 		h.Precision = b.m.packed()
 	}
@@ -103,17 +150,46 @@ func (b *Block) AttentionBackward(dqkv, do, o, lse, qkv []float32, l *Layout) {
 	c := &b.m.Config
 	w, k := c.QKVWidth(), c.AttnWidth()
 	v := k + c.KVHeads*c.HeadDim
-	h := c.heads()
+	h := b.heads()
 	h.Precision = b.m.packed()
 	kernels.AttentionBackward(b.m.pool, dqkv, dqkv[k:], dqkv[v:], do, c.AttnWidth(), o, qkv, w, qkv[k:], qkv[v:], w, l.Spans, h, lse)
 }
 
-// AttnOut writes y = x + o·Woᵀ, the residual stream after attention; y may be x.
-func (b *Block) AttnOut(y, x, o []float32, tokens int) {
-	if &y[0] != &x[0] {
-		copy(y, x[:tokens*b.m.Config.Hidden])
+// AttnOut writes y = x + o·Woᵀ, the residual stream after attention; y may be x. With PostNorms, x is nil, y is o·Woᵀ, and
+// AttnPost follows.
+func (b *Block) AttnOut(y, x, o []float32, tokens int) { b.m.addTo(y, x, &b.out, o, tokens) }
+
+// addTo writes y = x + in·wᵀ, or without x where that is nil.
+func (m *Model) addTo(y, x []float32, w *weight, in []float32, tokens int) {
+	if x != nil && &y[0] != &x[0] {
+		copy(y, x[:tokens*m.Config.Hidden])
 	}
-	b.out.mul(b.m.pool, y, o, tokens, true)
+	w.mul(m.pool, y, in, tokens, x != nil)
+}
+
+// AttnPost writes y = x + norm(own), the residual stream after attention whose own output that is, where PostNorms; y may
+// be x. rstd: [tokens] is for the backward, or nil.
+func (b *Block) AttnPost(y, x, own, rstd []float32, tokens int) {
+	b.m.post(y, x, own, b.attnPost, rstd, tokens)
+}
+
+// AttnPostBackward writes down from dy; the gradient of x is dy itself.
+func (b *Block) AttnPostBackward(down, dy, own, rstd []float32, tokens int) {
+	b.m.normBackward(down, dy, own, b.attnPost, rstd, tokens, false)
+}
+
+// FFNPost is AttnPost of the feed-forward layer.
+func (b *Block) FFNPost(y, x, own, rstd []float32, tokens int) {
+	b.m.post(y, x, own, b.ffnPost, rstd, tokens)
+}
+
+// FFNPostBackward is AttnPostBackward of the feed-forward layer.
+func (b *Block) FFNPostBackward(down, dy, own, rstd []float32, tokens int) {
+	b.m.normBackward(down, dy, own, b.ffnPost, rstd, tokens, false)
+}
+
+func (m *Model) post(y, x, own []float32, n norm, rstd []float32, tokens int) {
+	kernels.RMSNormAdd(m.pool, y, x, own, n.w, tokens, m.Config.Hidden, m.Config.NormEps, rstd)
 }
 
 // AttnOutBackward writes do from dy; the gradient of x is dy itself.
@@ -121,7 +197,7 @@ func (b *Block) AttnOutBackward(do, dy []float32, tokens int) {
 	b.out.mulBack(b.m.pool, do, dy, tokens, false)
 }
 
-// GateUp writes gu: [tokens, 2·ffn], gate and up.
+// GateUp writes gu: [tokens, UpWidth], gate and up, or up alone.
 func (b *Block) GateUp(gu, x []float32, tokens int) { b.gateUp.mul(b.m.pool, gu, x, tokens, false) }
 
 // GateUpBackward writes dx from dgu.
@@ -129,51 +205,76 @@ func (b *Block) GateUpBackward(dx, dgu []float32, tokens int) {
 	b.gateUp.mulBack(b.m.pool, dx, dgu, tokens, false)
 }
 
-// Activate writes act: [tokens, ffn] = silu(gate)·up.
+// Activate writes act: [tokens, ffn] = σ(gate)·up, or σ(up) where there is no gate; σ is SiLU, or GELU by tanh.
 func (b *Block) Activate(act, gu []float32, tokens int) {
-	kernels.SwiGLU(b.m.pool, act, gu, tokens, b.m.Config.FFN)
-}
-
-// ActivateBackward writes dgu: [tokens, 2·ffn] from dact; it may be gu.
-func (b *Block) ActivateBackward(dgu, dact, gu []float32, tokens int) {
-	kernels.SwiGLUBackward(b.m.pool, dgu, dact, gu, tokens, b.m.Config.FFN)
-}
-
-// Down writes y = x + act·Wdᵀ, the residual stream after the feed-forward layer; y may be x.
-func (b *Block) Down(y, x, act []float32, tokens int) {
-	if &y[0] != &x[0] {
-		copy(y, x[:tokens*b.m.Config.Hidden])
+	switch c := &b.m.Config; {
+	case c.traits().plain:
+		kernels.GELUTanhRows(b.m.pool, act, gu, tokens, c.FFN)
+	case c.traits().gelu:
+		kernels.GeGLU(b.m.pool, act, gu, tokens, c.FFN)
+	default:
+		kernels.SwiGLU(b.m.pool, act, gu, tokens, c.FFN)
 	}
-	b.down.mul(b.m.pool, y, act, tokens, true)
 }
 
-// FFN writes y = act·Wdᵀ, the feed-forward layer's own output, without the residual.
-func (b *Block) FFN(y, act []float32, tokens int) { b.down.mul(b.m.pool, y, act, tokens, false) }
+// ActivateBackward writes dgu: [tokens, UpWidth] from dact; it may be gu.
+func (b *Block) ActivateBackward(dgu, dact, gu []float32, tokens int) {
+	switch c := &b.m.Config; {
+	case c.traits().plain:
+		kernels.GELUTanhRowsBackward(b.m.pool, dgu, dact, gu, tokens, c.FFN)
+	case c.traits().gelu:
+		kernels.GeGLUBackward(b.m.pool, dgu, dact, gu, tokens, c.FFN)
+	default:
+		kernels.SwiGLUBackward(b.m.pool, dgu, dact, gu, tokens, c.FFN)
+	}
+}
+
+// Down writes y = x + act·Wdᵀ, the residual stream after the feed-forward layer; y may be x. With PostNorms, x is nil, y is
+// act·Wdᵀ, and FFNPost follows.
+func (b *Block) Down(y, x, act []float32, tokens int) { b.m.addTo(y, x, &b.down, act, tokens) }
+
+// FFN writes what the feed-forward layer adds to the residual stream.
+func (b *Block) FFN(y, act []float32, tokens int) {
+	b.Down(y, nil, act, tokens)
+	if b.m.Config.PostNorms() {
+		b.m.normRows(y, y, b.ffnPost, nil, tokens)
+	}
+}
 
 // DownBackward writes dact from dy; the gradient of x is dy itself.
 func (b *Block) DownBackward(dact, dy []float32, tokens int) {
 	b.down.mulBack(b.m.pool, dact, dy, tokens, false)
 }
 
-// Embed writes the embeddings of tokens: x: [tokens, hidden].
-func (m *Model) Embed(x []float32, tokens []int32) {
+// Embed writes the embeddings of tokens, at the positions of their layout: x: [tokens, hidden].
+func (m *Model) Embed(x []float32, tokens []int32, l *Layout) {
 	h := m.Config.Hidden
 	for i, t := range tokens {
-		m.embedding(x[i*h:(i+1)*h], int(t))
+		row := x[i*h : (i+1)*h]
+		m.embedding(row, int(t))
+		if m.positions != nil {
+			kernels.Add(row, row, m.positions[int(l.Pos[i])*h:][:h])
+		}
+	}
+	if m.Config.traits().scaled {
+		kernels.Scale(float32(sqrt(float64(h))), x[:len(tokens)*h])
 	}
 }
 
-// FinalNorm writes y = RMSNorm(x) before the head.
-func (m *Model) FinalNorm(y, x, rstd []float32, tokens int) { m.rmsNorm(y, x, m.norm, rstd, tokens) }
+// FinalNorm writes y = norm(x) before the head.
+func (m *Model) FinalNorm(y, x, rstd []float32, tokens int) { m.normRows(y, x, m.norm, rstd, tokens) }
 
 // FinalNormBackward writes dx.
 func (m *Model) FinalNormBackward(dx, dy, x, rstd []float32, tokens int) {
-	m.rmsNormBackward(dx, dy, x, m.norm, rstd, tokens, false)
+	m.normBackward(dx, dy, x, m.norm, rstd, tokens, false)
 }
 
 // Logits writes logits: [rows, vocab] from final-normed rows: [rows, hidden].
 func (m *Model) Logits(logits, hidden []float32, rows int) {
 	m.head.mul(m.pool, logits, hidden, rows, false)
+	if limit := m.Config.LogitCap; limit > 0 {
+		kernels.SoftCap(m.pool, logits, rows, m.Config.Vocab, limit)
+	}
 }
 
 // headRows is how many rows of logits exist at a time in HeadLoss.
@@ -219,7 +320,7 @@ func (m *Model) HeadLoss(loss, dhidden, hidden []float32, targets []int32, weigh
 			tg[j], wt[j] = targets[r], weights[r]
 		}
 		m.head.mul(m.pool, logits, x, n, false)
-		kernels.CrossEntropy(m.pool, ls[:n], logits, tg[:n], wt[:n], n, v, dhidden != nil)
+		kernels.CrossEntropyCapped(m.pool, ls[:n], logits, tg[:n], wt[:n], n, v, m.Config.LogitCap, dhidden != nil)
 		if dhidden != nil {
 			m.head.mulBack(m.pool, x, logits, n, false)
 		}

@@ -116,19 +116,22 @@ func (b *Block) at(s Sited, y []float32, stride int, x []float32, tokens int, si
 	return nil
 }
 
-// addTo adds a linear layer's output, and what its adapters make of it, to the residual stream y: [tokens, hidden]. own has
-// room for the output alone.
-func (b *Block) addTo(s Sited, site Site, w *weight, y, own, x []float32, tokens int) error {
+// addTo adds a linear layer's output, and what its adapters make of it, to the residual stream y: [tokens, hidden]; of post,
+// if the family has it, the norm of that. own has room for the output alone.
+func (b *Block) addTo(s Sited, site Site, w *weight, post norm, y, own, x []float32, tokens int) error {
 	var l Linear
 	if s != nil {
 		l = s.Linear(b.Index, site)
 	}
-	if l == nil {
+	if l == nil && post.w == nil {
 		w.mul(b.m.pool, y, x, tokens, true)
 		return nil
 	}
-	read := l.Before(x, tokens)
-	if !l.Whole() {
+	read := x
+	if l != nil {
+		read = l.Before(x, tokens)
+	}
+	if post.w == nil && !l.Whole() {
 		w.mul(b.m.pool, y, read, tokens, true)
 		if err := l.After(y, b.m.Config.Hidden, x, tokens); err != nil {
 			return fmt.Errorf("%s: %w", site, err)
@@ -137,9 +140,15 @@ func (b *Block) addTo(s Sited, site Site, w *weight, y, own, x []float32, tokens
 	}
 	own = own[:tokens*b.m.Config.Hidden]
 	w.mul(b.m.pool, own, read, tokens, false)
-	if err := l.After(own, b.m.Config.Hidden, x, tokens); err != nil {
-		return fmt.Errorf("%s: %w", site, err)
+	if l != nil {
+		if err := l.After(own, b.m.Config.Hidden, x, tokens); err != nil {
+			return fmt.Errorf("%s: %w", site, err)
+		}
 	}
-	kernels.Add(y[:len(own)], y[:len(own)], own)
+	if post.w != nil {
+		b.m.post(y, y, own, post, nil, tokens)
+	} else {
+		kernels.Add(y[:len(own)], y[:len(own)], own)
+	}
 	return nil
 }

@@ -64,9 +64,14 @@ func (a *at) Linear(block int, s llama.Site) llama.Linear {
 
 // TestSites: what adds ΔW·x at a site, or scales its input, is as good as a base with other weights.
 func TestSites(t *testing.T) {
-	c := llamatest.Config()
+	for name, c := range llamatest.Families() {
+		t.Run(name, func(t *testing.T) { sites(t, c) })
+	}
+}
+
+func sites(t *testing.T, c llama.Config) {
 	batch := llama.One(tokens(9, c.Vocab), nil)
-	for _, site := range llama.LinearSites() {
+	for _, site := range c.LinearSites() {
 		in, out := c.Dims(site)
 		for _, whole := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%v/whole %v", site, whole), func(t *testing.T) {
@@ -91,12 +96,9 @@ func TestSites(t *testing.T) {
 				if seam.inputs != c.Layers || seam.running != 0 {
 					t.Errorf("%d calls of FFNInput, %d passes not ended", seam.inputs, seam.running)
 				}
-				part := "self_attn."
-				if site >= llama.Gate {
-					part = "mlp."
-				}
-				for i, v := range w["model.layers.1."+part+site.String()+".weight"].Data {
-					w["model.layers.1."+part+site.String()+".weight"].Data[i] = d.before*v + d.w[i]
+				data := w["model.layers.1."+llamatest.Part(site)+".weight"].Data
+				for i, v := range data {
+					data[i] = d.before*v + d.w[i]
 				}
 				if m, err = llama.New(c, w, kernels.F32, nil); err != nil {
 					t.Fatal(err)

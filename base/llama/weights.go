@@ -5,14 +5,13 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/gopeft/peft/base/gguf"
-	"github.com/gopeft/peft/base/safetensors"
 	"github.com/gopeft/peft/kernels"
 )
 
-// Source gives a model's weights in f32 by their Hugging Face names, with the shapes that Hugging Face has.
+// Source gives a model's weights in f32 by the names and with the shapes that they have in Hugging Face's models of its
+// family. GPT-2's go by Llama's names: an embedding of positions is model.embed_positions.weight.
 type Source interface {
 	Tensor(name string) (data []float32, shape []int, err error)
 }
@@ -25,101 +24,6 @@ type codeSource interface {
 // rowSource is a Source that widens a weight row by row. A weight of which it cannot gives an error.
 type rowSource interface {
 	Rows(name string) (row func(dst []float32, i int), shape []int, err error)
-}
-
-// FromSafetensors returns the source of a Hugging Face directory's weights.
-func FromSafetensors(f *safetensors.File) Source { return f }
-
-// FromGGUF returns the source of a GGUF file's weights.
-func FromGGUF(f *gguf.File, c Config) Source { return ggufSource{f, c} }
-
-type ggufSource struct {
-	f *gguf.File
-	c Config
-}
-
-// Forget lets go of the memory of what was read so far.
-func (s ggufSource) Forget() { s.f.Forget() }
-
-var ggufNames = map[string]string{
-	"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight", "lm_head.weight": "output.weight",
-}
-
-var ggufBlock = map[string]string{
-	"input_layernorm.weight": "attn_norm.weight", "post_attention_layernorm.weight": "ffn_norm.weight",
-	"self_attn.q_proj.weight": "attn_q.weight", "self_attn.k_proj.weight": "attn_k.weight", "self_attn.v_proj.weight": "attn_v.weight",
-	"self_attn.o_proj.weight": "attn_output.weight",
-	"mlp.gate_proj.weight":    "ffn_gate.weight", "mlp.up_proj.weight": "ffn_up.weight", "mlp.down_proj.weight": "ffn_down.weight",
-}
-
-// GGUFName returns a Hugging Face name's name in GGUF files of architecture llama.
-func GGUFName(name string) (string, bool) {
-	if n, ok := ggufNames[name]; ok {
-		return n, true
-	}
-	var block int
-	var rest string
-	if _, err := fmt.Sscanf(name, "model.layers.%d.%s", &block, &rest); err != nil {
-		return "", false
-	}
-	n, ok := ggufBlock[rest]
-	return fmt.Sprintf("blk.%d.%s", block, n), ok
-}
-
-func (s ggufSource) Tensor(name string) ([]float32, []int, error) {
-	n, ok := GGUFName(name)
-	if !ok {
-		return nil, nil, fmt.Errorf("tensor %q has no name in GGUF: %w", name, gguf.ErrNotFound)
-	}
-	x, shape, err := s.f.Tensor(n)
-	if err != nil {
-		return nil, nil, err
-	}
-	if heads := s.permuted(n); heads > 0 && len(shape) == 2 {
-		x, err = Unpermute(x, shape, heads)
-	}
-	return x, shape, err
-}
-
-// Rows is File.Rows by Hugging Face's names, for weights whose rows stand in the same order.
-func (s ggufSource) Rows(name string) (func(dst []float32, i int), []int, error) {
-	n, ok := GGUFName(name)
-	if !ok || s.permuted(n) > 0 {
-		return nil, nil, fmt.Errorf("tensor %q has no rows to read one by one: %w", name, gguf.ErrNotFound)
-	}
-	return s.f.Rows(n)
-}
-
-// permuted returns how many heads a weight of a GGUF file has whose rows are in llama.cpp's order, 0 for others.
-func (s ggufSource) permuted(name string) int {
-	switch {
-	case strings.HasSuffix(name, "attn_q.weight"):
-		return s.c.Heads
-	case strings.HasSuffix(name, "attn_k.weight"):
-		return s.c.KVHeads
-	}
-	return 0
-}
-
-// Codes returns a weight in the codes it is stored in, its rows in Hugging Face's order.
-func (s ggufSource) Codes(name string) (*kernels.Codes, error) {
-	n, ok := GGUFName(name)
-	if !ok {
-		return nil, fmt.Errorf("tensor %q has no name in GGUF: %w", name, gguf.ErrNotFound)
-	}
-	c, err := s.f.Codes(n)
-	heads := s.permuted(n)
-	if err != nil || heads == 0 {
-		return c, err
-	}
-	if c.N%(2*heads) != 0 {
-		return nil, fmt.Errorf("%d rows for %d heads: %w", c.N, heads, ErrWeights)
-	}
-	read, d := c.Row, c.N/heads
-	c.Row = func(i int, ds, ms []uint16, code []byte) error {
-		return read(i/d*d+unpermuted(i%d, d/2), ds, ms, code)
-	}
-	return c, nil
 }
 
 // Permute reorders a query or key weight's rows from Hugging Face's order (a head's first half, then its second) to

@@ -1,0 +1,216 @@
+package llama
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+)
+
+type hfConfig struct {
+	ModelType      string     `json:"model_type"`
+	Vocab          int        `json:"vocab_size"`
+	Hidden         int        `json:"hidden_size"`
+	Layers         int        `json:"num_hidden_layers"`
+	Heads          int        `json:"num_attention_heads"`
+	KVHeads        int        `json:"num_key_value_heads"`
+	HeadDim        int        `json:"head_dim"`
+	FFN            int        `json:"intermediate_size"`
+	MaxSeq         int        `json:"max_position_embeddings"`
+	NormEps        float32    `json:"rms_norm_eps"`
+	Act            string     `json:"hidden_act"`
+	Activation     string     `json:"hidden_activation"` // Gemma's, which counts before Act
+	AttentionBias  bool       `json:"attention_bias"`
+	MLPBias        bool       `json:"mlp_bias"`
+	Tied           *bool      `json:"tie_word_embeddings"`
+	RopeTheta      float32    `json:"rope_theta"`
+	RopeScaling    *hfScaling `json:"rope_scaling"`
+	RopeParameters *hfScaling `json:"rope_parameters"`
+	PartialRotary  *float32   `json:"partial_rotary_factor"`
+
+	Window      int      `json:"sliding_window"`
+	UseWindow   bool     `json:"use_sliding_window"` // Qwen's: without it there is no window
+	MaxFull     int      `json:"max_window_layers"`  // Qwen's: how many layers have no window
+	LayerTypes  []string `json:"layer_types"`
+	QueryScalar float32  `json:"query_pre_attn_scalar"`
+	AttnCap     float32  `json:"attn_logit_softcapping"`
+	LogitCap    float32  `json:"final_logit_softcapping"`
+	Bidirection bool     `json:"use_bidirectional_attention"`
+}
+
+type hfScaling struct {
+	RopeScaling
+	Theta float32 `json:"rope_theta"`
+	Type  string  `json:"rope_type"`
+	Old   string  `json:"type"`
+}
+
+// ConfigFromHF reads a Hugging Face config.json, in the older form (rope_theta, rope_scaling) or the newer
+// (rope_parameters). The error wraps ErrUnsupported for an architecture or a feature that is not computed, and ErrConfig
+// for what cannot be.
+func ConfigFromHF(b []byte) (Config, error) {
+	var h hfConfig
+	err := json.Unmarshal(b, &h)
+	if err != nil {
+		return Config{}, fmt.Errorf("config.json: %w: %w", ErrConfig, err)
+	}
+	var c Config
+	switch h.ModelType {
+	case "llama", "mistral":
+		c, err = h.config(Llama)
+	case "qwen2", "qwen3", "gemma2":
+		c, err = h.config(Family(h.ModelType))
+	case "gpt2":
+		c, err = gpt2Config(b)
+	default:
+		err = unknown("model type", h.ModelType)
+	}
+	if err == nil {
+		err = c.Check()
+	}
+	if err != nil {
+		err = fmt.Errorf("config.json: %w", err)
+	}
+	return c, err
+}
+
+func (h *hfConfig) config(f Family) (Config, error) {
+	c := Config{Family: f, Vocab: h.Vocab, Hidden: h.Hidden, Layers: h.Layers, Heads: h.Heads, KVHeads: h.KVHeads, HeadDim: h.HeadDim,
+		FFN: h.FFN, MaxSeq: h.MaxSeq, NormEps: h.NormEps, RopeTheta: h.RopeTheta, QueryScalar: h.QueryScalar, AttnCap: h.AttnCap, LogitCap: h.LogitCap}
+	t := c.traits()
+	if err := h.refuse(t); err != nil {
+		return c, err
+	}
+	if c.Tied = t.tied; h.Tied != nil {
+		c.Tied = *h.Tied
+	}
+	if c.KVHeads == 0 {
+		c.KVHeads = c.Heads
+	}
+	if c.HeadDim == 0 {
+		c.HeadDim = t.headDim
+	}
+	if c.HeadDim == 0 && c.Heads > 0 {
+		c.HeadDim = c.Hidden / c.Heads
+	}
+	if err := h.window(&c); err != nil {
+		return c, err
+	}
+	return c, h.rotation(&c)
+}
+
+// refuse names the first feature that is not computed.
+func (h *hfConfig) refuse(t traits) error {
+	act, want := h.Act, []string{"silu"}
+	if h.Activation != "" {
+		act = h.Activation
+	}
+	if t.gelu {
+		want = []string{"gelu_pytorch_tanh", "gelu_new"}
+	}
+	scaled := h.QueryScalar != 0 || h.AttnCap != 0 || h.LogitCap != 0
+	for _, f := range []struct {
+		has  bool
+		what string
+	}{
+		{act != "" && !slices.Contains(want, act), fmt.Sprintf("hidden_act %q, want %q", act, want)},
+		{h.AttentionBias, "attention_bias"},
+		{h.MLPBias, "mlp_bias"},
+		{h.Bidirection, "use_bidirectional_attention"},
+		{h.PartialRotary != nil && *h.PartialRotary != 1, "partial_rotary_factor other than 1"},
+		{scaled && h.ModelType != string(Gemma2), "query_pre_attn_scalar, attn_logit_softcapping or final_logit_softcapping outside Gemma 2"},
+	} {
+		if f.has {
+			return fmt.Errorf("%s of model type %s: %w", f.what, h.ModelType, ErrUnsupported)
+		}
+	}
+	return nil
+}
+
+// window says which layers have the sliding window: what layer_types names, or the rule of the model type.
+func (h *hfConfig) window(c *Config) error {
+	qwen := c.Family == Qwen2 || c.Family == Qwen3
+	if c.Window = h.Window; h.Window == 0 || qwen && !h.UseWindow {
+		c.Window = 0
+		if slices.Contains(h.LayerTypes, "sliding_attention") {
+			return fmt.Errorf("layer_types with sliding_attention, but no sliding_window: %w", ErrConfig)
+		}
+	}
+	for i, kind := range h.LayerTypes {
+		if kind != "full_attention" && kind != "sliding_attention" {
+			return fmt.Errorf("layer_types[%d] %q is not among full_attention, sliding_attention: %w", i, kind, ErrUnsupported)
+		}
+	}
+	if c.Window == 0 {
+		return nil
+	}
+	switch {
+	case h.LayerTypes != nil:
+		for _, kind := range h.LayerTypes {
+			c.Windowed = append(c.Windowed, kind == "sliding_attention")
+		}
+	case c.Family == Gemma2:
+		c.Windowed = everySecond(c.Layers)
+	case qwen:
+		for i := range min(c.Layers, maxLayers) {
+			c.Windowed = append(c.Windowed, i >= h.MaxFull)
+		}
+	}
+	return nil
+}
+
+func (h *hfConfig) rotation(c *Config) error {
+	s := h.RopeScaling
+	if h.RopeParameters != nil {
+		s = h.RopeParameters
+		c.RopeTheta = s.Theta
+	}
+	if c.RopeTheta == 0 {
+		c.RopeTheta = 10000
+	}
+	if s == nil {
+		return nil
+	}
+	switch kind := s.Type + s.Old; kind {
+	case "", "default", "defaultdefault":
+	case "llama3", "llama3llama3":
+		r := s.RopeScaling
+		c.RopeScaling = &r
+	default:
+		return fmt.Errorf("rotary scaling %q is not among default, llama3: %w", kind, ErrUnsupported)
+	}
+	return nil
+}
+
+// gpt2Config reads GPT-2's config.json, which has names of its own.
+func gpt2Config(b []byte) (Config, error) {
+	h := struct {
+		Vocab     int     `json:"vocab_size"`
+		Hidden    int     `json:"n_embd"`
+		Layers    int     `json:"n_layer"`
+		Heads     int     `json:"n_head"`
+		Inner     int     `json:"n_inner"`
+		Positions int     `json:"n_positions"`
+		Eps       float32 `json:"layer_norm_epsilon"`
+		Act       string  `json:"activation_function"`
+		Scale     bool    `json:"scale_attn_weights"`
+		ByLayer   bool    `json:"scale_attn_by_inverse_layer_idx"`
+		Cross     bool    `json:"add_cross_attention"`
+		Tied      bool    `json:"tie_word_embeddings"`
+	}{Eps: 1e-5, Act: "gelu_new", Scale: true, Tied: true}
+	if err := json.Unmarshal(b, &h); err != nil {
+		return Config{}, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if h.Act != "gelu_new" && h.Act != "gelu_pytorch_tanh" || !h.Scale || h.ByLayer || h.Cross {
+		return Config{}, fmt.Errorf("activation_function %q, scale_attn_weights %v, scale_attn_by_inverse_layer_idx %v, add_cross_attention %v of model type gpt2; want gelu_new, true, false, false: %w",
+			h.Act, h.Scale, h.ByLayer, h.Cross, ErrUnsupported)
+	}
+	c := Config{Family: GPT2, Vocab: h.Vocab, Hidden: h.Hidden, Layers: h.Layers, Heads: h.Heads, KVHeads: h.Heads, FFN: h.Inner,
+		MaxSeq: h.Positions, NormEps: h.Eps, Tied: h.Tied}
+	if c.FFN == 0 {
+		c.FFN = 4 * c.Hidden
+	}
+	if c.Heads > 0 {
+		c.HeadDim = c.Hidden / c.Heads
+	}
+	return c, nil
+}
