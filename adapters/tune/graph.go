@@ -21,7 +21,7 @@ type graph struct {
 	peers    []*peerAdd
 	vm       G.VM
 	loss     G.Value
-	low      lowBuffers
+	low      []float32 // the residual stream under the graph
 
 	// What a run needs, kept for the next one.
 	parts []Batch
@@ -144,16 +144,26 @@ func (b *builder) block(blk *llama.Block, x *G.Node) *G.Node {
 		return node{&b.step, role, blk, grad}
 	}
 	h := b.transient(&attnNorm{node("attnNorm", 1), b.rows(1)}, c.Hidden, x)
-	q := b.apply(&qkv{node("qkv", 1), b.shared("qkv", c.QKVWidth())}, c.QKVWidth(), h)
+	q := b.apply(&qkv{node("qkv", 1), b.rows(c.HeadsWidth()), b.shared("qkv", c.QKVWidth())}, c.QKVWidth(), h)
 	o := b.apply(&attention{node("attention", 1), b.rows(c.Heads)}, c.AttnWidth(), q)
-	x = b.apply(&attnOut{node("attnOut", 2)}, c.Hidden, x, o)
+	if c.PostNorms() {
+		own := b.apply(&attnOwn{node("attnOwn", 1)}, c.Hidden, o)
+		x = b.apply(&attnPost{node("attnPost", 2), b.rows(1)}, c.Hidden, x, own)
+	} else {
+		x = b.apply(&attnOut{node("attnOut", 2)}, c.Hidden, x, o)
+	}
 	h = b.transient(&ffnNorm{node("ffnNorm", 1), b.rows(1)}, c.Hidden, x)
-	a := b.transient(&gateUp{node("gateUp", 1), b.rows(2 * c.FFN), b.shared("gateUp", 2*c.FFN)}, c.FFN, h)
+	a := b.transient(&gateUp{node("gateUp", 1), b.rows(c.UpWidth()), b.shared("gateUp", c.UpWidth())}, c.FFN, h)
 	add := b.apply
 	if b.training.Layer(blk.Index) != nil { // which then hands the stream on
 		add = b.transient
 	}
-	x = add(&down{node("down", 2)}, c.Hidden, x, a)
+	if c.PostNorms() {
+		own := b.apply(&ffnOwn{node("ffnOwn", 1)}, c.Hidden, a)
+		x = add(&ffnPost{node("ffnPost", 2), b.rows(1)}, c.Hidden, x, own)
+	} else {
+		x = add(&down{node("down", 2)}, c.Hidden, x, a)
+	}
 	return b.peer(blk, x, h, true)
 }
 
@@ -173,9 +183,6 @@ func (b *builder) peer(blk *llama.Block, x, h *G.Node, below bool) *G.Node {
 	}
 	return b.apply(p, b.m.Config.Hidden, x, h, handle)
 }
-
-// lowBuffers are those of block from, which runs outside the graph.
-type lowBuffers struct{ x, qkv, o, gu, act []float32 }
 
 // run computes the loss and the rows' gradients of one batch, part by part; the gradients last until the next run.
 func (g *graph) run(b *Batch) (loss float32, grads []*peer.RowGrad, err error) {
@@ -231,26 +238,20 @@ func (g *graph) runPart(b *Batch) (float32, error) {
 
 // below runs the blocks under the lowest PEER layer, and that layer's block up to it, by inference; sets that are on
 // beside the trained one count there too.
-func (g *graph) below(b llama.Batch) error {
-	c, n := g.m.Config, len(b.Tokens)
-	x, err := g.m.ForwardToIn(g.low.x, b, g.training, g.from)
-	if err != nil {
-		return err
+func (g *graph) below(b llama.Batch) (err error) {
+	g.low, err = g.m.ForwardToIn(g.low, b, lowSeam{g}, g.from+1)
+	return err
+}
+
+// lowSeam is the training's layers below the lowest trained one, whose place it takes to fetch the graph's inputs.
+type lowSeam struct{ *graph }
+
+func (s lowSeam) Forward(block int, y, x []float32, tokens int) error {
+	if block < s.from {
+		return s.training.Forward(block, y, x, tokens)
 	}
-	if g.low.x = x; g.low.qkv == nil {
-		g.low = lowBuffers{x, make([]float32, g.batch*c.QKVWidth()), make([]float32, g.batch*c.AttnWidth()), make([]float32, 2*g.batch*c.FFN), make([]float32, g.batch*c.FFN)}
-	}
-	copy(g.x, x)
-	blk, l := g.m.Blocks[g.from], g.layout
-	blk.AttnNorm(g.h, g.x, nil, n)
-	blk.Project(g.low.qkv, g.h, l.Tokens)
-	blk.Rotate(g.low.qkv, l)
-	blk.Attention(g.low.o, nil, g.low.qkv, l)
-	blk.AttnOut(g.x, g.x, g.low.o, n)
-	blk.FFNNorm(g.h, g.x, nil, n)
-	blk.GateUp(g.low.gu, g.h, n)
-	blk.Activate(g.low.act, g.low.gu, n)
-	blk.Down(g.x, g.x, g.low.act, n)
+	copy(s.x, y)
+	copy(s.h, x)
 	return nil
 }
 

@@ -31,24 +31,34 @@ func chain(t *testing.T, m *llama.Model, tr *peer.Training, b *Batch) (float64, 
 		t.Fatal(err)
 	}
 	rows := func(width int) []float32 { return make([]float32, n*width) }
-	type saved struct{ x, rstd, qkv, o, lse, mid, rstd2, gu []float32 }
+	type saved struct{ x, rstd, qkv, heads, o, lse, own, rown, mid, rstd2, gu, own2, rown2 []float32 }
 	keep := make([]saved, c.Layers)
 	x := rows(c.Hidden)
-	m.Embed(x, b.Tokens)
+	m.Embed(x, b.Tokens, l)
 	for i, blk := range m.Blocks {
-		s := saved{x, rows(1), rows(c.QKVWidth()), rows(c.AttnWidth()), rows(c.Heads), rows(c.Hidden), rows(1), rows(2 * c.FFN)}
+		s := saved{x, rows(1), rows(c.QKVWidth()), rows(c.HeadsWidth()), rows(c.AttnWidth()), rows(c.Heads), rows(c.Hidden), rows(1), rows(c.Hidden), rows(1), rows(c.UpWidth()), rows(c.Hidden), rows(1)}
 		h, act := rows(c.Hidden), rows(c.FFN)
 		blk.AttnNorm(h, x, s.rstd, n)
 		blk.Project(s.qkv, h, l.Tokens)
-		blk.Rotate(s.qkv, l)
+		blk.Rotate(s.qkv, s.heads, l)
 		blk.Attention(s.o, s.lse, s.qkv, l)
-		blk.AttnOut(s.mid, x, s.o, n)
+		if c.PostNorms() {
+			blk.AttnOut(s.own, nil, s.o, n)
+			blk.AttnPost(s.mid, x, s.own, s.rown, n)
+		} else {
+			blk.AttnOut(s.mid, x, s.o, n)
+		}
 		h = rows(c.Hidden)
 		blk.FFNNorm(h, s.mid, s.rstd2, n)
 		blk.GateUp(s.gu, h, n)
 		blk.Activate(act, s.gu, n)
 		x = rows(c.Hidden)
-		blk.Down(x, s.mid, act, n)
+		if c.PostNorms() {
+			blk.Down(s.own2, nil, act, n)
+			blk.FFNPost(x, s.mid, s.own2, s.rown2, n)
+		} else {
+			blk.Down(x, s.mid, act, n)
+		}
 		if err := tr.Forward(i, x, h, n); err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +76,7 @@ func chain(t *testing.T, m *llama.Model, tr *peer.Training, b *Batch) (float64, 
 	grads := map[int]*peer.RowGrad{}
 	for i, blk := range slices.Backward(m.Blocks) {
 		s := keep[i]
-		dact, dgu, dh, dp := rows(c.FFN), rows(2*c.FFN), rows(c.Hidden), rows(c.Hidden)
+		dact, dgu, dh, dp := rows(c.FFN), rows(c.UpWidth()), rows(c.Hidden), rows(c.Hidden)
 		if layer := tr.Layer(i); layer != nil {
 			g, err := layer.Backward(dp, dx)
 			if err != nil {
@@ -74,7 +84,12 @@ func chain(t *testing.T, m *llama.Model, tr *peer.Training, b *Batch) (float64, 
 			}
 			grads[i] = g
 		}
-		blk.DownBackward(dact, dx, n)
+		down := dx
+		if c.PostNorms() {
+			down = rows(c.Hidden)
+			blk.FFNPostBackward(down, dx, s.own2, s.rown2, n)
+		}
+		blk.DownBackward(dact, down, n)
 		blk.ActivateBackward(dgu, dact, s.gu, n)
 		blk.GateUpBackward(dh, dgu, n)
 		for j, v := range dp {
@@ -82,9 +97,13 @@ func chain(t *testing.T, m *llama.Model, tr *peer.Training, b *Batch) (float64, 
 		}
 		blk.FFNNormBackward(dx, dh, s.mid, s.rstd2, n, true)
 		do, dqkv, da := rows(c.AttnWidth()), rows(c.QKVWidth()), rows(c.Hidden)
-		blk.AttnOutBackward(do, dx, n)
+		if down = dx; c.PostNorms() {
+			down = rows(c.Hidden)
+			blk.AttnPostBackward(down, dx, s.own, s.rown, n)
+		}
+		blk.AttnOutBackward(do, down, n)
 		blk.AttentionBackward(dqkv, do, s.o, s.lse, s.qkv, l)
-		blk.RotateBackward(dqkv, l)
+		blk.RotateBackward(dqkv, s.heads, l)
 		blk.ProjectBackward(da, dqkv, n)
 		blk.AttnNormBackward(dx, da, s.x, s.rstd, n, true)
 	}
@@ -94,8 +113,16 @@ func chain(t *testing.T, m *llama.Model, tr *peer.Training, b *Batch) (float64, 
 // TestGraphMatchesChain compares the graph, whose blocks share buffers, with the operations called one by one, on a base
 // deep enough for every buffer to be shared, with batches of different sizes one after the other.
 func TestGraphMatchesChain(t *testing.T) {
-	c := llamatest.Config()
+	for name, c := range llamatest.Families() {
+		t.Run(name, func(t *testing.T) { graphMatchesChain(t, c) })
+	}
+}
+
+func graphMatchesChain(t *testing.T, c llama.Config) {
 	c.Layers = 8
+	if c.Windowed != nil {
+		c.Windowed = []bool{true, true, false, true, false, true, true, false}
+	}
 	f := newFixtureOf(t, c, []int{1, 2, 4, 6})
 	tr := f.training(t, f.set(t, "a", 0.1, 1, 4, 6), f.set(t, "b", 0.1, 2, 4))
 	g, err := newGraph(f.m, tr, 60)

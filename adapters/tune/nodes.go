@@ -44,18 +44,19 @@ func (n *attnNorm) backward(in [][]float32, _, dout []float32, din [][]float32) 
 // qkv: h → queries, keys and values, rotated.
 type qkv struct {
 	node
+	heads   []float32 // what Rotate keeps
 	scratch []float32 // the backward turns its gradient in place, and the graph's must stay
 }
 
 func (n *qkv) forward(in [][]float32, out []float32) error {
 	n.b.Project(out, in[0], n.layout.Tokens)
-	n.b.Rotate(out, n.layout)
+	n.b.Rotate(out, n.heads, n.layout)
 	return nil
 }
 
 func (n *qkv) backward(_ [][]float32, _, dout []float32, din [][]float32) error {
 	copy(n.scratch, dout)
-	n.b.RotateBackward(n.scratch, n.layout)
+	n.b.RotateBackward(n.scratch, n.heads, n.layout)
 	n.b.ProjectBackward(din[0], n.scratch, n.layout.Tokens)
 	return nil
 }
@@ -90,6 +91,36 @@ func (n *attnOut) backward(_ [][]float32, _, dout []float32, din [][]float32) er
 	return nil
 }
 
+// attnOwn: o → o·Wo, where a norm follows.
+type attnOwn struct{ node }
+
+func (n *attnOwn) forward(in [][]float32, out []float32) error {
+	n.b.AttnOut(out, nil, in[0], n.layout.Tokens)
+	return nil
+}
+
+func (n *attnOwn) backward(_ [][]float32, _, dout []float32, din [][]float32) error {
+	n.b.AttnOutBackward(din[0], dout, n.layout.Tokens)
+	return nil
+}
+
+// attnPost: x, attention's own output → x + norm(output).
+type attnPost struct {
+	node
+	rstd []float32
+}
+
+func (n *attnPost) forward(in [][]float32, out []float32) error {
+	n.b.AttnPost(out, in[0], in[1], n.rstd, n.layout.Tokens)
+	return nil
+}
+
+func (n *attnPost) backward(in [][]float32, _, dout []float32, din [][]float32) error {
+	copy(din[0], dout)
+	n.b.AttnPostBackward(din[1], dout, in[1], n.rstd, n.layout.Tokens)
+	return nil
+}
+
 // ffnNorm: x → h.
 type ffnNorm struct {
 	node
@@ -106,7 +137,7 @@ func (n *ffnNorm) backward(in [][]float32, _, dout []float32, din [][]float32) e
 	return nil
 }
 
-// gateUp: h → silu(gate)·up.
+// gateUp: h → the activated gate and up.
 type gateUp struct {
 	node
 	gu, scratch []float32
@@ -135,6 +166,36 @@ func (n *down) forward(in [][]float32, out []float32) error {
 func (n *down) backward(_ [][]float32, _, dout []float32, din [][]float32) error {
 	copy(din[0], dout)
 	n.b.DownBackward(din[1], dout, n.layout.Tokens)
+	return nil
+}
+
+// ffnOwn: act → act·Wd, where a norm follows.
+type ffnOwn struct{ node }
+
+func (n *ffnOwn) forward(in [][]float32, out []float32) error {
+	n.b.Down(out, nil, in[0], n.layout.Tokens)
+	return nil
+}
+
+func (n *ffnOwn) backward(_ [][]float32, _, dout []float32, din [][]float32) error {
+	n.b.DownBackward(din[0], dout, n.layout.Tokens)
+	return nil
+}
+
+// ffnPost: x, the feed-forward layer's own output → x + norm(output).
+type ffnPost struct {
+	node
+	rstd []float32
+}
+
+func (n *ffnPost) forward(in [][]float32, out []float32) error {
+	n.b.FFNPost(out, in[0], in[1], n.rstd, n.layout.Tokens)
+	return nil
+}
+
+func (n *ffnPost) backward(in [][]float32, _, dout []float32, din [][]float32) error {
+	copy(din[0], dout)
+	n.b.FFNPostBackward(din[1], dout, in[1], n.rstd, n.layout.Tokens)
 	return nil
 }
 

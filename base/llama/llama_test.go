@@ -185,7 +185,11 @@ func sequencesApart(t *testing.T, c llama.Config) {
 // TestOpGradients runs the whole backward, composed of the operations, against central differences with respect to the
 // input of the first block.
 func TestOpGradients(t *testing.T) {
-	for name, c := range llamatest.Families() {
+	all := llamatest.Families()
+	untied := llamatest.Config()
+	untied.Tied = false
+	all["untied"] = untied
+	for name, c := range all {
 		m := random(t, c, kernels.F32, nil)
 		if err := m.PrepareBackward(0); err != nil {
 			t.Fatal(err)

@@ -24,7 +24,7 @@ func Families() map[string]llama.Config {
 	}
 	return map[string]llama.Config{
 		"llama":   Config(),
-		"mistral": of(llama.Llama, func(c *llama.Config) { c.Window, c.Tied = 5, false }),
+		"mistral": of(llama.Llama, func(c *llama.Config) { c.Window = 5 }),
 		"qwen2":   of(llama.Qwen2, func(c *llama.Config) { c.Window, c.Windowed = 7, []bool{false, true, true} }),
 		"qwen3":   of(llama.Qwen3, func(c *llama.Config) { c.HeadDim = 8 }),
 		"gemma2": of(llama.Gemma2, func(c *llama.Config) {
