@@ -1,7 +1,6 @@
 package llama_test
 
 import (
-	"encoding/json"
 	"errors"
 	"math"
 	"os"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/base/llama/llamatest"
-	"github.com/gopeft/peft/base/safetensors"
 	"github.com/gopeft/peft/kernels"
 )
 
@@ -56,66 +54,6 @@ func maxDiff(a, b []float32) (d float64) {
 		d = max(d, math.Abs(float64(a[i]-b[i])))
 	}
 	return d
-}
-
-func TestParityTiny(t *testing.T) {
-	for _, name := range []string{"tiny-llama-untied", "tiny-llama31-rope", "tiny-mistral", "tiny-qwen2", "tiny-qwen3", "tiny-gpt2"} {
-		t.Run(name, func(t *testing.T) {
-			dir := shared(t, "fixtures/"+name)
-			var ref struct {
-				IDs   []int32   `json:"ids"`
-				NLL   float64   `json:"mean_nll"`
-				Last  []float32 `json:"last_logits"`
-				First []float32 `json:"first_logits"`
-			}
-			b, err := os.ReadFile(filepath.Join(dir, "reference.json"))
-			if err == nil {
-				err = json.Unmarshal(b, &ref)
-			}
-			if err != nil || len(ref.Last) == 0 {
-				t.Fatal("reference:", err)
-			}
-			config, err := os.ReadFile(filepath.Join(dir, "config.json"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			c, err := llama.ConfigFromHF(config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			f, err := safetensors.OpenDir(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			m, err := llama.New(c, llama.FromSafetensors(f, c), kernels.F32, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			x, err := m.Forward(llama.One(ref.IDs, nil), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			n := len(ref.IDs)
-			logits := make([]float32, n*c.Vocab)
-			m.Logits(logits, x, n)
-			if d := max(maxDiff(logits[:c.Vocab], ref.First), maxDiff(logits[(n-1)*c.Vocab:], ref.Last)); d > 1e-4 {
-				t.Errorf("logits differ by %g", d)
-			}
-			loss, w := make([]float32, n-1), make([]float32, n-1)
-			for i := range w {
-				w[i] = 1 / float32(n-1)
-			}
-			m.HeadLoss(loss, nil, x[:(n-1)*c.Hidden], ref.IDs[1:], w)
-			var nll float64
-			for _, l := range loss {
-				nll += float64(l)
-			}
-			if math.Abs(nll-ref.NLL) > 1e-4 {
-				t.Errorf("mean NLL %v, want %v", nll, ref.NLL)
-			}
-		})
-	}
 }
 
 // TestCacheContinues: a text in pieces through a cache gives the logits of the whole text.
