@@ -79,14 +79,14 @@ func (c *Config) LinearSites() []Site {
 	return LinearSites()
 }
 
-var gated, up = []Site{Gate, Up}, []Site{Up}
+var gatedSites, plainSites = []Site{Gate, Up}, []Site{Up}
 
 // upSites are the layers whose outputs stand in a row of UpWidth.
 func (c *Config) upSites() []Site {
 	if c.traits().plain {
-		return up
+		return plainSites
 	}
-	return gated
+	return gatedSites
 }
 
 func unknown(what, name string) error {

@@ -308,25 +308,6 @@ func TestUnpermuteInverts(t *testing.T) {
 	}
 }
 
-func TestConfigFromHF(t *testing.T) {
-	for bad, want := range map[string]error{
-		`{`:                      llama.ErrConfig,
-		`{"model_type":"mamba"}`: llama.ErrUnsupported,
-		`{"model_type":"llama"}`: llama.ErrConfig,
-		`{"model_type":"llama","attention_bias":true}`:                     llama.ErrUnsupported,
-		`{"model_type":"llama","rope_scaling":{"type":"yarn","factor":2}}`: llama.ErrUnsupported,
-	} {
-		if _, err := llama.ConfigFromHF([]byte(bad)); !errors.Is(err, want) {
-			t.Errorf("%s: %v", bad, err)
-		}
-	}
-	old, err := llama.ConfigFromHF([]byte(`{"model_type":"llama","vocab_size":10,"hidden_size":8,"num_hidden_layers":1,"num_attention_heads":2,"intermediate_size":4,
-	"max_position_embeddings":16,"rms_norm_eps":1e-5,"rope_theta":500000,"rope_scaling":{"rope_type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":64}}`))
-	if err != nil || old.KVHeads != 2 || old.HeadDim != 4 || old.RopeTheta != 500000 || old.RopeScaling == nil || old.RopeScaling.Factor != 8 {
-		t.Errorf("%+v, %v", old, err)
-	}
-}
-
 // TestSteadyState: a token that continues a cache allocates nothing.
 func TestSteadyState(t *testing.T) {
 	for name, c := range llamatest.Families() {
