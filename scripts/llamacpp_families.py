@@ -3,12 +3,13 @@
 
     pip install llama-cpp-python gguf safetensors numpy
     go build -o peft ./cmd/peft
-    scripts/llamacpp_families.py [--peft ./peft] DIRECTORY…
+    scripts/llamacpp_families.py [--peft ./peft] DIRECTORY… [--tokenizers FILE…]
 
 Every directory has a tiny model as Hugging Face transformers saves it (config.json, model.safetensors). It is written as
 GGUF by the gguf package, whose names are llama.cpp's own, with a tokenizer of single characters; then the tokens of a text,
-its mean negative log-likelihood and the largest logits at its end must agree. Exit code 0 when all do. It is not part of
-the tests because the Python package is built from source.
+its mean negative log-likelihood and the largest logits at its end must agree. Files are those of
+base/tokenizer/testdata with vocabularies in SentencePiece's manner, llama-2.json and gemma.json, whose references llama.cpp
+must give too. Exit code 0 when all agree. It is not part of the tests because the Python package is built from source.
 """
 
 import argparse
@@ -94,6 +95,29 @@ def write(directory, path):
     w.close()
 
 
+def tokenizer(file, path):
+    """How many of the file's references llama.cpp gives otherwise."""
+    data = json.loads(file.read_text())
+    vocab = data["tokenizer"]["model"]["vocab"]
+    tokens = sorted(vocab, key=vocab.get)
+    w = gguf.GGUFWriter(path, "llama")
+    for add in (w.add_context_length, w.add_embedding_length, w.add_block_count, w.add_feed_forward_length, w.add_head_count):
+        add(1)
+    w.add_layer_norm_rms_eps(1e-5)
+    w.add_tokenizer_model("llama")
+    w.add_token_list(tokens)
+    w.add_token_scores([-float(i) for i in range(len(tokens))])
+    w.add_token_types([2, 3] + [6] * 256 + [1] * (len(tokens) - 258))
+    w.add_unk_token_id(0)
+    w.add_add_space_prefix(data["tokenizer"]["normalizer"]["type"] == "Sequence")
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    llm = Llama(model_path=str(path), vocab_only=True, verbose=False)
+    return sum(llm.tokenize(c["text"].encode(), add_bos=False, special=True) != c["ids"] for c in data["reference"])
+
+
 def llamacpp(path):
     llm = Llama(model_path=str(path), n_ctx=128, n_threads=1, type_k=F32, type_v=F32, logits_all=True, verbose=False)
     ids = llm.tokenize(TEXT.encode(), add_bos=False, special=True)
@@ -116,7 +140,8 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--peft", default="./peft")
     p.add_argument("--tolerance", type=float, default=5e-3, help="of logits; llama.cpp takes GELU from a table of half precision")
-    p.add_argument("directories", nargs="+", type=pathlib.Path)
+    p.add_argument("--tokenizers", nargs="*", default=[], type=pathlib.Path)
+    p.add_argument("directories", nargs="*", type=pathlib.Path)
     a = p.parse_args()
     bad = 0
     for d in a.directories:
@@ -133,6 +158,11 @@ def main():
         ok = off <= a.tolerance and abs(nll - our_nll) <= a.tolerance
         bad += not ok
         print(f"{'equal  ' if ok else 'DIFFERS'} {d.name}: {len(ids)} tokens, NLL {nll:.5f} and {our_nll:.5f}, logits within {off:.1e}")
+    for f in a.tokenizers:
+        with tempfile.TemporaryDirectory() as tmp:
+            wrong = tokenizer(f, pathlib.Path(tmp) / "model.gguf")
+        bad += wrong > 0
+        print(f"{'DIFFERS' if wrong else 'equal  '} {f.name}: {wrong} references otherwise")
     return 1 if bad else 0
 
 

@@ -30,23 +30,43 @@ func (c *candidates) Pop() any {
 	return x
 }
 
-// bpe appends the tokens of one word: its bytes, joined by the merge of lowest rank, leftmost first, as long as there is
-// one. A byte that the vocabulary lacks is dropped.
-func (t *Tokenizer) bpe(ids []int32, w string) []int32 {
-	if t.whole {
-		var tok []rune
-		for i := range len(w) {
-			tok = append(tok, byteRune[w[i]])
-		}
-		if id, ok := t.ids[string(tok)]; ok {
-			return append(ids, id)
-		}
+// byteLevel writes a word with the characters that stand for its bytes.
+func byteLevel(w string) string {
+	tok := make([]rune, 0, len(w))
+	for i := range len(w) {
+		tok = append(tok, byteRune[w[i]])
 	}
+	return string(tok)
+}
+
+// byteSymbols returns the bytes of a word as a list of tokens. A byte that the vocabulary lacks is dropped.
+func (t *Tokenizer) byteSymbols(w string) []symbol {
 	syms := make([]symbol, 0, len(w))
 	for i := range len(w) {
 		if id := t.bytes[w[i]]; id >= 0 {
 			syms = append(syms, symbol{id, len(syms) - 1, len(syms) + 1})
 		}
+	}
+	return syms
+}
+
+// bpe appends the tokens of one word: its bytes or characters, joined by the merge of lowest rank, leftmost first, as
+// long as there is one.
+func (t *Tokenizer) bpe(ids []int32, w string) []int32 {
+	if t.whole {
+		tok := w
+		if t.pieces == nil {
+			tok = byteLevel(w)
+		}
+		if id, ok := t.ids[tok]; ok {
+			return append(ids, id)
+		}
+	}
+	var syms []symbol
+	if t.pieces != nil {
+		syms = t.symbols(w)
+	} else {
+		syms = t.byteSymbols(w)
 	}
 	if len(syms) == 0 {
 		return ids

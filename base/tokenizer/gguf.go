@@ -22,8 +22,8 @@ type KV struct {
 // FromGGUF reads a tokenizer from GGUF metadata (tokenizer.ggml.* and tokenizer.chat_template).
 func FromGGUF(meta map[string]any) (*Tokenizer, error) {
 	model, _ := meta["tokenizer.ggml.model"].(string)
-	if model != "gpt2" {
-		return nil, fmt.Errorf("tokenizer %q: only byte-level BPE (gpt2) is known: %w", model, ErrUnsupported)
+	if model != "gpt2" && model != "llama" {
+		return nil, fmt.Errorf("tokenizer %q: only byte-level BPE (gpt2) and SentencePiece's (llama) are known: %w", model, ErrUnsupported)
 	}
 	tokens, _ := meta["tokenizer.ggml.tokens"].([]string)
 	merges, _ := meta["tokenizer.ggml.merges"].([]string)
@@ -37,12 +37,17 @@ func FromGGUF(meta map[string]any) (*Tokenizer, error) {
 			s.added = append(s.added, added{id: int32(i), text: tokens[i], plain: t == typeUser})
 		}
 	}
-	pre, _ := meta["tokenizer.ggml.pre"].(string)
 	var err error
-	if s.split, err = byName(pre); err != nil {
+	if model == "llama" {
+		err = s.scored(meta, types)
+	} else {
+		pre, _ := meta["tokenizer.ggml.pre"].(string)
+		s.split, err = byName(pre)
+		s.whole = pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3"
+	}
+	if err != nil {
 		return nil, err
 	}
-	s.whole = pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3"
 	if s.bos, err = tokenID(meta, "tokenizer.ggml.bos_token_id", len(tokens)); err != nil {
 		return nil, err
 	}
@@ -57,6 +62,26 @@ func FromGGUF(meta map[string]any) (*Tokenizer, error) {
 	}
 	s.template, _ = meta["tokenizer.chat_template"].(string)
 	return build(s)
+}
+
+// scored takes what SentencePiece's vocabularies have in GGUF: scores of the tokens, and whether a mark is put before texts.
+func (s *spec) scored(meta map[string]any, types []int32) error {
+	scores, _ := meta["tokenizer.ggml.scores"].([]float32)
+	if len(scores) != len(s.tokens) {
+		return fmt.Errorf("%d scores for %d tokens: %w", len(scores), len(s.tokens), ErrInvalid)
+	}
+	unk, err := tokenID(meta, "tokenizer.ggml.unknown_token_id", len(s.tokens))
+	if err != nil {
+		return err
+	}
+	s.pieces = &pieces{prefix: always, unk: unk}
+	if add, ok := meta["tokenizer.ggml.add_space_prefix"].(bool); ok && !add {
+		s.pieces.prefix = never
+	}
+	s.merges, s.ranks, err = mergesByScore(s.tokens, scores, func(id int) bool {
+		return types == nil || types[id] == typeNormal || types[id] == typeUser
+	})
+	return err
 }
 
 // tokenID returns the id that an entry names, -1 when there is no such entry.
@@ -87,6 +112,9 @@ func tokenID(meta map[string]any, key string, vocab int) (int32, error) {
 // GGUF returns the metadata that FromGGUF and llama.cpp read. It serves tokenizers with the splitter smollm or gpt-2.
 func (t *Tokenizer) GGUF() ([]KV, error) {
 	pre := ""
+	if t.pieces != nil {
+		return nil, fmt.Errorf("tokenizer: GGUF for %v: %w", t.pieces, ErrUnsupported)
+	}
 	switch t.split.String() {
 	case "digits → gpt2":
 		pre = "smollm"

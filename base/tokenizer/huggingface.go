@@ -19,6 +19,8 @@ type hfFile struct {
 		IgnoreMerges bool              `json:"ignore_merges"`
 		ByteFallback bool              `json:"byte_fallback"`
 		Dropout      float64           `json:"dropout"`
+		Unknown      string            `json:"unk_token"`
+		FuseUnknown  bool              `json:"fuse_unk"`
 		Prefix       string            `json:"continuing_subword_prefix"`
 		Suffix       string            `json:"end_of_word_suffix"`
 	} `json:"model"`
@@ -38,6 +40,11 @@ type hfPart struct {
 	IndividualDigits bool     `json:"individual_digits"`
 	UseRegex         *bool    `json:"use_regex"`
 	AddPrefixSpace   bool     `json:"add_prefix_space"`
+	Prepend          string   `json:"prepend"`
+	PrependScheme    string   `json:"prepend_scheme"`
+	Replacement      string   `json:"replacement"`
+	Content          string   `json:"content"`
+	SplitWords       *bool    `json:"split"` // Metaspace's
 	Pretokenizers    []hfPart `json:"pretokenizers"`
 	Normalizers      []hfPart `json:"normalizers"`
 	Decoders         []hfPart `json:"decoders"`
@@ -118,7 +125,12 @@ func FromHF(tokenizerJSON, configJSON []byte) (*Tokenizer, error) {
 		s.merges = append(s.merges, m)
 	}
 	var err error
-	if s.split, err = hfSplitter(f.Normalizer, f.PreTokenizer); err != nil {
+	if f.Model.ByteFallback {
+		s.pieces, err = f.pieces()
+	} else {
+		s.split, err = hfSplitter(f.Normalizer, f.PreTokenizer)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("tokenizer.json: %w", err)
 	}
 	if len(configJSON) > 0 {
@@ -133,8 +145,6 @@ func FromHF(tokenizerJSON, configJSON []byte) (*Tokenizer, error) {
 func (f *hfFile) check() error {
 	m := f.Model
 	switch {
-	case m.ByteFallback:
-		return fmt.Errorf("byte_fallback: only byte-level vocabularies are known: %w", ErrUnsupported)
 	case m.Dropout != 0:
 		return fmt.Errorf("dropout %g: merges left out at random make tokens that cannot be repeated: %w", m.Dropout, ErrUnsupported)
 	case m.Prefix != "" || m.Suffix != "":
@@ -148,13 +158,16 @@ func (f *hfFile) check() error {
 	if f.Decoder == nil {
 		return nil
 	}
-	parts := []hfPart{*f.Decoder}
+	parts, known := []hfPart{*f.Decoder}, []string{"ByteLevel"}
 	if f.Decoder.Type == "Sequence" {
 		parts = f.Decoder.Decoders
 	}
+	if m.ByteFallback {
+		known = []string{"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}
+	}
 	for _, p := range parts {
-		if p.Type != "ByteLevel" {
-			return fmt.Errorf("decoder %q: only ByteLevel is known: %w", p.Type, ErrUnsupported)
+		if !slices.Contains(known, p.Type) {
+			return fmt.Errorf("decoder %q is not among %v: %w", p.Type, known, ErrUnsupported)
 		}
 	}
 	return nil

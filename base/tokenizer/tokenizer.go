@@ -20,7 +20,7 @@ var (
 	ErrUnsupported = errors.New("not supported")
 )
 
-// Tokenizer is a byte-level BPE tokenizer. It may be used from several goroutines.
+// Tokenizer is a BPE tokenizer, of bytes or in SentencePiece's manner of characters. It may be used from several goroutines.
 type Tokenizer struct {
 	// BOS is the token that begins a text, -1 for none; the package adds it nowhere.
 	BOS int32
@@ -34,8 +34,10 @@ type Tokenizer struct {
 	pairs    []string // the merges in order, for GGUF
 	bytes    [256]int32
 	split    *splitter
+	pieces   *pieces // nil for a byte-level vocabulary
 	added    *addedTokens
 	list     []added // the added tokens, by id
+	ranks    []int32 // of the pairs, nil for their order
 	whole    bool    // a word that is a token needs no merges (ignore_merges)
 	template string
 
@@ -56,7 +58,9 @@ type spec struct {
 	tokens   []string
 	added    []added
 	merges   []string // "left right"
+	ranks    []int32  // of the merges; nil for their order
 	split    *splitter
+	pieces   *pieces
 	bos      int32
 	eos      []int32
 	whole    bool
@@ -70,9 +74,9 @@ func build(s spec) (*Tokenizer, error) {
 	if len(s.merges) == 0 {
 		return nil, fmt.Errorf("tokenizer has no merges; a byte-pair encoding needs them: %w", ErrInvalid)
 	}
-	t := &Tokenizer{BOS: s.bos, EOS: s.eos, tokens: s.tokens, special: make([]bool, len(s.tokens)), pairs: s.merges, split: s.split, whole: s.whole,
+	t := &Tokenizer{BOS: s.bos, EOS: s.eos, tokens: s.tokens, special: make([]bool, len(s.tokens)), pairs: s.merges, split: s.split, pieces: s.pieces, whole: s.whole,
 		template: s.template, ids: make(map[string]int32, len(s.tokens)), merges: make(map[[2]int32]merge, len(s.merges)),
-		added: newAddedTokens(s.added), list: s.added, cache: map[string][]int32{}}
+		added: newAddedTokens(s.added), list: s.added, ranks: s.ranks, cache: map[string][]int32{}}
 	for id, tok := range s.tokens {
 		if _, twice := t.ids[tok]; !twice {
 			t.ids[tok] = int32(id)
@@ -82,7 +86,11 @@ func build(s spec) (*Tokenizer, error) {
 		t.special[a.id] = true
 	}
 	for b := range 256 {
-		id, ok := t.ids[string(byteRune[b])]
+		text := string(byteRune[b])
+		if s.pieces != nil {
+			text = byteToken(byte(b))
+		}
+		id, ok := t.ids[text]
 		if !ok {
 			id = -1
 		}
@@ -98,8 +106,12 @@ func build(s spec) (*Tokenizer, error) {
 		if !ok || !okL || !okR || !okM {
 			return nil, fmt.Errorf("merge %d (%q) names tokens that the vocabulary lacks: %w", rank, m, ErrInvalid)
 		}
+		at := merge{int32(rank), id}
+		if s.ranks != nil {
+			at.rank = s.ranks[rank]
+		}
 		if _, twice := t.merges[[2]int32{li, ri}]; !twice {
-			t.merges[[2]int32{li, ri}] = merge{int32(rank), id}
+			t.merges[[2]int32{li, ri}] = at
 		}
 	}
 	for _, id := range append(slices.Clone(s.eos), s.bos) {
@@ -150,7 +162,12 @@ func (t *Tokenizer) encodeText(ids []int32, text string) []int32 {
 	if text == "" {
 		return ids
 	}
-	t.split.words(text, func(w string) { ids = t.word(ids, w) })
+	emit := func(w string) { ids = t.word(ids, w) }
+	if t.pieces != nil {
+		t.pieces.words(text, len(ids) == 0, emit)
+	} else {
+		t.split.words(text, emit)
+	}
 	return ids
 }
 
@@ -174,7 +191,8 @@ func (t *Tokenizer) word(ids []int32, w string) []int32 {
 	return ids
 }
 
-// Decode returns the text of ids, special tokens written out. Bytes that are no UTF-8 stay as they are.
+// Decode returns the text of ids, special tokens written out. Bytes that are no UTF-8 stay as they are, and so does a space
+// that Encode put before the text.
 func (t *Tokenizer) Decode(ids []int32) string {
 	var b []byte
 	for _, id := range ids {
@@ -188,6 +206,9 @@ func (t *Tokenizer) appendToken(b []byte, id int32) []byte {
 		return b
 	}
 	tok := t.tokens[id]
+	if t.pieces != nil {
+		return appendPiece(b, tok)
+	}
 	if t.special[id] {
 		return append(b, tok...)
 	}
@@ -250,7 +271,12 @@ func (t *Tokenizer) Hash() string {
 	for _, m := range t.pairs {
 		put(m)
 	}
-	put(t.split.String())
+	if t.pieces != nil {
+		put(t.pieces.String())
+		put(fmt.Sprint(t.ranks))
+	} else {
+		put(t.split.String())
+	}
 	put(fmt.Sprint(t.BOS, t.EOS, t.whole))
 	for _, a := range t.list {
 		if a.plain || a.lstrip || a.rstrip {

@@ -34,3 +34,31 @@ for name, pre in kinds.items():
     reference = [{"text": c, "ids": t.encode(c, add_special_tokens=False).ids} for c in cases]
     (here / f"{name}.json").write_text(json.dumps(
         {"tokenizer": json.loads(t.to_str()), "reference": reference}, ensure_ascii=True, separators=(",", ":")) + "\n")
+
+# In SentencePiece's manner: a space is a mark, every byte has a token, and two tokens merge wherever they make a third.
+t = Tokenizer(models.BPE())
+t.pre_tokenizer = pre_tokenizers.Metaspace()
+t.train_from_iterator([text], trainers.BpeTrainer(vocab_size=360, show_progress=False))
+learned = sorted(t.get_vocab(), key=t.get_vocab().get)
+tokens = ["<unk>", "<|end|>"] + [f"<0x{b:02X}>" for b in range(256)] + learned
+ids = {token: i for i, token in enumerate(tokens)}
+merges = [(token[:i], token[i:]) for token in learned for i in range(1, len(token)) if token[:i] in ids and token[i:] in ids]
+replace = normalizers.Replace(" ", "▁")
+kinds = {
+    "llama-2": (normalizers.Sequence([normalizers.Prepend("▁"), replace]), None),
+    "mistral": (None, pre_tokenizers.Metaspace(prepend_scheme="first", split=False)),
+    "metaspace": (None, pre_tokenizers.Metaspace()),
+    "gemma": (replace, pre_tokenizers.Split(" ", "merged_with_previous")),
+}
+cases += [" two  spaces ", "▁mark ▁", "the error code<|end|> of the coffee machine<|end|>"]
+for name, (normalizer, pre) in kinds.items():
+    t = Tokenizer(models.BPE(ids, merges, byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
+    if normalizer:
+        t.normalizer = normalizer
+    if pre:
+        t.pre_tokenizer = pre
+    t.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    t.add_special_tokens([AddedToken("<|end|>", special=True, normalized=False)])
+    reference = [{"text": c, "ids": t.encode(c, add_special_tokens=False).ids} for c in cases]
+    (here / f"{name}.json").write_text(json.dumps(
+        {"tokenizer": json.loads(t.to_str()), "reference": reference}, ensure_ascii=True, separators=(",", ":")) + "\n")
