@@ -76,8 +76,8 @@ func (a *Adapter) Check(c *llama.Config) error {
 	seen := map[string]bool{}
 	for i := range a.Modules {
 		m := &a.Modules[i]
-		if m.Block < 0 || m.Block >= c.Layers || !slices.Contains(llama.LinearSites(), m.Site) {
-			return fmt.Errorf("module %s: the base has blocks 0 to %d, each with the linear layers %v: %w", m.Name(), c.Layers-1, llama.LinearSites(), ErrMismatch)
+		if m.Block < 0 || m.Block >= c.Layers || !slices.Contains(c.LinearSites(), m.Site) {
+			return fmt.Errorf("module %s: the base has blocks 0 to %d, each with the linear layers %v: %w", m.Name(), c.Layers-1, c.LinearSites(), ErrMismatch)
 		}
 		if seen[m.Name()] {
 			return fmt.Errorf("module %s stands twice: %w", m.Name(), ErrMismatch)

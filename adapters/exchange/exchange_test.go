@@ -41,7 +41,7 @@ func tiny(t testing.TB) (*llama.Config, llama.Source) {
 			t.Error(err)
 		}
 	})
-	return &c, llama.FromSafetensors(f)
+	return &c, llama.FromSafetensors(f, c)
 }
 
 // logits of every position: [len(ids), vocab].

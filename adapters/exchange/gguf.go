@@ -9,9 +9,6 @@ import (
 	"github.com/gopeft/peft/base/llama"
 )
 
-// architecture is the one that llama.Config stands for, in GGUF's words.
-const architecture = "llama"
-
 // ReadGGUF reads a LoRA that llama.cpp's convert_lora_to_gguf wrote, for a base of configuration c. The errors are those of
 // ReadPEFT.
 func ReadGGUF(path string, c *llama.Config) (*Adapter, error) {
@@ -27,9 +24,12 @@ func ReadGGUF(path string, c *llama.Config) (*Adapter, error) {
 }
 
 func fromGGUF(f *gguf.File, c *llama.Config) (*Adapter, error) {
+	if err := separate(c); err != nil {
+		return nil, err
+	}
 	for _, want := range []struct{ key, value, hint string }{
 		{"general.type", "adapter", "a model is given with --base"},
-		{"general.architecture", architecture, "the base's"},
+		{"general.architecture", c.Family.String(), "the base's"},
 		{"adapter.type", "lora", "the only type there is"},
 	} {
 		got, err := gguf.Get[string](f, want.key)
@@ -54,7 +54,7 @@ func fromGGUF(f *gguf.File, c *llama.Config) (*Adapter, error) {
 		got[t.Name] = t.Shape
 	}
 	for block := range c.Layers {
-		for _, s := range llama.LinearSites() {
+		for _, s := range c.LinearSites() {
 			m := Module{Block: block, Site: s}
 			in, out := c.Dims(s)
 			shape, isA := got[m.gguf("a")]
@@ -92,6 +92,14 @@ func fromGGUF(f *gguf.File, c *llama.Config) (*Adapter, error) {
 	return a, a.Check(c)
 }
 
+// separate refuses the one family whose files have queries, keys and values in one layer.
+func separate(c *llama.Config) error {
+	if c.Family != llama.GPT2 {
+		return nil
+	}
+	return fmt.Errorf("adapters of gpt2, where queries, keys and values are one layer (c_attn): %w", ErrUnsupported)
+}
+
 // gguf returns the name of a LoRA's matrix, a or b, in GGUF files.
 func (m *Module) gguf(matrix string) string {
 	name, _ := llama.GGUFName(m.Name() + ".weight")
@@ -100,11 +108,8 @@ func (m *Module) gguf(matrix string) string {
 
 // reorder puts the rows of queries and keys into another program's order; those of other layers stand in the same.
 func (m *Module) reorder(b []float32, shape []int, c *llama.Config, order func([]float32, []int, int) ([]float32, error)) ([]float32, error) {
-	switch m.Site {
-	case llama.Query:
-		return order(b, shape, c.Heads)
-	case llama.Key:
-		return order(b, shape, c.KVHeads)
+	if heads := c.PairedHeads(m.Site); heads > 0 {
+		return order(b, shape, heads)
 	}
 	return b, nil
 }
@@ -113,6 +118,9 @@ func (m *Module) reorder(b []float32, shape []int, c *llama.Config, order func([
 // one alpha for all modules: where scales differ, they are written into B. DoRA and IA3 give ErrUnsupported.
 func WriteGGUF(w io.Writer, a *Adapter, c *llama.Config, t gguf.Type) error {
 	if err := a.Check(c); err != nil {
+		return err
+	}
+	if err := separate(c); err != nil {
 		return err
 	}
 	if t != gguf.F32 && t != gguf.F16 {
@@ -147,7 +155,7 @@ func WriteGGUF(w io.Writer, a *Adapter, c *llama.Config, t gguf.Type) error {
 		}
 	}
 	meta := []gguf.KV{
-		{Key: "general.architecture", Value: architecture}, {Key: "general.type", Value: "adapter"}, {Key: "adapter.type", Value: "lora"},
+		{Key: "general.architecture", Value: c.Family.String()}, {Key: "general.type", Value: "adapter"}, {Key: "adapter.type", Value: "lora"},
 		{Key: "adapter.lora.alpha", Value: alpha},
 	}
 	if a.Base != "" {

@@ -38,6 +38,9 @@ func ReadPEFT(dir string, c *llama.Config) (*Adapter, error) {
 }
 
 func readPEFT(dir string, base *llama.Config) (*Adapter, error) {
+	if err := separate(base); err != nil {
+		return nil, err
+	}
 	b, err := os.ReadFile(filepath.Join(dir, configFile))
 	if err != nil {
 		return nil, err

@@ -28,6 +28,9 @@ func writePEFT(dir string, a *Adapter, c *llama.Config) error {
 	if err := a.Check(c); err != nil {
 		return err
 	}
+	if err := separate(c); err != nil {
+		return err
+	}
 	options, err := a.options(c.Layers)
 	if err != nil {
 		return err

@@ -159,7 +159,7 @@ func (p patterns) value(module string, otherwise float64) (float64, error) {
 func (c *config) modules(base *llama.Config) ([]Module, error) {
 	var list []Module
 	for block := range base.Layers {
-		for _, s := range llama.LinearSites() {
+		for _, s := range base.LinearSites() {
 			m := Module{Block: block, Site: s}
 			in, err := c.targets(m.Name())
 			if err != nil {

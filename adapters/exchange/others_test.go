@@ -144,7 +144,7 @@ func everywhere(c *llama.Config, kind string) *Adapter {
 	}
 	a := &Adapter{Base: "builtin"}
 	for block := range c.Layers {
-		for _, s := range llama.LinearSites() {
+		for _, s := range c.LinearSites() {
 			in, out := c.Dims(s)
 			m := Module{Block: block, Site: s}
 			if kind == "ia3" {

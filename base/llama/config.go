@@ -30,7 +30,9 @@ type Config struct {
 	NormEps     float32      `json:"norm_eps"`
 	RopeTheta   float32      `json:"rope_theta"` // 0 for learned positions
 	RopeScaling *RopeScaling `json:"rope_scaling,omitempty"`
-	Tied        bool         `json:"tied"` // the head is the embedding
+	// RopeDivisors: [headDim/2] are what a GGUF file has instead of RopeScaling; a weight there, and so not in the JSON.
+	RopeDivisors []float32 `json:"-"`
+	Tied         bool      `json:"tied"` // the head is the embedding
 
 	Window      int     `json:"sliding_window,omitempty"`         // tokens that a token sees, itself included; 0 for all
 	Windowed    []bool  `json:"sliding_layers,omitempty"`         // blocks that have the window; nil for all, else one a block
@@ -91,6 +93,9 @@ func (c *Config) checkFamily() error {
 	case !t.learned && (!(theta > 1) || math.IsInf(theta, 0)):
 		return fmt.Errorf("rotary base %v, want one above 1: %w", theta, ErrConfig)
 	}
+	if err := c.checkDivisors(); err != nil {
+		return err
+	}
 	if (t.bias || t.learned) && c.AttnWidth() != c.Hidden {
 		return fmt.Errorf("%d heads of size %d make %d, %v wants the hidden size %d: %w", c.Heads, c.HeadDim, c.AttnWidth(), c.Family, c.Hidden, ErrConfig)
 	}
@@ -113,6 +118,21 @@ func (c *Config) checkFamily() error {
 	}
 	if s := c.RopeScaling; s != nil && !(s.Factor > 0 && s.LowFreq > 0 && s.HighFreq > s.LowFreq && s.OriginalMax > 0) {
 		return fmt.Errorf("rotary scaling %+v: %w", *s, ErrConfig)
+	}
+	return nil
+}
+
+func (c *Config) checkDivisors() error {
+	if c.RopeDivisors == nil {
+		return nil
+	}
+	if c.RopeScaling != nil || c.RopeTheta == 0 || len(c.RopeDivisors) != c.HeadDim/2 {
+		return fmt.Errorf("%d divisors of %d rotary frequencies, beside scaling %v: %w", len(c.RopeDivisors), c.HeadDim/2, c.RopeScaling, ErrConfig)
+	}
+	for i, d := range c.RopeDivisors {
+		if !(d > 0) || math.IsInf(float64(d), 0) {
+			return fmt.Errorf("divisor %d of the rotary frequencies is %v, want a positive number: %w", i, d, ErrConfig)
+		}
 	}
 	return nil
 }

@@ -1,8 +1,10 @@
 package llama
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/gopeft/peft/base/gguf"
 )
@@ -103,6 +105,52 @@ func (g *ggufConfig) rotation(c *Config) {
 	if kind, err := gguf.Get[string](g.f, g.arch+".rope.scaling.type"); err == nil && kind != "none" {
 		g.refuse("rotary scaling %q", kind)
 	}
+	d, _, err := g.f.Tensor(ropeDivisors)
+	if err != nil && !errors.Is(err, gguf.ErrNotFound) && g.err == nil {
+		g.err = err
+	}
+	c.RopeDivisors = d
+}
+
+// GGUF returns the metadata that ConfigFromGGUF and llama.cpp read. What llama.cpp has no key for gives ErrUnsupported.
+func (c *Config) GGUF() ([]gguf.KV, error) {
+	arch, t := c.Family.String(), c.traits()
+	kv := []gguf.KV{{Key: "general.architecture", Value: arch}}
+	put := func(key string, v any) { kv = append(kv, gguf.KV{Key: arch + "." + key, Value: v}) }
+	for _, e := range []struct {
+		key string
+		v   int
+	}{
+		{"vocab_size", c.Vocab}, {"context_length", c.MaxSeq}, {"embedding_length", c.Hidden}, {"block_count", c.Layers}, {"feed_forward_length", c.FFN},
+		{"attention.head_count", c.Heads}, {"attention.head_count_kv", c.KVHeads}, {"attention.key_length", c.HeadDim}, {"attention.value_length", c.HeadDim},
+	} {
+		put(e.key, uint32(e.v))
+	}
+	if t.layerNorm {
+		put("attention.layer_norm_epsilon", c.NormEps)
+	} else {
+		put("attention.layer_norm_rms_epsilon", c.NormEps)
+	}
+	if !t.learned {
+		put("rope.dimension_count", uint32(c.HeadDim))
+		put("rope.freq_base", c.RopeTheta)
+	}
+	window, layers, scalar := 0, []bool(nil), float32(0) // what a reader takes the file for
+	switch c.Family {
+	case Llama:
+		if window = c.Window; window > 0 {
+			put("attention.sliding_window", uint32(window))
+		}
+	case Gemma2:
+		window, layers, scalar = c.Window, everySecond(c.Layers), gemmaScalar(c)
+		put("attention.sliding_window", uint32(window))
+		put("attn_logit_softcapping", c.AttnCap)
+		put("final_logit_softcapping", c.LogitCap)
+	}
+	if size := float32(c.HeadDim); c.Window != window || !slices.Equal(c.Windowed, layers) || cmp.Or(c.QueryScalar, size) != cmp.Or(scalar, size) {
+		return nil, fmt.Errorf("GGUF of %v with a sliding window of %d in layers %v and a query scalar of %v: %w", c.Family, c.Window, c.Windowed, c.QueryScalar, ErrUnsupported)
+	}
+	return kv, nil
 }
 
 // window reads the sliding window and what goes with it.
@@ -114,9 +162,7 @@ func (g *ggufConfig) window(c *Config) {
 		c.Window = g.int("attention.sliding_window", 4096)
 		c.Windowed = everySecond(c.Layers)
 		c.AttnCap, c.LogitCap = g.float("attn_logit_softcapping", 50), g.float("final_logit_softcapping", 30)
-		if c.Layers == gemma27B { // a file does not say what its queries are scaled by
-			c.QueryScalar = float32(c.Hidden) / float32(max(1, c.Heads))
-		}
+		c.QueryScalar = gemmaScalar(c)
 	default:
 		if n := g.int("attention.sliding_window", 0); n > 0 {
 			g.refuse("a sliding window of %d tokens, in layers that the file does not name", n)
@@ -124,8 +170,14 @@ func (g *ggufConfig) window(c *Config) {
 	}
 }
 
-// gemma27B is the number of layers of the one Gemma 2 whose queries are scaled by hidden/heads instead of the head size.
-const gemma27B = 46
+// gemmaScalar returns what a Gemma 2's queries are scaled by, which a file does not say; 0 for the head size. The largest,
+// of 46 layers, has hidden/heads.
+func gemmaScalar(c *Config) float32 {
+	if c.Layers != 46 {
+		return 0
+	}
+	return float32(c.Hidden) / float32(max(1, c.Heads))
+}
 
 // everySecond names every second of so many layers, from the first on.
 func everySecond(layers int) []bool {

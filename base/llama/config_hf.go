@@ -1,6 +1,7 @@
 package llama
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -213,4 +214,73 @@ func gpt2Config(b []byte) (Config, error) {
 		c.HeadDim = c.Hidden / c.Heads
 	}
 	return c, nil
+}
+
+// architectures are transformers' names of the families' classes, by model type.
+var architectures = map[string]string{"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM",
+	"qwen3": "Qwen3ForCausalLM", "gemma2": "Gemma2ForCausalLM", "gpt2": "GPT2LMHeadModel"}
+
+// HF returns a config.json that ConfigFromHF and transformers read, for weights of an element type of safetensors. Rotary
+// divisors, from which no scaling can be told, give ErrUnsupported.
+func (c *Config) HF(dtype string) ([]byte, error) {
+	names := map[string]string{"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+	if names[dtype] == "" {
+		return nil, fmt.Errorf("element type %q is not among F32, F16, BF16: %w", dtype, ErrUnsupported)
+	}
+	if c.RopeDivisors != nil {
+		return nil, fmt.Errorf("config.json for rotary frequencies that a GGUF file divides by %v…; a GGUF file can be written: %w", c.RopeDivisors[0], ErrUnsupported)
+	}
+	kind := c.Family.String()
+	if c.Family == Llama && c.Window > 0 {
+		kind = "mistral"
+	}
+	h := map[string]any{"architectures": []string{architectures[kind]}, "model_type": kind, "dtype": names[dtype], "vocab_size": c.Vocab, "tie_word_embeddings": c.Tied}
+	if c.Family == GPT2 {
+		c.putGPT2(h)
+	} else {
+		c.put(h)
+	}
+	return json.MarshalIndent(h, "", "  ")
+}
+
+func (c *Config) putGPT2(h map[string]any) {
+	for key, v := range map[string]any{
+		"n_embd": c.Hidden, "n_layer": c.Layers, "n_head": c.Heads, "n_inner": c.FFN, "n_positions": c.MaxSeq, "layer_norm_epsilon": c.NormEps,
+		"activation_function": "gelu_new", "scale_attn_weights": true,
+	} {
+		h[key] = v
+	}
+}
+
+func (c *Config) put(h map[string]any) {
+	rope := map[string]any{"rope_type": "default", "rope_theta": c.RopeTheta}
+	if s := c.RopeScaling; s != nil {
+		rope = map[string]any{"rope_type": "llama3", "rope_theta": c.RopeTheta, "factor": s.Factor, "low_freq_factor": s.LowFreq,
+			"high_freq_factor": s.HighFreq, "original_max_position_embeddings": s.OriginalMax}
+	}
+	act := "silu"
+	if c.traits().gelu {
+		act = "gelu_pytorch_tanh"
+	}
+	for key, v := range map[string]any{
+		"hidden_size": c.Hidden, "num_hidden_layers": c.Layers, "num_attention_heads": c.Heads, "num_key_value_heads": c.KVHeads, "head_dim": c.HeadDim,
+		"intermediate_size": c.FFN, "max_position_embeddings": c.MaxSeq, "rms_norm_eps": c.NormEps, "hidden_act": act, "attention_bias": false,
+		"mlp_bias": false, "rope_theta": c.RopeTheta, "rope_parameters": rope,
+	} {
+		h[key] = v
+	}
+	if c.Window > 0 {
+		h["sliding_window"], h["use_sliding_window"] = c.Window, true
+	}
+	if c.Windowed != nil {
+		types := make([]string, len(c.Windowed))
+		for i, w := range c.Windowed {
+			types[i] = map[bool]string{true: "sliding_attention", false: "full_attention"}[w]
+		}
+		h["layer_types"] = types
+	}
+	if c.Family == Gemma2 {
+		h["hidden_activation"], h["query_pre_attn_scalar"] = act, cmp.Or(c.QueryScalar, float32(c.HeadDim))
+		h["attn_logit_softcapping"], h["final_logit_softcapping"] = c.AttnCap, c.LogitCap
+	}
 }

@@ -67,6 +67,19 @@ func (c *Config) HeadsWidth() int {
 	return 0
 }
 
+// PairedHeads returns how many heads a layer has whose rows stand in llama.cpp's order in its files (Permute); 0 for layers
+// whose rows stand in Hugging Face's.
+func (c *Config) PairedHeads(s Site) int {
+	switch {
+	case !c.traits().paired:
+	case s == Query:
+		return c.Heads
+	case s == Key:
+		return c.KVHeads
+	}
+	return 0
+}
+
 // PostNorms reports whether norms follow attention and the feed-forward layer: AttnPost and FFNPost then add to the stream,
 // not AttnOut and Down.
 func (c *Config) PostNorms() bool { return c.traits().postNorms }

@@ -57,16 +57,7 @@ func New(c Config, src Source, prec kernels.Precision, pool *kernels.Pool) (*Mod
 			return nil, err
 		}
 	}
-	var divisors []float32
-	if g, ok := src.(ggufSource); ok && !c.traits().learned {
-		if d, _, err := g.f.Tensor("rope_freqs.weight"); err == nil {
-			if len(d) != c.HeadDim/2 {
-				return nil, fmt.Errorf("rope_freqs.weight has %d values, want %d: %w", len(d), c.HeadDim/2, ErrWeights)
-			}
-			divisors = d
-		}
-	}
-	m.freq = c.frequencies(divisors)
+	m.freq = c.frequencies()
 	if err := m.packAll(nil); err != nil {
 		return nil, err
 	}

@@ -2,20 +2,36 @@ package llama
 
 import "math"
 
-// frequencies returns the rotary frequency of each pair of a head's dimensions: θ^(-2i/d) (arXiv 2104.09864, eq. 15). A
-// GGUF file gives divisors of them (rope_freqs.weight) instead of the scaling's parameters.
-func (c *Config) frequencies(divisors []float32) []float64 {
+// ropeDivisors is the tensor of a GGUF file that divides the rotary frequencies.
+const ropeDivisors = "rope_freqs.weight"
+
+// frequencies returns the rotary frequency of each pair of a head's dimensions: θ^(-2i/d) (arXiv 2104.09864, eq. 15).
+func (c *Config) frequencies() []float64 {
 	f := make([]float64, c.HeadDim/2)
 	for i := range f {
 		f[i] = math.Pow(float64(c.RopeTheta), -2*float64(i)/float64(c.HeadDim))
 		switch {
-		case divisors != nil:
-			f[i] /= float64(divisors[i])
+		case c.RopeDivisors != nil:
+			f[i] /= float64(c.RopeDivisors[i])
 		case c.RopeScaling != nil:
 			f[i] = c.RopeScaling.scale(f[i])
 		}
 	}
 	return f
+}
+
+// divisors returns what a GGUF file divides the rotary frequencies by; nil for nothing.
+func (c *Config) divisors() []float32 {
+	if c.RopeScaling == nil {
+		return c.RopeDivisors
+	}
+	plain := *c
+	plain.RopeScaling = nil
+	d, scaled := make([]float32, c.HeadDim/2), c.frequencies()
+	for i, f := range plain.frequencies() {
+		d[i] = float32(f / scaled[i])
+	}
+	return d
 }
 
 // scale divides low frequencies by Factor, leaves high ones, and blends between.

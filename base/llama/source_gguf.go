@@ -31,8 +31,8 @@ var ggufBlock = map[string]string{
 	"pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
 }
 
-// fused are the weights that stand in one tensor of GPT-2's files, one after the other.
-var fused = map[string]int{"self_attn.q_proj": 0, "self_attn.k_proj": 1, "self_attn.v_proj": 2}
+// projections are queries, keys and values. In GPT-2's files they stand in one tensor, one after the other.
+var projections = map[string]Site{"self_attn.q_proj": Query, "self_attn.k_proj": Key, "self_attn.v_proj": Value}
 
 // GGUFName returns the name in GGUF files of a Llama's weight that Hugging Face names so.
 func GGUFName(name string) (string, bool) { return Llama.GGUFName(name) }
@@ -44,7 +44,7 @@ func (f Family) GGUFName(name string) (string, bool) {
 	n, ok := ggufNames[part]
 	if block >= 0 {
 		n, ok = ggufBlock[part]
-		if _, of := fused[part]; of && f == GPT2 {
+		if _, of := projections[part]; of && f == GPT2 {
 			n = "attn_qkv"
 		}
 		if part == "post_attention_layernorm" && families[f].postNorms {
@@ -81,15 +81,12 @@ func (s ggufSource) place(name string) (place, error) {
 	}
 	p := place{name: n, part: -1}
 	_, part, kind := splitName(name)
-	if i, ok := fused[part]; ok && s.c.Family == GPT2 {
-		p.part = i
-	}
-	if s.c.traits().paired && kind == "weight" {
-		switch part {
-		case "self_attn.q_proj":
-			p.pairsHeads = s.c.Heads
-		case "self_attn.k_proj":
-			p.pairsHeads = s.c.KVHeads
+	if site, ok := projections[part]; ok {
+		if s.c.Family == GPT2 {
+			p.part = int(site - Query)
+		}
+		if kind == "weight" {
+			p.pairsHeads = s.c.PairedHeads(site)
 		}
 	}
 	return p, nil

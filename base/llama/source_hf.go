@@ -45,22 +45,31 @@ var gpt2Names = map[string]string{
 	"mlp.up_proj": "mlp.c_fc", "mlp.down_proj": "mlp.c_proj",
 }
 
-// name returns a weight's name in the file; those of the first models have no prefix.
-func (s gpt2Source) name(name string) (n, part string, err error) {
-	if name == "lm_head.weight" {
-		return name, "", nil
+// hfName returns the name that a weight has in transformers.
+func (f Family) hfName(name string) (string, bool) {
+	if f != GPT2 || name == "lm_head.weight" {
+		return name, true
 	}
 	block, part, kind := splitName(name)
 	n, ok := gpt2Names[part]
-	if !ok {
-		return "", "", fmt.Errorf("tensor %q has no name in GPT-2: %w", name, safetensors.ErrNotFound)
-	}
 	if n += "." + kind; block >= 0 {
 		n = fmt.Sprintf("h.%d.%s", block, n)
 	}
-	if _, ok := s.f.Info("transformer." + n); ok {
-		n = "transformer." + n
+	return gpt2Prefix + n, ok
+}
+
+const gpt2Prefix = "transformer."
+
+// name returns a weight's name in the file; those of the first models have no prefix.
+func (s gpt2Source) name(name string) (n, part string, err error) {
+	n, ok := GPT2.hfName(name)
+	if !ok {
+		return "", "", fmt.Errorf("tensor %q has no name in GPT-2: %w", name, safetensors.ErrNotFound)
 	}
+	if _, ok := s.f.Info(n); !ok {
+		n = strings.TrimPrefix(n, gpt2Prefix)
+	}
+	_, part, _ = splitName(name)
 	return n, part, nil
 }
 
@@ -76,8 +85,8 @@ func (s gpt2Source) Tensor(name string) ([]float32, []int, error) {
 	if len(shape) == 2 && strings.Contains(part, "_proj") {
 		x, shape = transpose(x, shape), []int{shape[1], shape[0]}
 	}
-	if i, ok := fused[part]; ok {
-		return third(x, shape, i)
+	if site, ok := projections[part]; ok {
+		return third(x, shape, int(site-Query))
 	}
 	return x, shape, nil
 }

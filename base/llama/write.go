@@ -1,16 +1,16 @@
 package llama
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/gopeft/peft/base/gguf"
 	"github.com/gopeft/peft/base/safetensors"
 )
 
-// Weight names one of a model's weights and gives its shape, as Hugging Face has them.
+// Weight names one of a model's weights and gives its shape, as a Source has them.
 type Weight struct {
 	Name  string
 	Shape []int
@@ -18,48 +18,88 @@ type Weight struct {
 
 // Weights lists the weights that a model of this configuration has.
 func (c *Config) Weights() []Weight {
-	list := []Weight{{"model.embed_tokens.weight", []int{c.Vocab, c.Hidden}}}
-	for i := range c.Layers {
-		add := func(part string, shape ...int) { list = append(list, Weight{blockName(i, part), shape}) }
-		linear := func(part string, s Site) {
-			in, out := c.Dims(s)
-			add(part+s.String(), out, in)
-		}
-		add("input_layernorm", c.Hidden)
-		for _, s := range []Site{Query, Key, Value, Out} {
-			linear("self_attn.", s)
-		}
-		add("post_attention_layernorm", c.Hidden)
-		for _, s := range []Site{Gate, Up, Down} {
-			linear("mlp.", s)
+	var list []Weight
+	t := c.traits()
+	add := func(name string, shape ...int) { list = append(list, Weight{name, shape}) }
+	norm := func(name string) {
+		add(name+".weight", c.Hidden)
+		if t.layerNorm {
+			add(name+".bias", c.Hidden)
 		}
 	}
-	list = append(list, Weight{"model.norm.weight", []int{c.Hidden}})
+	add("model.embed_tokens.weight", c.Vocab, c.Hidden)
+	if t.learned {
+		add("model.embed_positions.weight", c.MaxSeq, c.Hidden)
+	}
+	for i := range c.Layers {
+		norm(layerName(i, "input_layernorm"))
+		for _, s := range c.LinearSites() {
+			if s == Out && t.headNorms {
+				add(blockName(i, "self_attn.q_norm"), c.HeadDim)
+				add(blockName(i, "self_attn.k_norm"), c.HeadDim)
+			}
+			part := "mlp."
+			if s < Gate {
+				part = "self_attn."
+			}
+			in, out := c.Dims(s)
+			add(blockName(i, part+s.String()), out, in)
+			if t.bias || t.qkvBias && s < Out {
+				add(layerName(i, part+s.String())+".bias", out)
+			}
+		}
+		norm(layerName(i, "post_attention_layernorm"))
+		if t.postNorms {
+			norm(layerName(i, "pre_feedforward_layernorm"))
+			norm(layerName(i, "post_feedforward_layernorm"))
+		}
+	}
+	norm("model.norm")
 	if !c.Tied {
-		list = append(list, Weight{"lm_head.weight", []int{c.Vocab, c.Hidden}})
+		add("lm_head.weight", c.Vocab, c.Hidden)
 	}
 	return list
 }
 
-// GGUF returns the metadata that ConfigFromGGUF and llama.cpp read. Rotary scaling gives ErrUnsupported.
-func (c *Config) GGUF() ([]gguf.KV, error) {
-	if c.RopeScaling != nil {
-		return nil, fmt.Errorf("rotary scaling in GGUF: %w", ErrUnsupported)
+// stored is a tensor of a file: a weight, or several of the same width whose rows stand one after the other.
+type stored struct {
+	name    string
+	shape   []int
+	weights []Weight
+}
+
+// stored lists the tensors that the weights are in files whose names name gives.
+func (c *Config) stored(name func(weight string) (string, bool)) ([]stored, error) {
+	var list []stored
+	at := map[string]int{}
+	for _, w := range c.Weights() {
+		n, ok := name(w.Name)
+		if !ok {
+			return nil, fmt.Errorf("weight %s has no name in such a file: %w", w.Name, ErrUnsupported)
+		}
+		i, joined := at[n]
+		if !joined {
+			i = len(list)
+			at[n] = i
+			list = append(list, stored{n, append([]int{0}, w.Shape[1:]...), nil})
+		}
+		list[i].shape[0] += w.Shape[0]
+		list[i].weights = append(list[i].weights, w)
 	}
-	kv := []gguf.KV{{Key: "general.architecture", Value: "llama"}}
-	for _, e := range []struct {
-		key string
-		v   int
-	}{
-		{"vocab_size", c.Vocab}, {"context_length", c.MaxSeq}, {"embedding_length", c.Hidden}, {"block_count", c.Layers}, {"feed_forward_length", c.FFN},
-		{"attention.head_count", c.Heads}, {"attention.head_count_kv", c.KVHeads}, {"attention.key_length", c.HeadDim}, {"attention.value_length", c.HeadDim},
-		{"rope.dimension_count", c.HeadDim},
-	} {
-		kv = append(kv, gguf.KV{Key: "llama." + e.key, Value: uint32(e.v)})
+	return list, nil
+}
+
+// load returns the tensor's values, those of [rows, columns] where it is a matrix.
+func (t *stored) load(src Source) ([]float32, error) {
+	var all []float32
+	for _, w := range t.weights {
+		x, err := load(src, w.Name, w.Shape...)
+		if err != nil || len(t.weights) == 1 {
+			return x, err
+		}
+		all = append(all, x...)
 	}
-	return append(kv,
-		gguf.KV{Key: "llama.rope.freq_base", Value: c.RopeTheta},
-		gguf.KV{Key: "llama.attention.layer_norm_rms_epsilon", Value: c.NormEps}), nil
+	return all, nil
 }
 
 // fileTypes are llama.cpp's numbers for what most of a file's matrices are.
@@ -76,56 +116,65 @@ func WriteGGUF(w io.Writer, c *Config, src Source, meta []gguf.KV, t gguf.Type) 
 	const fileType = "general.file_type"
 	meta = slices.DeleteFunc(slices.Clone(meta), func(e gguf.KV) bool { return e.Key == fileType })
 	meta = slices.Insert(meta, min(1, len(meta)), gguf.KV{Key: fileType, Value: number}) // the architecture stands first
+	list, err := c.stored(c.Family.GGUFName)
+	if err != nil {
+		return err
+	}
 	var tensors []gguf.Tensor
-	for _, weight := range c.Weights() {
-		name, ok := GGUFName(weight.Name)
-		if !ok {
-			return fmt.Errorf("weight %s has no name in GGUF: %w", weight.Name, ErrUnsupported)
-		}
+	for _, s := range list {
 		typ := t
-		if len(weight.Shape) == 1 {
+		if len(s.shape) == 1 {
 			typ = gguf.F32
-		} else if t == gguf.Q8_0 && weight.Shape[1]%32 != 0 {
+		} else if t == gguf.Q8_0 && s.shape[1]%32 != 0 {
 			typ = gguf.F16
 		}
-		heads := ggufSource{c: *c}.permuted(name)
-		tensors = append(tensors, gguf.Tensor{Name: name, Shape: weight.Shape, Type: typ, Load: func() ([]float32, error) {
-			x, err := load(src, weight.Name, weight.Shape...)
-			if err == nil && heads > 0 {
-				x, err = Permute(x, weight.Shape, heads)
+		p, err := ggufSource{c: *c}.place(s.weights[0].Name)
+		if err != nil {
+			return err
+		}
+		tensors = append(tensors, gguf.Tensor{Name: s.name, Shape: s.shape, Type: typ, Load: func() ([]float32, error) {
+			x, err := s.load(src)
+			if err == nil && p.pairsHeads > 0 {
+				x, err = Permute(x, s.shape, p.pairsHeads)
 			}
 			return x, err
 		}})
 	}
+	if d := c.divisors(); d != nil {
+		tensors = append(tensors, gguf.Tensor{Name: ropeDivisors, Shape: []int{len(d)}, Type: gguf.F32, Data: d})
+	}
 	return gguf.Write(w, meta, tensors)
 }
 
-// HF returns a config.json that ConfigFromHF and transformers read, for weights of an element type of safetensors.
-func (c *Config) HF(dtype string) ([]byte, error) {
-	names := map[string]string{"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-	if names[dtype] == "" {
-		return nil, fmt.Errorf("element type %q is not among F32, F16, BF16: %w", dtype, ErrUnsupported)
-	}
-	rope := map[string]any{"rope_type": "default", "rope_theta": c.RopeTheta}
-	if s := c.RopeScaling; s != nil {
-		rope = map[string]any{"rope_type": "llama3", "rope_theta": c.RopeTheta, "factor": s.Factor, "low_freq_factor": s.LowFreq,
-			"high_freq_factor": s.HighFreq, "original_max_position_embeddings": s.OriginalMax}
-	}
-	return json.MarshalIndent(map[string]any{
-		"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama", "dtype": names[dtype], "vocab_size": c.Vocab, "hidden_size": c.Hidden,
-		"num_hidden_layers": c.Layers, "num_attention_heads": c.Heads, "num_key_value_heads": c.KVHeads, "head_dim": c.HeadDim,
-		"intermediate_size": c.FFN, "max_position_embeddings": c.MaxSeq, "rms_norm_eps": c.NormEps, "hidden_act": "silu", "attention_bias": false,
-		"mlp_bias": false, "tie_word_embeddings": c.Tied, "rope_theta": c.RopeTheta, "rope_parameters": rope,
-	}, "", "  ")
-}
-
 // WriteSafetensors writes the weights of src for a model of configuration c, one in memory at a time, as elements of F32,
-// F16 or BF16.
+// F16 or BF16, with the names and shapes that transformers has.
 func WriteSafetensors(w io.Writer, c *Config, src Source, dtype string) error {
+	list, err := c.stored(c.Family.hfName)
+	if err != nil {
+		return err
+	}
 	var tensors []safetensors.Tensor
-	for _, weight := range c.Weights() {
-		tensors = append(tensors, safetensors.Tensor{Name: weight.Name, DType: dtype, Shape: weight.Shape,
-			Load: func() ([]float32, error) { return load(src, weight.Name, weight.Shape...) }})
+	for _, s := range list {
+		shape := s.shape
+		turned := c.Family == GPT2 && len(shape) == 2 && strings.Contains(s.weights[0].Name, "_proj")
+		if turned {
+			shape = []int{shape[1], shape[0]}
+		}
+		less := c.Family == Gemma2 && strings.HasSuffix(s.name, "norm.weight")
+		tensors = append(tensors, safetensors.Tensor{Name: s.name, DType: dtype, Shape: shape, Load: func() ([]float32, error) {
+			x, err := s.load(src)
+			switch {
+			case err != nil:
+			case turned:
+				x = transpose(x, s.shape)
+			case less: // see gemmaSource
+				x = slices.Clone(x)
+				for i := range x {
+					x[i]--
+				}
+			}
+			return x, err
+		}})
 	}
 	return safetensors.Write(w, tensors, map[string]string{"format": "pt"})
 }

@@ -9,6 +9,9 @@ import (
 // HF returns a tokenizer.json and a tokenizer_config.json that FromHF and Hugging Face's tokenizers read. It serves
 // tokenizers with the splitter smollm or gpt-2.
 func (t *Tokenizer) HF() (tokenizerJSON, configJSON []byte, err error) {
+	if t.pieces != nil {
+		return nil, nil, fmt.Errorf("tokenizer: tokenizer.json for %v: %w", t.pieces, ErrUnsupported)
+	}
 	bytes := map[string]any{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}
 	var pre any
 	switch t.split.String() {

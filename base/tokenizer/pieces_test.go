@@ -83,6 +83,9 @@ func TestPieces(t *testing.T) {
 			if _, err := tok.GGUF(); !errors.Is(err, ErrUnsupported) {
 				t.Errorf("GGUF: %v", err)
 			}
+			if _, _, err := tok.HF(); !errors.Is(err, ErrUnsupported) {
+				t.Errorf("HF: %v", err)
+			}
 		})
 	}
 }

@@ -56,62 +56,20 @@ func (w Weights) Tensor(name string) ([]float32, []int, error) {
 func Random(c llama.Config, seed uint64) Weights {
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	w := Weights{}
-	add := func(name string, shape ...int) {
+	for _, weight := range c.Weights() {
 		n := 1
-		for _, d := range shape {
+		for _, d := range weight.Shape {
 			n *= d
 		}
 		x := make([]float32, n)
 		for i := range x {
-			if len(shape) == 1 {
+			if len(weight.Shape) == 1 {
 				x[i] = float32(1 + 0.2*rnd.NormFloat64())
 			} else {
-				x[i] = float32(rnd.NormFloat64() * 1.5 / math.Sqrt(float64(shape[1])))
+				x[i] = float32(rnd.NormFloat64() * 1.5 / math.Sqrt(float64(weight.Shape[1])))
 			}
 		}
-		w[name] = Tensor{x, shape}
-	}
-	add("model.embed_tokens.weight", c.Vocab, c.Hidden)
-	add("model.norm.weight", c.Hidden)
-	if !c.Tied {
-		add("lm_head.weight", c.Vocab, c.Hidden)
-	}
-	bias := c.Family == llama.GPT2
-	norms := []string{"input_layernorm", "post_attention_layernorm"}
-	switch c.Family {
-	case llama.Gemma2:
-		norms = append(norms, "pre_feedforward_layernorm", "post_feedforward_layernorm")
-	case llama.GPT2:
-		add("model.norm.bias", c.Hidden)
-		add("model.embed_positions.weight", c.MaxSeq, c.Hidden)
-	}
-	for i := range c.Layers {
-		p := fmt.Sprintf("model.layers.%d.", i)
-		for _, n := range norms {
-			add(p+n+".weight", c.Hidden)
-			if bias {
-				add(p+n+".bias", c.Hidden)
-			}
-		}
-		for _, s := range c.LinearSites() {
-			_, out := c.Dims(s)
-			if attn := s <= llama.Value; attn && c.Family == llama.Qwen2 || bias {
-				add(p+Part(s)+".bias", out)
-			}
-		}
-		if c.Family == llama.Qwen3 {
-			add(p+"self_attn.q_norm.weight", c.HeadDim)
-			add(p+"self_attn.k_norm.weight", c.HeadDim)
-		}
-		add(p+"self_attn.q_proj.weight", c.Heads*c.HeadDim, c.Hidden)
-		add(p+"self_attn.k_proj.weight", c.KVHeads*c.HeadDim, c.Hidden)
-		add(p+"self_attn.v_proj.weight", c.KVHeads*c.HeadDim, c.Hidden)
-		add(p+"self_attn.o_proj.weight", c.Hidden, c.Heads*c.HeadDim)
-		if !bias {
-			add(p+"mlp.gate_proj.weight", c.FFN, c.Hidden)
-		}
-		add(p+"mlp.up_proj.weight", c.FFN, c.Hidden)
-		add(p+"mlp.down_proj.weight", c.Hidden, c.FFN)
+		w[weight.Name] = Tensor{x, weight.Shape}
 	}
 	return w
 }
