@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 type hfConfig struct {
@@ -281,6 +283,18 @@ func (c *Config) put(h map[string]any) {
 	}
 	if c.Family == Gemma2 {
 		h["hidden_activation"], h["query_pre_attn_scalar"] = act, cmp.Or(c.QueryScalar, float32(c.HeadDim))
-		h["attn_logit_softcapping"], h["final_logit_softcapping"] = c.AttnCap, c.LogitCap
+		h["attn_logit_softcapping"], h["final_logit_softcapping"] = limit(c.AttnCap), limit(c.LogitCap)
 	}
+}
+
+// limit writes a limit as transformers wants it: with a decimal point, or null for none.
+func limit(v float32) any {
+	if v == 0 {
+		return nil
+	}
+	s := strconv.FormatFloat(float64(v), 'f', -1, 32)
+	if !strings.Contains(s, ".") {
+		s += ".0"
+	}
+	return json.Number(s)
 }

@@ -161,6 +161,16 @@ func TestConfigJSON(t *testing.T) {
 	}
 }
 
+// TestLimitsInHF: transformers refuses limits without a decimal point.
+func TestLimitsInHF(t *testing.T) {
+	c := llamatest.Families()["gemma2"]
+	c.AttnCap = 0
+	b, err := c.HF("F32")
+	if err != nil || !bytes.Contains(b, []byte(`"final_logit_softcapping": 3.0`)) || !bytes.Contains(b, []byte(`"attn_logit_softcapping": null`)) {
+		t.Errorf("%s: %v", b, err)
+	}
+}
+
 func FuzzConfigFromHF(f *testing.F) {
 	for _, kind := range []string{"llama", "mistral", "qwen2", "qwen3", "gemma2"} {
 		f.Add([]byte(`{"model_type":"` + kind + `","sliding_window":4,"use_sliding_window":true,` + small + `}`))
