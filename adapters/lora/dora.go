@@ -168,5 +168,12 @@ func (k DoRA) Fit(row []float32, d adapters.Dims, w adapters.Weight, fresh bool)
 	}
 }
 
+// Unpack returns A: [rank, in], a part of the row, B: [out, rank] and m: [out], a part of the row. Pack writes the first two.
+func (k DoRA) Unpack(row []float32, d adapters.Dims) (a, b, m []float32) {
+	a, b = k.Kind.Unpack(row, inner(d))
+	m, _ = k.norms(row, d.Out)
+	return a, b, m
+}
+
 // Constant implements adapters.Weighted: n.
 func (k DoRA) Constant(d adapters.Dims) (lo, hi int) { return k.Width(d) - d.Out, k.Width(d) }
