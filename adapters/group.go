@@ -3,8 +3,8 @@ package adapters
 import "github.com/gopeft/peft/kernels"
 
 // Group is one expert's work: the tokens that selected it, ascending, and with what gates. A token that selected the
-// expert through two heads is there twice. Without Tokens it is all tokens in their order, and matrices may have gaps
-// between their rows; with Tokens they have none.
+// expert through two heads is there twice. Without Tokens it is all tokens in their order. Matrices may have gaps between
+// their rows.
 type Group struct {
 	Tokens []uint32
 	Gates  []float32
@@ -18,6 +18,14 @@ type Memory [3][]float32
 
 // Len returns the number of (token, expert) pairs.
 func (g *Group) Len() int { return len(g.Gates) }
+
+// Token returns the row of a pair's token.
+func (g *Group) Token(i int) int {
+	if g.Tokens == nil {
+		return i
+	}
+	return int(g.Tokens[i])
+}
 
 // Room returns scratch for a matrix, with any content; each place is another matrix.
 func (g *Group) Room(place, rows, cols int) kernels.Matrix {
@@ -55,7 +63,7 @@ func (g *Group) AddProduct(place int, y, a, b kernels.Matrix, c []float32) {
 			kernels.Axpy(gate, c, row)
 		}
 		if g.Tokens != nil {
-			sum := y.Row(int(g.Tokens[i]))
+			sum := y.Row(g.Token(i))
 			kernels.Add(sum, sum, row)
 		}
 	}

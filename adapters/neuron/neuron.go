@@ -104,33 +104,36 @@ func (k *Kind) BackwardInput(g adapters.Group, row []float32, dx, _ kernels.Matr
 
 // dots writes out[i] = x_i·v, with x_i the row of pair i.
 func dots(g adapters.Group, out []float32, x kernels.Matrix, v []float32) {
-	if g.Tokens != nil {
+	if gathers(g, x) {
 		kernels.GatherDot(out, x.Data, x.Cols, g.Tokens, v)
 		return
 	}
 	for i := range out {
-		out[i] = kernels.Dot(x.Row(i), v[:x.Cols])
+		out[i] = kernels.Dot(x.Row(g.Token(i)), v[:x.Cols])
 	}
 }
 
 // sum adds Σ w[i]·x_i to out.
 func sum(g adapters.Group, out []float32, x kernels.Matrix, w []float32) {
-	if g.Tokens != nil {
+	if gathers(g, x) {
 		kernels.GatherAxpy(out, x.Data, x.Cols, g.Tokens, w)
 		return
 	}
 	for i, w := range w {
-		kernels.Axpy(w, x.Row(i), out)
+		kernels.Axpy(w, x.Row(g.Token(i)), out)
 	}
 }
 
 // spread adds w[i]·v to the rows y_i.
 func spread(g adapters.Group, y kernels.Matrix, w, v []float32) {
-	if g.Tokens != nil {
+	if gathers(g, y) {
 		kernels.ScatterAxpy(y.Data, y.Cols, g.Tokens, w, v)
 		return
 	}
 	for i, w := range w {
-		kernels.Axpy(w, v[:y.Cols], y.Row(i))
+		kernels.Axpy(w, v[:y.Cols], y.Row(g.Token(i)))
 	}
 }
+
+// gathers reports whether the kernels that gather rows can take a group's.
+func gathers(g adapters.Group, m kernels.Matrix) bool { return g.Tokens != nil && m.Stride == m.Cols }

@@ -3,6 +3,7 @@ package tune
 import (
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/base/llama"
+	"github.com/gopeft/peft/kernels"
 )
 
 // step is what travels beside the graph: the rows in use and what the loss needs. Buffers of the graph have room for the
@@ -41,14 +42,63 @@ func (n *attnNorm) backward(in [][]float32, _, dout []float32, din [][]float32) 
 	return nil
 }
 
-// qkv: h → queries, keys and values, rotated.
+// sites are what adapters do at layers whose outputs stand side by side in one row.
+type sites struct {
+	layers []*peer.TrainLayer // nil where nothing is
+	widths []int              // of each layer's output
+	stride int
+}
+
+// forward lets the adapters change the layers' output y: [tokens, stride], whose input is x.
+func (s *sites) forward(y, x []float32, tokens int) error {
+	for i, l := range s.layers {
+		if l != nil {
+			if err := l.After(y, s.stride, x, tokens); err != nil {
+				return err
+			}
+		}
+		y = y[s.widths[i]:]
+	}
+	return nil
+}
+
+// backward makes of dy the gradient with respect to what the frozen weights give, in place.
+func (s *sites) backward(dy []float32) error {
+	for i, l := range s.layers {
+		if l != nil {
+			if err := l.BackwardAfter(dy, s.stride); err != nil {
+				return err
+			}
+		}
+		dy = dy[s.widths[i]:]
+	}
+	return nil
+}
+
+// input adds the adapters' part of the gradient with respect to the layers' input.
+func (s *sites) input(dx []float32) error {
+	for _, l := range s.layers {
+		if l != nil {
+			if err := l.BackwardBefore(dx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// qkv: h and, with trained adapters, their handle → queries, keys and values, rotated.
 type qkv struct {
 	node
+	sites
 	scratch []float32 // the backward turns its gradient in place, and the graph's must stay
 }
 
 func (n *qkv) forward(in [][]float32, out []float32) error {
 	n.b.Project(out, in[0], n.layout.Tokens)
+	if err := n.sites.forward(out, in[0], n.layout.Tokens); err != nil {
+		return err
+	}
 	n.b.Rotate(out, n.layout)
 	return nil
 }
@@ -56,8 +106,11 @@ func (n *qkv) forward(in [][]float32, out []float32) error {
 func (n *qkv) backward(_ [][]float32, _, dout []float32, din [][]float32) error {
 	copy(n.scratch, dout)
 	n.b.RotateBackward(n.scratch, n.layout)
+	if err := n.sites.backward(n.scratch); err != nil || din[0] == nil {
+		return err
+	}
 	n.b.ProjectBackward(din[0], n.scratch, n.layout.Tokens)
-	return nil
+	return n.input(din[0])
 }
 
 // attention: qkv → o.
@@ -76,18 +129,61 @@ func (n *attention) backward(in [][]float32, out, dout []float32, din [][]float3
 	return nil
 }
 
-// attnOut: x, o → x + o·Wo.
-type attnOut struct{ node }
+// outer: x, the layer's input and, with trained adapters, their handle → x + the layer's output. It is attention's last
+// layer or the feed-forward layer's.
+type outer struct {
+	node
+	layer     *peer.TrainLayer // what adapters do there; nil where nothing is
+	mul       func(y, x, in []float32, tokens int)
+	mulBack   func(din, dy []float32, tokens int)
+	own, back []float32 // scratch: [tokens, hidden], [tokens, in]
+}
 
-func (n *attnOut) forward(in [][]float32, out []float32) error {
-	n.b.AttnOut(out, in[0], in[1], n.layout.Tokens)
+func (n *outer) forward(in [][]float32, out []float32) error {
+	t, l := n.layout.Tokens, n.layer
+	if l == nil {
+		n.mul(out, in[0], in[1], t)
+		return nil
+	}
+	hidden := n.m.Config.Hidden
+	read := l.Before(in[1], t)
+	if !l.Whole() {
+		n.mul(out, in[0], read, t)
+		return l.After(out, hidden, in[1], t)
+	}
+	own := n.own[:t*hidden]
+	n.mul(own, nil, read, t)
+	if err := l.After(own, hidden, in[1], t); err != nil {
+		return err
+	}
+	kernels.Add(out[:t*hidden], in[0][:t*hidden], own)
 	return nil
 }
 
-func (n *attnOut) backward(_ [][]float32, _, dout []float32, din [][]float32) error {
-	copy(din[0], dout)
-	n.b.AttnOutBackward(din[1], dout, n.layout.Tokens)
-	return nil
+func (n *outer) backward(_ [][]float32, _, dout []float32, din [][]float32) error {
+	t, l := n.layout.Tokens, n.layer
+	if din[0] != nil {
+		copy(din[0], dout)
+	}
+	if l == nil {
+		n.mulBack(din[1], dout, t)
+		return nil
+	}
+	if l.Whole() {
+		dout = n.own[:copy(n.own, dout)]
+	}
+	if err := l.BackwardAfter(dout, n.m.Config.Hidden); err != nil {
+		return err
+	}
+	d := din[1]
+	if d == nil {
+		if !l.ChangesInput() {
+			return nil
+		}
+		d = n.back
+	}
+	n.mulBack(d, dout, t)
+	return l.BackwardBefore(d)
 }
 
 // ffnNorm: x → h.
@@ -106,45 +202,40 @@ func (n *ffnNorm) backward(in [][]float32, _, dout []float32, din [][]float32) e
 	return nil
 }
 
-// gateUp: h → silu(gate)·up.
+// gateUp: h and, with trained adapters, their handle → silu(gate)·up.
 type gateUp struct {
 	node
+	sites
+	training    *peer.Training
 	gu, scratch []float32
 }
 
 func (n *gateUp) forward(in [][]float32, out []float32) error {
+	if err := n.training.FFNInput(n.b.Index, in[0], n.layout.Tokens); err != nil {
+		return err
+	}
 	n.b.GateUp(n.gu, in[0], n.layout.Tokens)
+	if err := n.sites.forward(n.gu, in[0], n.layout.Tokens); err != nil {
+		return err
+	}
 	n.b.Activate(out, n.gu, n.layout.Tokens)
 	return nil
 }
 
 func (n *gateUp) backward(_ [][]float32, _, dout []float32, din [][]float32) error {
 	n.b.ActivateBackward(n.scratch, dout, n.gu, n.layout.Tokens)
+	if err := n.sites.backward(n.scratch); err != nil || din[0] == nil {
+		return err
+	}
 	n.b.GateUpBackward(din[0], n.scratch, n.layout.Tokens)
-	return nil
-}
-
-// down: x, act → x + act·Wd.
-type down struct{ node }
-
-func (n *down) forward(in [][]float32, out []float32) error {
-	n.b.Down(out, in[0], in[1], n.layout.Tokens)
-	return nil
-}
-
-func (n *down) backward(_ [][]float32, _, dout []float32, din [][]float32) error {
-	copy(din[0], dout)
-	n.b.DownBackward(din[1], dout, n.layout.Tokens)
-	return nil
+	return n.input(din[0])
 }
 
 // peerAdd: x, h, handle → x + PEER(h). The handle stands for the trained rows: asking for its gradient makes the backward
-// run, which leaves the rows' gradients in rows.
+// run, which leaves the rows' gradients in the layer.
 type peerAdd struct {
 	node
 	layer *peer.TrainLayer
-	rows  *peer.RowGrad // of the last backward
-	sum   peer.RowGrad  // of a batch's parts
 }
 
 func (n *peerAdd) forward(in [][]float32, out []float32) error {
@@ -157,11 +248,7 @@ func (n *peerAdd) backward(_ [][]float32, _, dout []float32, din [][]float32) er
 		copy(din[0], dout)
 	}
 	clear(din[1]) // nil in the lowest layer, where only the rows' gradients are wanted
-	var err error
-	n.rows, err = n.layer.Backward(din[1], dout)
-	if din[2] != nil {
-		din[2][0] = 0
-	}
+	_, err := n.layer.Backward(din[1], dout)
 	return err
 }
 

@@ -108,12 +108,15 @@ func (b *Block) AttentionBackward(dqkv, do, o, lse, qkv []float32, l *Layout) {
 	kernels.AttentionBackward(b.m.pool, dqkv, dqkv[k:], dqkv[v:], do, c.AttnWidth(), o, qkv, w, qkv[k:], qkv[v:], w, l.Spans, h, lse)
 }
 
-// AttnOut writes y = x + o·Woᵀ, the residual stream after attention; y may be x.
-func (b *Block) AttnOut(y, x, o []float32, tokens int) {
-	if &y[0] != &x[0] {
-		copy(y, x[:tokens*b.m.Config.Hidden])
+// AttnOut writes y = x + o·Woᵀ, the residual stream after attention; y may be x. Where x is nil it is o·Woᵀ alone.
+func (b *Block) AttnOut(y, x, o []float32, tokens int) { b.m.addTo(y, x, &b.out, o, tokens) }
+
+// addTo writes y = x + in·wᵀ, or without x where that is nil.
+func (m *Model) addTo(y, x []float32, w *weight, in []float32, tokens int) {
+	if x != nil && &y[0] != &x[0] {
+		copy(y, x[:tokens*m.Config.Hidden])
 	}
-	b.out.mul(b.m.pool, y, o, tokens, true)
+	w.mul(m.pool, y, in, tokens, x != nil)
 }
 
 // AttnOutBackward writes do from dy; the gradient of x is dy itself.
@@ -139,13 +142,9 @@ func (b *Block) ActivateBackward(dgu, dact, gu []float32, tokens int) {
 	kernels.SwiGLUBackward(b.m.pool, dgu, dact, gu, tokens, b.m.Config.FFN)
 }
 
-// Down writes y = x + act·Wdᵀ, the residual stream after the feed-forward layer; y may be x.
-func (b *Block) Down(y, x, act []float32, tokens int) {
-	if &y[0] != &x[0] {
-		copy(y, x[:tokens*b.m.Config.Hidden])
-	}
-	b.down.mul(b.m.pool, y, act, tokens, true)
-}
+// Down writes y = x + act·Wdᵀ, the residual stream after the feed-forward layer; y may be x. Where x is nil it is act·Wdᵀ
+// alone.
+func (b *Block) Down(y, x, act []float32, tokens int) { b.m.addTo(y, x, &b.down, act, tokens) }
 
 // FFN writes y = act·Wdᵀ, the feed-forward layer's own output, without the residual.
 func (b *Block) FFN(y, act []float32, tokens int) { b.down.mul(b.m.pool, y, act, tokens, false) }
