@@ -1,50 +1,20 @@
 package kernels
 
-import "fmt"
-
 // MatMulNT writes c = a·bᵀ, or adds it: c: [m, n], a: [m, k], b: [n, k]. Its gradients are da = MatMulNN(dc, b) and
 // db = MatMulTN(dc, a).
 func MatMulNT(p *Pool, c, a, b []float32, m, n, k int, accumulate bool) {
-	matMul(p, c, a, b, m, n, k, false, false, accumulate)
+	MulNT(p, Dense(c, m, n), Dense(a, m, k), Dense(b, n, k), accumulate)
 }
 
 // MatMulNN writes c = a·b, or adds it: c: [m, n], a: [m, k], b: [k, n]. Its gradients are da = MatMulNT(dc, b) and
 // db = MatMulTN(a, dc).
 func MatMulNN(p *Pool, c, a, b []float32, m, n, k int, accumulate bool) {
-	matMul(p, c, a, b, m, n, k, false, true, accumulate)
+	MulNN(p, Dense(c, m, n), Dense(a, m, k), Dense(b, k, n), accumulate)
 }
 
 // MatMulTN writes c = aᵀ·b, or adds it: c: [m, n], a: [k, m], b: [k, n]: a weight's gradient is MatMulTN(dY, X).
 func MatMulTN(p *Pool, c, a, b []float32, m, n, k int, accumulate bool) {
-	matMul(p, c, a, b, m, n, k, true, true, accumulate)
-}
-
-// matMul packs b, and a when it is transposed, into scratch.
-func matMul(p *Pool, c, a, b []float32, m, n, k int, transposed, nn, accumulate bool) {
-	if len(c) < m*n || len(a) < m*k || len(b) < n*k {
-		panic(fmt.Sprintf("kernels: product of %d×%d and %d×%d values in slices of %d and %d into %d", m, k, k, n, len(a), len(b), len(c)))
-	}
-	if m == 0 || n == 0 {
-		return
-	}
-	g := products.Get().(*product)
-	g.y, g.ldy, g.x, g.ldx, g.m, g.acc = c, n, a, k, m, accumulate
-	g.w = Packed{N: n, K: k}
-	buf := getF32(g.w.panels() * k * panel)
-	g.w.f = *buf
-	if n%panel != 0 { // what fills the last panel up
-		clear(g.w.f[(g.w.panels()-1)*k*panel:])
-	}
-	g.w.Repack(p, b[:n*k], nn)
-	if transposed {
-		g.ldx = m
-		g.scratchF = getF32((m + 7) / 8 * k * 8)
-		g.t = *g.scratchF
-		p.Run((m+7)/8, 8, g.packColumns)
-	}
-	g.multiply(p)
-	putF32(buf)
-	g.release()
+	MulTN(p, Dense(c, m, n), Dense(a, k, m), Dense(b, k, n), accumulate)
 }
 
 // packPart packs the tiles [lo, hi) of 8 columns of x: [K, m]; the last tile is filled up with zeros.

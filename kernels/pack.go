@@ -110,6 +110,11 @@ func (w *Packed) Repack(p *Pool, v []float32, nn bool) {
 		rn, rk = 1, w.N
 	}
 	w.keep(v)
+	w.lay(p, v, rn, rk)
+}
+
+// lay lays values out whose strides along n and k are given; one of them is 1.
+func (w *Packed) lay(p *Pool, v []float32, rn, rk int) {
 	g := packings.Get().(*packing)
 	g.w, g.v, g.rn, g.rk = *w, v, rn, rk
 	p.Run(w.panels(), 1, g.panels)

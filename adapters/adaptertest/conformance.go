@@ -9,30 +9,43 @@ import (
 	"testing"
 
 	"github.com/gopeft/peft/adapters"
+	"github.com/gopeft/peft/kernels"
 )
 
-// batch is a small batch: tokens rows of x, and groups of tokens for each expert, one token in a group twice.
+// batch is a small batch: tokens rows of x, and groups of tokens for each expert, one token in a group twice; of a kind
+// whose experts do not add up, one expert for all tokens.
 type batch struct {
 	kind   adapters.Kind
-	hidden int
+	dims   adapters.Dims
 	rows   [][]float32
 	groups []adapters.Group
-	x      []float32
+	x      kernels.Matrix
 	tokens int
 }
 
-func newBatch(kind adapters.Kind, hidden int, seed uint64) *batch {
+func newBatch(kind adapters.Kind, d adapters.Dims, seed uint64) *batch {
 	rnd := rand.New(rand.NewPCG(seed, 1))
-	b := &batch{kind: kind, hidden: hidden, tokens: 6, x: make([]float32, 6*hidden)}
-	for i := range b.x {
-		b.x[i] = float32(rnd.NormFloat64())
+	b := &batch{kind: kind, dims: d, tokens: 6, x: randn(rnd, 6, d.In)}
+	all := [][]uint32{{0, 2, 2, 5}, {1}, {0, 1, 2, 3, 4, 5}, nil}
+	if !kind.Port().Additive() {
+		all = all[3:]
 	}
-	for _, tokens := range [][]uint32{{0, 2, 2, 5}, {1}, {0, 1, 2, 3, 4, 5}} {
-		row := make([]float32, kind.Width(hidden))
+	for _, tokens := range all {
+		row := make([]float32, kind.Width(d))
 		for i := range row {
 			row[i] = float32(rnd.NormFloat64() * 0.4)
 		}
-		g := adapters.Group{Tokens: tokens, Gates: make([]float32, len(tokens)), State: make([]float32, len(tokens)*kind.State())}
+		if w, ok := kind.(adapters.Weighted); ok { // norms are not near 0
+			lo, hi := w.Constant(d)
+			for i := lo; i < hi; i++ {
+				row[i] = 1 + rnd.Float32()
+			}
+		}
+		n := len(tokens)
+		if tokens == nil {
+			n = b.tokens
+		}
+		g := adapters.Group{Tokens: tokens, Gates: make([]float32, n), State: make([]float32, n*kind.State(d)), Memory: new(adapters.Memory)}
 		for i := range g.Gates {
 			g.Gates[i] = rnd.Float32()
 		}
@@ -41,51 +54,79 @@ func newBatch(kind adapters.Kind, hidden int, seed uint64) *batch {
 	return b
 }
 
-// forward returns y: [tokens, hidden].
-func (b *batch) forward() []float32 {
-	y := make([]float32, len(b.x))
+func randn(rnd *rand.Rand, rows, cols int) kernels.Matrix {
+	m := zeros(rows, cols)
+	for i := range m.Data {
+		m.Data[i] = float32(rnd.NormFloat64())
+	}
+	return m
+}
+
+func zeros(rows, cols int) kernels.Matrix {
+	return kernels.Dense(make([]float32, rows*cols), rows, cols)
+}
+
+// forward returns y: [tokens, Out].
+func (b *batch) forward() kernels.Matrix {
+	y := zeros(b.tokens, b.dims.Out)
 	for i, g := range b.groups {
-		b.kind.Forward(g, b.rows[i], y, b.x, b.hidden)
+		b.kind.Forward(g, b.rows[i], y, b.x)
 	}
 	return y
 }
 
 // Run tests one kind, on inputs whose width fits vectors and on others.
 func Run(t *testing.T, kind adapters.Kind) {
-	for name, f := range map[string]func(t *testing.T, kind adapters.Kind, hidden int){
-		"gradients": gradients, "new is silent": silent, "additive": additive, "gates": gates, "frozen": frozen, "learns": learns,
-	} {
-		for _, hidden := range []int{19, 32} {
-			t.Run(fmt.Sprintf("%s/width %d", name, hidden), func(t *testing.T) { f(t, kind, hidden) })
+	tests := map[string]func(t *testing.T, kind adapters.Kind, d adapters.Dims){
+		"gradients": gradients, "new is silent": silent, "gates": gates, "frozen": frozen, "learns": learns, "gaps": gaps,
+	}
+	if kind.Port().Additive() {
+		tests["additive"], tests["dense"] = additive, dense
+	}
+	for name, f := range tests {
+		for _, w := range [][2]int{{19, 19}, {32, 32}, {20, 57}} {
+			d := kind.Port().Dims(w[0], w[1])
+			t.Run(fmt.Sprintf("%s/%d to %d", name, d.In, d.Out), func(t *testing.T) { f(t, kind, d) })
 		}
 	}
 }
 
-// gradients compares Backward and BackwardInput to finite differences of Forward.
-func gradients(t *testing.T, kind adapters.Kind, hidden int) {
-	b := newBatch(kind, hidden, 2)
-	rnd := rand.New(rand.NewPCG(3, 3))
-	dy := make([]float32, len(b.x))
-	for i := range dy {
-		dy[i] = float32(rnd.NormFloat64())
+// constant reports whether a value of the row is not to be learned.
+func (b *batch) constant(i int) bool {
+	if w, ok := b.kind.(adapters.Weighted); ok {
+		lo, hi := w.Constant(b.dims)
+		return i >= lo && i < hi
 	}
+	return false
+}
+
+// gradients compares Backward and BackwardInput to finite differences of Forward.
+func gradients(t *testing.T, kind adapters.Kind, d adapters.Dims) {
+	b := newBatch(kind, d, 2)
+	dy := randn(rand.New(rand.NewPCG(3, 3)), b.tokens, d.Out)
 	loss := func() float64 {
 		var sum float64
-		for i, v := range b.forward() {
-			sum += float64(v) * float64(dy[i])
+		for i, v := range b.forward().Data {
+			sum += float64(v) * float64(dy.Data[i])
 		}
 		return sum
 	}
 	b.forward()
-	dx := make([]float32, len(b.x))
+	dx := zeros(b.tokens, d.In)
 	dRow, dGates := make([][]float32, len(b.rows)), make([][]float32, len(b.rows))
 	for i, g := range b.groups {
-		dRow[i], dGates[i] = make([]float32, len(b.rows[i])), make([]float32, len(g.Tokens))
-		kind.Backward(g, b.rows[i], dRow[i], dGates[i], dy, b.x, hidden)
-		kind.BackwardInput(g, b.rows[i], dx, hidden)
+		dRow[i], dGates[i] = make([]float32, len(b.rows[i])), make([]float32, g.Len())
+		kind.Backward(g, b.rows[i], dRow[i], dGates[i], dy, b.x)
+		kind.BackwardInput(g, b.rows[i], dx, dy)
 	}
-	check := func(what string, v, grad []float32) {
+	check := func(what string, v, grad []float32, constant func(i int) bool) {
 		for i := range v {
+			if constant(i) {
+				if grad[i] != 0 {
+					t.Fatalf("%s[%d]: %g of a constant", what, i, grad[i])
+				}
+				continue
+			}
 			const h = 1e-2
 			old := v[i]
 			v[i] = old + h
@@ -98,20 +139,21 @@ func gradients(t *testing.T, kind adapters.Kind, hidden int) {
 			}
 		}
 	}
-	check("dx", b.x, dx)
+	never := func(int) bool { return false }
+	check("dx", b.x.Data, dx.Data, never)
 	for i := range b.rows {
-		check("dRow", b.rows[i], dRow[i])
-		check("dGates", b.groups[i].Gates, dGates[i])
+		check("dRow", b.rows[i], dRow[i], b.constant)
+		check("dGates", b.groups[i].Gates, dGates[i], never)
 	}
 }
 
 // silent: a new expert adds exactly nothing.
-func silent(t *testing.T, kind adapters.Kind, hidden int) {
-	b := newBatch(kind, hidden, 4)
+func silent(t *testing.T, kind adapters.Kind, d adapters.Dims) {
+	b := newBatch(kind, d, 4)
 	for i := range b.rows {
-		kind.Init(b.rows[i], hidden, rand.New(rand.NewPCG(5, uint64(i))))
+		kind.Init(b.rows[i], d, rand.New(rand.NewPCG(5, uint64(i))))
 	}
-	for i, v := range b.forward() {
+	for i, v := range b.forward().Data {
 		if v != 0 {
 			t.Fatalf("y[%d] = %g", i, v)
 		}
@@ -119,39 +161,97 @@ func silent(t *testing.T, kind adapters.Kind, hidden int) {
 }
 
 // additive: Forward adds to what is there, the same bits whether a token is alone in its group or not.
-func additive(t *testing.T, kind adapters.Kind, hidden int) {
-	b := newBatch(kind, hidden, 6)
+func additive(t *testing.T, kind adapters.Kind, d adapters.Dims) {
+	b := newBatch(kind, d, 6)
+	b.rows, b.groups = b.rows[:3], b.groups[:3]
 	want := b.forward()
-	y := make([]float32, len(b.x))
+	y := zeros(b.tokens, d.Out)
 	for i, g := range b.groups {
 		for j := range g.Tokens {
-			one := adapters.Group{Tokens: g.Tokens[j : j+1], Gates: g.Gates[j : j+1], State: make([]float32, kind.State())}
-			kind.Forward(one, b.rows[i], y, b.x, hidden)
+			one := adapters.Group{Tokens: g.Tokens[j : j+1], Gates: g.Gates[j : j+1], State: make([]float32, kind.State(d)), Memory: g.Memory}
+			kind.Forward(one, b.rows[i], y, b.x)
 		}
 	}
-	if !slices.Equal(y, want) {
+	if !slices.Equal(y.Data, want.Data) {
 		t.Fatal("one token at a time gives other bits")
 	}
 }
 
+// dense: naming all tokens gives what naming none does.
+func dense(t *testing.T, kind adapters.Kind, d adapters.Dims) {
+	run := func(expert int) (y, dx kernels.Matrix, grad []float32) {
+		b := newBatch(kind, d, 10)
+		b.groups[2].Gates = b.groups[3].Gates
+		y, dx, grad = zeros(b.tokens, d.Out), zeros(b.tokens, d.In), make([]float32, len(b.rows[2]))
+		kind.Forward(b.groups[expert], b.rows[2], y, b.x)
+		kind.Backward(b.groups[expert], b.rows[2], grad, nil, y, b.x)
+		kind.BackwardInput(b.groups[expert], b.rows[2], dx, y)
+		return y, dx, grad
+	}
+	y, dx, grad := run(2)
+	allY, allDx, allGrad := run(3)
+	for what, c := range map[string][2][]float32{"y": {y.Data, allY.Data}, "dx": {dx.Data, allDx.Data}, "the row's gradient": {grad, allGrad}} {
+		for i, v := range c[0] {
+			if math.Abs(float64(v-c[1][i])) > 1e-5*(1+math.Abs(float64(v))) {
+				t.Fatalf("%s[%d]: %g by tokens, %g of all", what, i, v, c[1][i])
+			}
+		}
+	}
+}
+
+// gaps: rows with gaps between them, and threads, change nothing, and no bit of a group of all tokens.
+func gaps(t *testing.T, kind adapters.Kind, d adapters.Dims) {
+	pool := kernels.NewPool(2)
+	defer pool.Close()
+	run := func(p *kernels.Pool, i, gap int) (all []float32) {
+		b := newBatch(kind, d, 11)
+		wide := func(m kernels.Matrix) kernels.Matrix {
+			w := kernels.Matrix{Data: make([]float32, m.Rows*(m.Cols+gap)), Rows: m.Rows, Cols: m.Cols, Stride: m.Cols + gap}
+			for i := range m.Rows {
+				copy(w.Row(i), m.Row(i))
+			}
+			return w
+		}
+		g := b.groups[i]
+		g.Pool = p
+		x, y, dx := wide(b.x), wide(zeros(b.tokens, d.Out)), wide(zeros(b.tokens, d.In))
+		grad := make([]float32, len(b.rows[i]))
+		kind.Forward(g, b.rows[i], y, x)
+		kind.Backward(g, b.rows[i], grad, nil, y, x)
+		kind.BackwardInput(g, b.rows[i], dx, y)
+		for i := range b.tokens {
+			all = append(append(all, y.Row(i)...), dx.Row(i)...)
+		}
+		return append(all, grad...)
+	}
+	for i, g := range newBatch(kind, d, 11).groups {
+		want, got := run(nil, i, 0), run(pool, i, 13)
+		for j, v := range want {
+			if d := math.Abs(float64(v - got[j])); d > 1e-5*(1+math.Abs(float64(v))) || g.Tokens == nil && d > 0 {
+				t.Fatalf("group %d: value %d is %g, with gaps between rows and two threads %g", i, j, v, got[j])
+			}
+		}
+	}
+}
+
 // gates: the contribution is linear in the gate, and 0 for gate 0.
-func gates(t *testing.T, kind adapters.Kind, hidden int) {
-	b := newBatch(kind, hidden, 7)
+func gates(t *testing.T, kind adapters.Kind, d adapters.Dims) {
+	b := newBatch(kind, d, 7)
 	one := b.forward()
 	for _, g := range b.groups {
 		for i := range g.Gates {
 			g.Gates[i] *= 2
 		}
 	}
-	for i, v := range b.forward() {
-		if math.Abs(float64(v-2*one[i])) > 1e-5*(1+math.Abs(float64(v))) {
-			t.Fatalf("y[%d]: %g with gates doubled, %g before", i, v, one[i])
+	for i, v := range b.forward().Data {
+		if math.Abs(float64(v-2*one.Data[i])) > 1e-5*(1+math.Abs(float64(v))) {
+			t.Fatalf("y[%d]: %g with gates doubled, %g before", i, v, one.Data[i])
 		}
 	}
 	for _, g := range b.groups {
 		clear(g.Gates)
 	}
-	for _, v := range b.forward() {
+	for _, v := range b.forward().Data {
 		if v != 0 {
 			t.Fatalf("%g with gates 0", v)
 		}
@@ -159,20 +259,20 @@ func gates(t *testing.T, kind adapters.Kind, hidden int) {
 }
 
 // frozen: without a gradient of its row, an expert passes the same gradient on to its input.
-func frozen(t *testing.T, kind adapters.Kind, hidden int) {
+func frozen(t *testing.T, kind adapters.Kind, d adapters.Dims) {
 	dx := func(frozen bool) []float32 {
-		b := newBatch(kind, hidden, 8)
+		b := newBatch(kind, d, 8)
 		dy := b.forward()
-		d := make([]float32, len(b.x))
+		to := zeros(b.tokens, d.In)
 		for i, g := range b.groups {
 			var grad []float32
 			if !frozen {
 				grad = make([]float32, len(b.rows[i]))
 			}
-			kind.Backward(g, b.rows[i], grad, nil, dy, b.x, hidden)
-			kind.BackwardInput(g, b.rows[i], d, hidden)
+			kind.Backward(g, b.rows[i], grad, nil, dy, b.x)
+			kind.BackwardInput(g, b.rows[i], to, dy)
 		}
-		return d
+		return to.Data
 	}
 	if !slices.Equal(dx(true), dx(false)) {
 		t.Fatal("dx depends on whether the row is trained")
@@ -180,13 +280,13 @@ func frozen(t *testing.T, kind adapters.Kind, hidden int) {
 }
 
 // learns: a new expert has a gradient that is not zero.
-func learns(t *testing.T, kind adapters.Kind, hidden int) {
-	b := newBatch(kind, hidden, 9)
+func learns(t *testing.T, kind adapters.Kind, d adapters.Dims) {
+	b := newBatch(kind, d, 9)
 	row := b.rows[0]
-	kind.Init(row, hidden, rand.New(rand.NewPCG(1, 1)))
+	kind.Init(row, d, rand.New(rand.NewPCG(1, 1)))
 	b.forward()
 	grad := make([]float32, len(row))
-	kind.Backward(b.groups[0], row, grad, nil, b.x, b.x, hidden)
+	kind.Backward(b.groups[0], row, grad, nil, randn(rand.New(rand.NewPCG(4, 4)), b.tokens, d.Out), b.x)
 	for _, v := range grad {
 		if v != 0 {
 			return

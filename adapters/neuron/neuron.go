@@ -11,7 +11,7 @@ import (
 	"github.com/gopeft/peft/kernels"
 )
 
-// Kind is the neuron with one activation σ. A row is u then v, each of the width of the input.
+// Kind is the neuron with one activation σ. A row is u: [In], then v: [Out].
 type Kind struct {
 	name     string
 	act      func(y, x []float32)
@@ -31,24 +31,27 @@ var _ adapters.Gatherer = SiLU
 // Name implements adapters.Kind.
 func (k *Kind) Name() string { return k.name }
 
+// Port implements adapters.Kind.
+func (k *Kind) Port() adapters.Port { return adapters.InOut }
+
 // Width implements adapters.Kind: u and v.
-func (k *Kind) Width(hidden int) int { return 2 * hidden }
+func (k *Kind) Width(d adapters.Dims) int { return d.In + d.Out }
 
 // State implements adapters.Kind: u·x, and gate·σ(u·x), which becomes the gradient of u·x.
-func (k *Kind) State() int { return 2 }
+func (k *Kind) State(adapters.Dims) int { return 2 }
 
-// Init implements adapters.Kind: u ~ N(0, 1/hidden), v = 0.
-func (k *Kind) Init(row []float32, hidden int, rnd *rand.Rand) {
-	std := 1 / math.Sqrt(float64(hidden))
-	for i := range row[:hidden] {
+// Init implements adapters.Kind: u ~ N(0, 1/In), v = 0.
+func (k *Kind) Init(row []float32, d adapters.Dims, rnd *rand.Rand) {
+	std := 1 / math.Sqrt(float64(d.In))
+	for i := range row[:d.In] {
 		row[i] = float32(rnd.NormFloat64() * std)
 	}
-	clear(row[hidden : 2*hidden])
+	clear(row[d.In : d.In+d.Out])
 }
 
 // split returns a group's two state vectors.
 func split(g adapters.Group) (h, w []float32) {
-	n := len(g.Tokens)
+	n := g.Len()
 	if len(g.State) < 2*n {
 		panic(fmt.Sprintf("neuron: state of %d values for %d tokens", len(g.State), n))
 	}
@@ -56,17 +59,17 @@ func split(g adapters.Group) (h, w []float32) {
 }
 
 // Forward implements adapters.Kind.
-func (k *Kind) Forward(g adapters.Group, row, y, x []float32, hidden int) {
+func (k *Kind) Forward(g adapters.Group, row []float32, y, x kernels.Matrix) {
 	h, w := split(g)
-	kernels.GatherDot(h, x, hidden, g.Tokens, row[:hidden])
+	dots(g, h, x, row[:x.Cols])
 	k.act(w, h)
 	kernels.Mul(w, w, g.Gates)
-	kernels.ScatterAxpy(y, hidden, g.Tokens, w, row[hidden:])
+	spread(g, y, w, row[x.Cols:])
 }
 
 // Gather implements adapters.Gatherer.
 func (k *Kind) Gather(y, x []float32, table []uint16, rows, next []uint32, gates, state []float32) {
-	n, width := len(rows), 2*len(x)
+	n, width := len(rows), len(x)+len(y)
 	h, w := state[:n], state[n:2*n]
 	kernels.GatherDotBF16(h, table, width, rows, next, x)
 	k.act(w, h)
@@ -75,12 +78,13 @@ func (k *Kind) Gather(y, x []float32, table []uint16, rows, next []uint32, gates
 }
 
 // Backward implements adapters.Kind.
-func (k *Kind) Backward(g adapters.Group, row, grad, dGates, dy, x []float32, hidden int) {
+func (k *Kind) Backward(g adapters.Group, row, grad, dGates []float32, dy, x kernels.Matrix) {
 	h, w := split(g)
+	in := x.Cols
 	if grad != nil {
-		kernels.GatherAxpy(grad[hidden:], dy, hidden, g.Tokens, w)
+		sum(g, grad[in:], dy, w)
 	}
-	kernels.GatherDot(w, dy, hidden, g.Tokens, row[hidden:])
+	dots(g, w, dy, row[in:])
 	if dGates != nil {
 		k.act(dGates, h)
 		kernels.Mul(dGates, dGates, w)
@@ -88,12 +92,48 @@ func (k *Kind) Backward(g adapters.Group, row, grad, dGates, dy, x []float32, hi
 	kernels.Mul(w, w, g.Gates)
 	k.backward(w, w, h)
 	if grad != nil {
-		kernels.GatherAxpy(grad[:hidden], x, hidden, g.Tokens, w)
+		sum(g, grad[:in], x, w)
 	}
 }
 
 // BackwardInput implements adapters.Kind.
-func (k *Kind) BackwardInput(g adapters.Group, row, dx []float32, hidden int) {
+func (k *Kind) BackwardInput(g adapters.Group, row []float32, dx, _ kernels.Matrix) {
 	_, w := split(g)
-	kernels.ScatterAxpy(dx, hidden, g.Tokens, w, row[:hidden])
+	spread(g, dx, w, row[:dx.Cols])
 }
+
+// dots writes out[i] = x_i·v, with x_i the row of pair i.
+func dots(g adapters.Group, out []float32, x kernels.Matrix, v []float32) {
+	if gathers(g, x) {
+		kernels.GatherDot(out, x.Data, x.Cols, g.Tokens, v)
+		return
+	}
+	for i := range out {
+		out[i] = kernels.Dot(x.Row(g.Token(i)), v[:x.Cols])
+	}
+}
+
+// sum adds Σ w[i]·x_i to out.
+func sum(g adapters.Group, out []float32, x kernels.Matrix, w []float32) {
+	if gathers(g, x) {
+		kernels.GatherAxpy(out, x.Data, x.Cols, g.Tokens, w)
+		return
+	}
+	for i, w := range w {
+		kernels.Axpy(w, x.Row(g.Token(i)), out)
+	}
+}
+
+// spread adds w[i]·v to the rows y_i.
+func spread(g adapters.Group, y kernels.Matrix, w, v []float32) {
+	if gathers(g, y) {
+		kernels.ScatterAxpy(y.Data, y.Cols, g.Tokens, w, v)
+		return
+	}
+	for i, w := range w {
+		kernels.Axpy(w, v[:y.Cols], y.Row(g.Token(i)))
+	}
+}
+
+// gathers reports whether the kernels that gather rows can take a group's.
+func gathers(g adapters.Group, m kernels.Matrix) bool { return g.Tokens != nil && m.Stride == m.Cols }

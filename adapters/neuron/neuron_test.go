@@ -7,6 +7,7 @@ import (
 
 	"github.com/gopeft/peft/adapters"
 	"github.com/gopeft/peft/adapters/adaptertest"
+	"github.com/gopeft/peft/kernels"
 )
 
 func TestConformance(t *testing.T) {
@@ -24,7 +25,7 @@ func TestFormula(t *testing.T) {
 	}{{SiLU, 1 / (1 + math.Exp(-1))}, {GELU, 0.5 * (1 + math.Erf(1/math.Sqrt2))}} {
 		y := []float32{10, 10}
 		g := adapters.Group{Tokens: []uint32{0}, Gates: []float32{2}, State: make([]float32, 2)}
-		c.kind.Forward(g, row, y, x, 2)
+		c.kind.Forward(g, row, kernels.Dense(y, 1, 2), kernels.Dense(x, 1, 2))
 		for i, v := range []float64{3, -1} {
 			if want := 10 + 2*c.act*v; math.Abs(float64(y[i])-want) > 1e-5 {
 				t.Errorf("%s: y[%d] = %g, want %g", c.kind.Name(), i, y[i], want)
@@ -39,7 +40,7 @@ func TestInit(t *testing.T) {
 	for i := range row {
 		row[i] = 9
 	}
-	SiLU.Init(row, hidden, rand.New(rand.NewPCG(1, 2)))
+	SiLU.Init(row, adapters.Dims{In: hidden, Out: hidden}, rand.New(rand.NewPCG(1, 2)))
 	var sq float64
 	for i, v := range row {
 		if i >= hidden && v != 0 {

@@ -8,7 +8,7 @@ import (
 )
 
 // Value is the value of a product-key memory (arXiv 1907.05242, section 3.1): a neuron without input weights, f(x) = v. A
-// row is v, of the width of the input.
+// row is v: [Out].
 var Value adapters.Kind = value{}
 
 type value struct{}
@@ -16,29 +16,32 @@ type value struct{}
 // Name implements adapters.Kind.
 func (value) Name() string { return "value" }
 
+// Port implements adapters.Kind.
+func (value) Port() adapters.Port { return adapters.InOut }
+
 // Width implements adapters.Kind.
-func (value) Width(hidden int) int { return hidden }
+func (value) Width(d adapters.Dims) int { return d.Out }
 
 // State implements adapters.Kind.
-func (value) State() int { return 0 }
+func (value) State(adapters.Dims) int { return 0 }
 
 // Init implements adapters.Kind: v = 0.
-func (value) Init(row []float32, hidden int, _ *rand.Rand) { clear(row[:hidden]) }
+func (value) Init(row []float32, d adapters.Dims, _ *rand.Rand) { clear(row[:d.Out]) }
 
 // Forward implements adapters.Kind.
-func (value) Forward(g adapters.Group, row, y, _ []float32, hidden int) {
-	kernels.ScatterAxpy(y, hidden, g.Tokens, g.Gates, row)
+func (value) Forward(g adapters.Group, row []float32, y, _ kernels.Matrix) {
+	spread(g, y, g.Gates, row)
 }
 
 // Backward implements adapters.Kind.
-func (value) Backward(g adapters.Group, row, grad, dGates, dy, _ []float32, hidden int) {
+func (value) Backward(g adapters.Group, row, grad, dGates []float32, dy, _ kernels.Matrix) {
 	if grad != nil {
-		kernels.GatherAxpy(grad, dy, hidden, g.Tokens, g.Gates)
+		sum(g, grad, dy, g.Gates)
 	}
 	if dGates != nil {
-		kernels.GatherDot(dGates, dy, hidden, g.Tokens, row)
+		dots(g, dGates, dy, row)
 	}
 }
 
 // BackwardInput implements adapters.Kind: the value does not depend on x.
-func (value) BackwardInput(adapters.Group, []float32, []float32, int) {}
+func (value) BackwardInput(_ adapters.Group, _ []float32, _, _ kernels.Matrix) {}

@@ -36,7 +36,7 @@ func TestCodecRoundTrip(t *testing.T) {
 		if err := back.Check(r); err != nil {
 			t.Fatal(err)
 		}
-		if back.Scale != 0.5 || back.Kind != s.Kind || back.Experts() != s.Experts() || back.Parameters() != s.Experts()*2*testHidden {
+		if back.Scale != 0.5 || back.Kind() != s.Kind() || back.Experts() != s.Experts() || back.Parameters() != s.Experts()*2*testHidden {
 			t.Errorf("%+v", back)
 		}
 		for i, table := range back.Tables {
@@ -108,7 +108,7 @@ func TestDecodeErrors(t *testing.T) {
 		"other width":  func(p Parts) { replace(p, `"width":64`, `"width":46`) },
 		"experts":      func(p Parts) { replace(p, `"experts":`, `"experts":9`) },
 		"no experts":   func(p Parts) { replace(p, `"experts":`, `"experts":-`) },
-		"format":       func(p Parts) { replace(p, `"format":1`, `"format":2`) },
+		"format":       func(p Parts) { replace(p, `"format":1`, `"format":3`) },
 		"rows' format": func(p Parts) { replace(p, `"rows":"f32"`, `"rows":"f64"`) },
 		"order":        func(p Parts) { replace(p, `"block":4`, `"block":1`) },
 		"unknown key":  func(p Parts) { replace(p, `"scale"`, `"skale"`) },

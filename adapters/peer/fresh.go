@@ -23,19 +23,19 @@ func (t *Training) OnlyNew() error {
 	t.Fresh = true
 	for _, l := range t.layers {
 		if table := l.Table(); table != nil {
-			l.frozen = table.Occupancy.Experts() - table.Fresh
+			l.frozen = table.Experts() - table.Fresh
 		}
 	}
 	return nil
 }
 
 // unfrozen returns the gradient of the experts that learn.
-func (l *TrainLayer) unfrozen() *RowGrad {
-	if l.frozen == 0 {
-		return &l.grad
+func (b *bank) unfrozen() *RowGrad {
+	if b.layer.frozen == 0 {
+		return &b.grad
 	}
-	g := &l.grad
-	at, _ := slices.BinarySearch(g.Rows, uint32(l.frozen))
-	l.learning = RowGrad{Width: g.Width, Rows: g.Rows[at:], Values: g.Values[at*g.Width:]}
-	return &l.learning
+	g := &b.grad
+	at, _ := slices.BinarySearch(g.Rows, uint32(b.layer.frozen))
+	b.learning = RowGrad{Width: g.Width, Rows: g.Rows[at:], Values: g.Values[at*g.Width:]}
+	return &b.learning
 }

@@ -14,7 +14,7 @@ type gathered struct {
 	gates   []float32
 	ends    []int // of each token's heads, in experts
 	state   []float32
-	total   []float32 // [hidden]
+	total   []float32 // [Out]
 }
 
 // find collects the experts for the picks of the heads [lo, hi), counted over all tokens.
@@ -43,10 +43,10 @@ func (g *gathered) find(a *active, r *retrieval.Routing, lo, hi, topK int) {
 	if n := len(g.experts); n > 0 {
 		g.experts = append(g.experts, slices.Repeat(g.experts[n-1:], most)...)
 	}
-	g.state = resize(g.state, most*a.gather.State())
+	g.state = resize(g.state, most*a.gather.State(a.Dims))
 }
 
-// sum adds what the head with that place in ends selected to y: [hidden], and reports whether it selected anything.
+// sum adds what the head with that place in ends selected to y: [Out], and reports whether it selected anything.
 func (g *gathered) sum(a *active, head int, y, x []float32) bool {
 	from, to := 0, g.ends[head]
 	if head > 0 {
@@ -60,32 +60,31 @@ func (g *gathered) sum(a *active, head int, y, x []float32) bool {
 }
 
 // tokens adds a table's contribution to the tokens [lo, hi); norms are those of the stream, for a table with a cap.
-func (g *gathered) tokens(a *active, r *retrieval.Routing, lo, hi int, y, norms []float32, heads, topK, hid int) {
+func (g *gathered) tokens(a *active, r *retrieval.Routing, lo, hi int, y, x kernels.Matrix, norms []float32, heads, topK int) {
 	g.find(a, r, lo*heads, hi*heads, topK)
-	g.total = resize(g.total, hid)
+	g.total = resize(g.total, y.Cols)
 	for t := lo; t < hi; t++ {
 		clear(g.total)
 		hit := false
 		for h := range heads {
-			hit = g.sum(a, (t-lo)*heads+h, g.total, r.XHat[t*hid:(t+1)*hid]) || hit
+			hit = g.sum(a, (t-lo)*heads+h, g.total, x.Row(t)) || hit
 		}
 		if hit {
 			if a.Cap > 0 {
 				a.limit(g.total, norms[t])
 			}
-			row := y[t*hid : (t+1)*hid]
-			kernels.Add(row, row, g.total)
+			kernels.Add(y.Row(t), y.Row(t), g.total)
 		}
 	}
 }
 
 // byHeads is byTokens for so few tokens that the threads share a token's heads.
-func (f *forwardState) byHeads(a *active) {
-	heads, hid := f.layer.router.Heads, f.layer.router.Hidden
-	n := f.routing.Tokens * heads
-	f.sums, f.hits, f.table = resize(f.sums, n*hid), resize(f.hits, n), a
+func (f *pass) byHeads(a *active) {
+	heads, out := f.layer.router.Heads, f.y.Cols
+	n := f.y.Rows * heads
+	f.sums, f.hits, f.table = resize(f.sums, n*out), resize(f.hits, n), a
 	f.stack.pool.Run(n, (n+f.stack.pool.Threads()-1)/f.stack.pool.Threads(), f.headSums)
-	for t := range f.routing.Tokens {
+	for t := range f.y.Rows {
 		first := -1
 		for h := t * heads; h < (t+1)*heads; h++ {
 			if !f.hits[h] {
@@ -95,29 +94,28 @@ func (f *forwardState) byHeads(a *active) {
 				first = h
 				continue
 			}
-			sum := f.sums[first*hid : (first+1)*hid]
-			kernels.Add(sum, sum, f.sums[h*hid:(h+1)*hid])
+			sum := f.sums[first*out : (first+1)*out]
+			kernels.Add(sum, sum, f.sums[h*out:(h+1)*out])
 		}
 		if first >= 0 {
-			sum := f.sums[first*hid : (first+1)*hid]
+			sum := f.sums[first*out : (first+1)*out]
 			if a.Cap > 0 {
 				a.limit(sum, f.norms[t])
 			}
-			row := f.y[t*hid : (t+1)*hid]
-			kernels.Add(row, row, sum)
+			kernels.Add(f.y.Row(t), f.y.Row(t), sum)
 		}
 	}
 }
 
 // sumHeads forms the sums of the heads [lo, hi), counted over all tokens.
-func (f *forwardState) sumHeads(lo, hi int) {
+func (f *pass) sumHeads(lo, hi int) {
 	t := f.stack.tiles.Get().(*tileState)
 	defer f.stack.tiles.Put(t)
-	g, r, heads, hid := &t.gathered, &f.routing, f.layer.router.Heads, f.layer.router.Hidden
-	g.find(f.table, r, lo, hi, f.layer.router.TopK)
+	g, heads, out := &t.gathered, f.layer.router.Heads, f.y.Cols
+	g.find(f.table, &f.routing, lo, hi, f.layer.router.TopK)
 	for h := lo; h < hi; h++ {
-		sum := f.sums[h*hid : (h+1)*hid]
+		sum := f.sums[h*out : (h+1)*out]
 		clear(sum)
-		f.hits[h] = g.sum(f.table, h-lo, sum, r.XHat[h/heads*hid:(h/heads+1)*hid])
+		f.hits[h] = g.sum(f.table, h-lo, sum, f.x.Row(h/heads))
 	}
 }

@@ -23,9 +23,8 @@ type Recorder struct {
 var (
 	_ llama.Observer   = (*Recorder)(nil)
 	_ retrieval.Source = (*Recorder)(nil)
-	_ llama.Seam       = (*Counter)(nil)
-	_ llama.Seam       = (*Stack)(nil)
-	_ llama.Seam       = (*Training)(nil)
+	_ llama.Passing    = (*Counter)(nil)
+	_ llama.Sited      = (*Training)(nil)
 )
 
 type recording struct {
@@ -126,8 +125,48 @@ func NewCounter(r *retrieval.Router, p *kernels.Pool) *Counter {
 	return c
 }
 
-// Forward counts the selections for x: [tokens, hidden].
+// Forward counts the selections for x: [tokens, hidden]. What With does at linear layers is for Begin.
 func (c *Counter) Forward(block int, y, x []float32, tokens int) error {
+	if c.With == nil {
+		return c.count(block, x, tokens)
+	}
+	p := c.begin()
+	defer p.End()
+	return p.Forward(block, y, x, tokens)
+}
+
+// Begin implements llama.Passing.
+func (c *Counter) Begin() llama.Pass {
+	if c.With == nil {
+		return counting{c}
+	}
+	return c.begin()
+}
+
+func (c *Counter) begin() *countingWith { return &countingWith{c.With.begin(), c} }
+
+// counting is a pass of a Counter alone.
+type counting struct{ *Counter }
+
+// End implements llama.Pass.
+func (counting) End() {}
+
+// countingWith is a pass of a Counter and the sets that are on meanwhile.
+type countingWith struct {
+	*pass
+	counter *Counter
+}
+
+// Forward implements llama.Seam.
+func (c *countingWith) Forward(block int, y, x []float32, tokens int) error {
+	if err := c.counter.count(block, x, tokens); err != nil {
+		return err
+	}
+	return c.pass.Forward(block, y, x, tokens)
+}
+
+// count counts the selections for x.
+func (c *Counter) count(block int, x []float32, tokens int) error {
 	n := c.layers[block]
 	if n == nil {
 		return nil
@@ -138,9 +177,6 @@ func (c *Counter) Forward(block int, y, x []float32, tokens int) error {
 	}
 	l.Route(c.pool, &c.routing, x, tokens)
 	n.Add(&c.routing)
-	if c.With != nil {
-		return c.With.Forward(block, y, x, tokens)
-	}
 	return nil
 }
 

@@ -87,9 +87,9 @@ func (s *pairs) sort(experts int) {
 	}
 }
 
-// work returns a group as its kind sees it. The state is that of the group's own pairs, width values each.
-func (s *pairs) work(g group, width int) adapters.Group {
-	return adapters.Group{Tokens: s.tokens[g.lo:g.hi], Gates: s.gates[g.lo:g.hi], State: s.state[int(g.lo)*width : int(g.hi)*width]}
+// work returns a group as its kind sees it. The state is that of the group's own pairs, width values each, and m the goroutine's memory.
+func (s *pairs) work(g group, width int, m *adapters.Memory) adapters.Group {
+	return adapters.Group{Tokens: s.tokens[g.lo:g.hi], Gates: s.gates[g.lo:g.hi], State: s.state[int(g.lo)*width : int(g.hi)*width], Memory: m}
 }
 
 func resize[T any](s []T, n int) []T {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"slices"
 
 	"github.com/gopeft/peft/kernels"
@@ -26,7 +25,7 @@ func Place(r *retrieval.Router, counts [][]uint32, others []*Set, o Placing) ([]
 	}
 	places := make([]Placement, len(r.Layers))
 	for i, l := range r.Layers {
-		occ, err := o.layer(l, counts[i], others)
+		occ, err := o.layer(r, l, counts[i], others)
 		if err != nil {
 			return nil, fmt.Errorf("peer: block %d: %w", l.Block, err)
 		}
@@ -35,8 +34,8 @@ func Place(r *retrieval.Router, counts [][]uint32, others []*Set, o Placing) ([]
 	return places, nil
 }
 
-func (o Placing) layer(l *retrieval.Layer, counts []uint32, others []*Set) (*retrieval.Occupancy, error) {
-	order, err := o.order(l, counts, others)
+func (o Placing) layer(r *retrieval.Router, l *retrieval.Layer, counts []uint32, others []*Set) (*retrieval.Occupancy, error) {
+	order, err := o.order(r, l, counts, others)
 	if err != nil {
 		return nil, err
 	}
@@ -48,17 +47,27 @@ func (o Placing) layer(l *retrieval.Layer, counts []uint32, others []*Set) (*ret
 }
 
 // order returns a layer's cells in the order in which a set with these counts takes them.
-func (o Placing) order(l *retrieval.Layer, counts []uint32, others []*Set) ([]uint32, error) {
+func (o Placing) order(r *retrieval.Router, l *retrieval.Layer, counts []uint32, others []*Set) ([]uint32, error) {
 	var against [][]uint32
 	if l.Background != nil {
 		against = append(against, l.Background)
 	}
 	for _, s := range others {
-		if t := s.Table(l.Block); t != nil && t.Counts != nil {
-			against = append(against, t.Counts)
+		if c := s.Selections(r, l); c != nil {
+			against = append(against, c)
 		}
 	}
 	return cmp.Or(o.Ordering, retrieval.Default).Order(counts, against...)
+}
+
+// Selections returns how often the set's own data selected the cells of one of the router's layers; nil when not known.
+func (s *Set) Selections(r *retrieval.Router, l *retrieval.Layer) []uint32 {
+	for _, t := range s.Tables {
+		if t.Counts != nil && RoutedBy(r, t.Block, t.Site) == l {
+			return t.Counts
+		}
+	}
+	return nil
 }
 
 // Grow adds more experts to each of the set's tables, o.Experts to each but to the last ones one less until more is used
@@ -73,6 +82,9 @@ func (s *Set) Grow(p *kernels.Pool, r *retrieval.Router, others []*Set, o Placin
 		return fmt.Errorf("peer: grow %s by %d experts in %d layers, want at least one a layer", s.Name, more, n)
 	}
 	for i, t := range s.Tables {
+		if t.AlwaysOn() {
+			return fmt.Errorf("peer: grow %s: block %d, %s: its experts are always on, and more of them would be another set: %w", s.Name, t.Block, t.Site, ErrPlace)
+		}
 		if t.Counts == nil {
 			return fmt.Errorf("peer: grow %s: block %d has no counts of the set's own text to place experts by", s.Name, t.Block)
 		}
@@ -80,7 +92,7 @@ func (s *Set) Grow(p *kernels.Pool, r *retrieval.Router, others []*Set, o Placin
 		if i < more%n {
 			share++
 		}
-		order, err := o.order(r.Layer(t.Block), t.Counts, others)
+		order, err := o.order(r, RoutedBy(r, t.Block, t.Site), t.Counts, others)
 		if err != nil {
 			return fmt.Errorf("peer: grow %s: block %d: %w", s.Name, t.Block, err)
 		}
@@ -92,14 +104,8 @@ func (s *Set) Grow(p *kernels.Pool, r *retrieval.Router, others []*Set, o Placin
 		rows := NewRows(occ.Experts(), t.Rows.Width, t.Rows.Format)
 		copy(rows.F32, t.Rows.F32)
 		copy(rows.BF16, t.Rows.BF16)
-		p.Run(share, 256, func(lo, hi int) {
-			buf := make([]float32, rows.Width)
-			for e := old + lo; e < old+hi; e++ {
-				s.Kind.Init(buf, s.Hidden, rand.New(rand.NewPCG(seed, uint64(t.Block)<<32|uint64(e))))
-				rows.Set(e, buf)
-			}
-		})
 		t.Occupancy, t.Rows, t.Fresh = occ, rows, t.Fresh+share
+		t.init(p, old, seed)
 		if t.Hits != nil {
 			t.Hits = append(slices.Clone(t.Hits), make([]uint32, share)...)
 		}
@@ -107,29 +113,36 @@ func (s *Set) Grow(p *kernels.Pool, r *retrieval.Router, others []*Set, o Placin
 	return s.Check(r)
 }
 
-// SetTrained says that every expert was trained, and keeps how often text, whose cells are counted in counts as Counter.Counts gives them, selected each expert.
+// SetTrained says that every expert was trained, and keeps how often text, whose cells are counted in counts as
+// Counter.Counts gives them, selected each expert in cells.
 func (s *Set) SetTrained(r *retrieval.Router, counts [][]uint32) error {
-	for i, l := range r.Layers {
-		t := s.Table(l.Block)
-		if t == nil {
+	for _, t := range s.Tables {
+		t.Fresh = 0
+		if t.AlwaysOn() {
 			continue
 		}
-		t.Fresh = 0
+		i := slices.Index(r.Layers, RoutedBy(r, t.Block, t.Site))
 		var err error
 		if t.Hits, err = t.Occupancy.Hits(counts[i]); err != nil {
-			return fmt.Errorf("peer: set %s: block %d: %w", s.Name, l.Block, err)
+			return fmt.Errorf("peer: set %s: block %d, %s: %w", s.Name, t.Block, t.Site, err)
 		}
 	}
 	return nil
 }
 
-// Prune leaves in each table that share of its experts, rounded up, that its own text selected most, renumbered in their
-// order. The set must have hits.
+// Prune leaves in each table in cells that share of its experts, rounded up, that its own text selected most, renumbered in
+// their order. Those tables must have hits.
 func (s *Set) Prune(keep float64) error {
 	if !(keep > 0 && keep <= 1) {
 		return fmt.Errorf("peer: prune %s to a share of %g, want more than 0 and at most 1", s.Name, keep)
 	}
+	if s.AlwaysOn() {
+		return fmt.Errorf("peer: prune %s: its experts are always on, and every token selects them: %w", s.Name, ErrPlace)
+	}
 	for _, t := range s.Tables {
+		if t.AlwaysOn() {
+			continue
+		}
 		if t.Hits == nil {
 			return fmt.Errorf("peer: prune %s: block %d: %w", s.Name, t.Block, ErrNoHits)
 		}

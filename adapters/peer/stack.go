@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/gopeft/peft/adapters"
+	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/kernels"
 	"github.com/gopeft/peft/retrieval"
 )
@@ -14,63 +15,56 @@ import (
 // tile is how many tokens share the reading of an expert's row.
 const tile = 128
 
-// Stack adds what sets of experts contribute beside each block of a base. It implements the base's Seam. Its methods may
-// be called from several goroutines at once.
+// Stack adds what sets of experts contribute to a base while it runs. It is the base's seam. Its methods may be called from
+// several goroutines at once.
 type Stack struct {
 	router *retrieval.Router
 	sets   []*Set
 	pool   *kernels.Pool
-	layers map[int]*stackLayer
-	spare  sync.Pool // *forwardState
-	tiles  sync.Pool // *tileState
+	layers map[place]*stackLayer
+	routes map[int]bool // blocks whose selection gates experts at linear layers
+	spare  sync.Pool    // *pass
+	tiles  sync.Pool    // *tileState
 }
 
+var _ llama.Passing = (*Stack)(nil)
+
+// place is where tables work.
+type place struct {
+	block int
+	site  llama.Site
+}
+
+// stackLayer is the tables of all sets at one place, by what they are connected to.
 type stackLayer struct {
-	router *retrieval.Layer
-	tables []active
+	widths
+	router *retrieval.Layer // that selects for those in cells, and whose standardised input they read beside a block
+	ports  [ports]bench
 	capped bool // whether one of the tables is
 }
+
+const ports = int(adapters.BothOut) + 1
+
+// bench is tables that read the same and add to the same, each in order of its set's name.
+type bench struct{ always, routed []active }
+
+func (b *bench) empty() bool { return len(b.always) == 0 && len(b.routed) == 0 }
 
 // active is one set's table as a layer uses it.
 type active struct {
 	*Table
 	set    *Set
-	gather adapters.Gatherer // the set's kind, when it can take the table's rows; otherwise nil
-	scale  float32           // the set's times the layer's output scale
-}
-
-// forwardState is one Forward's operands and memory, with its parts bound once so that a call allocates nothing.
-type forwardState struct {
-	stack   *Stack
-	layer   *stackLayer
-	tables  []active
-	y       []float32
-	routing retrieval.Routing
-	norms   []float32 // [tokens] of the stream before any set is added, when the layer is capped
-
-	table *active   // where the threads share a token's heads
-	sums  []float32 // [tokens, heads, hidden]
-	hits  []bool
-
-	sumTokens, headSums func(lo, hi int)
-}
-
-// tileState is one goroutine's memory.
-type tileState struct {
-	pairs pairs
-	gathered
-	acc    []float32 // [tile, hidden]
-	row    []float32
-	dGates []float32
+	gather adapters.Gatherer // the kind, when it can take the table's rows; otherwise nil
+	scale  float32           // the set's times the table's and, beside a block, the layer's output scale
 }
 
 // NewStack returns a stack of the given sets, none twice, in any order. Every set is checked against the router.
 func NewStack(r *retrieval.Router, p *kernels.Pool, sets ...*Set) (*Stack, error) {
 	sets = slices.Clone(sets)
 	slices.SortFunc(sets, byName)
-	s := &Stack{router: r, sets: sets, pool: p, layers: map[int]*stackLayer{}}
+	s := &Stack{router: r, sets: sets, pool: p, layers: map[place]*stackLayer{}, routes: map[int]bool{}}
 	s.spare.New = func() any {
-		f := &forwardState{stack: s}
+		f := &pass{stack: s}
 		f.sumTokens, f.headSums = f.byTokens, f.sumHeads
 		return f
 	}
@@ -83,100 +77,62 @@ func NewStack(r *retrieval.Router, p *kernels.Pool, sets ...*Set) (*Stack, error
 			return nil, err
 		}
 		for _, t := range set.Tables {
-			l := s.layers[t.Block]
-			if l == nil {
-				l = &stackLayer{router: r.Layer(t.Block)}
-				s.layers[t.Block] = l
+			if err := s.add(set, t); err != nil {
+				return nil, err
 			}
-			a := active{Table: t, set: set, scale: set.Scale * l.router.OutScale}
-			if k, ok := set.Kind.(adapters.Gatherer); ok && t.Rows.Format == BF16 {
-				a.gather = k
-			}
-			l.tables = append(l.tables, a)
-			l.capped = l.capped || t.Cap > 0
 		}
 	}
 	return s, nil
 }
 
-// Sets returns the sets in the order in which they are added.
-func (s *Stack) Sets() []*Set { return s.sets }
-
-// Forward adds the sets' contributions beside a block to y. x and y: [tokens, hidden]; x is the input of the block's
-// feed-forward layer. Neither may be changed by others meanwhile.
-func (s *Stack) Forward(block int, y, x []float32, tokens int) error {
-	l := s.layers[block]
-	if l == nil || tokens == 0 {
+// add switches a table on.
+func (s *Stack) add(set *Set, t *Table) error {
+	at := place{t.Block, t.Site}
+	l := s.layers[at]
+	if l == nil {
+		l = &stackLayer{router: RoutedBy(s.router, t.Block, t.Site)}
+		s.layers[at] = l
+	}
+	a := active{Table: t, set: set, scale: set.Scale * t.scale()}
+	if t.Site == llama.Beside {
+		a.scale *= l.router.OutScale
+		l.capped = l.capped || t.Cap > 0
+	}
+	if err := l.learn(set, t); err != nil {
+		return err
+	}
+	b := &l.ports[t.Kind.Port()]
+	if t.AlwaysOn() {
+		if !t.Kind.Port().Additive() && len(b.always) > 0 {
+			return fmt.Errorf("peer: sets %s and %s: block %d, %s: what experts of kind %s contribute does not add up, so only one such set can be on at a layer: %w",
+				b.always[0].set.Name, set.Name, t.Block, t.Site, t.Kind.Name(), ErrPlace)
+		}
+		b.always = append(b.always, a)
 		return nil
 	}
-	hid := l.router.Hidden
-	if len(x) < tokens*hid || len(y) < tokens*hid {
-		return fmt.Errorf("peer: block %d: %d and %d values for %d tokens of width %d", block, len(x), len(y), tokens, hid)
+	if k, ok := t.Kind.(adapters.Gatherer); ok && t.Rows.Format == BF16 {
+		a.gather = k
 	}
-	f := s.spare.Get().(*forwardState)
-	f.layer, f.tables, f.y = l, l.tables, y
-	l.router.Route(s.pool, &f.routing, x, tokens)
-	if f.norms = f.norms[:0]; l.capped {
-		f.norms = norms(f.norms, y, tokens, hid)
+	b.routed = append(b.routed, a)
+	if t.Site != llama.Beside {
+		s.routes[l.router.Block] = true
 	}
-	if tokens < s.pool.Threads() {
-		for i := range l.tables {
-			if a := &l.tables[i]; a.gather != nil {
-				f.byHeads(a)
-			} else {
-				f.tables = l.tables[i : i+1]
-				f.byTokens(0, tokens)
-			}
-		}
-	} else {
-		grain := min(tile, max(8, (tokens+s.pool.Threads()-1)/s.pool.Threads()))
-		s.pool.Run(tokens, grain, f.sumTokens)
-	}
-	f.y, f.table = nil, nil
-	s.spare.Put(f)
 	return nil
 }
 
-// byTokens adds the tables' contributions to the tokens [lo, hi).
-func (f *forwardState) byTokens(lo, hi int) {
-	t, l, r := f.stack.tiles.Get().(*tileState), f.layer.router, &f.routing
-	defer f.stack.tiles.Put(t)
-	for i := range f.tables {
-		a := &f.tables[i]
-		switch {
-		case a.gather != nil:
-			t.tokens(a, r, lo, hi, f.y, f.norms, l.Heads, l.TopK, l.Hidden)
-		case t.pairs.find(a.Occupancy, r, lo, hi, l.Heads*l.TopK, a.scale):
-			t.sum(a, &t.pairs, r.XHat[lo*l.Hidden:hi*l.Hidden], l.Hidden)
-			if a.Cap > 0 {
-				a.limitAll(t.acc, f.norms[lo:hi], nil)
-			}
-			addHit(f.y[lo*l.Hidden:hi*l.Hidden], t.acc, t.pairs.hit, l.Hidden)
-		}
-	}
+// Sets returns the sets in the order in which they are added.
+func (s *Stack) Sets() []*Set { return s.sets }
+
+// Forward adds what the sets contribute beside a block to y. x and y: [tokens, hidden]; x is the input of the block's
+// feed-forward layer. Neither may be changed by others meanwhile. What they change at linear layers is for Begin.
+func (s *Stack) Forward(block int, y, x []float32, tokens int) error {
+	f := s.begin()
+	defer f.End()
+	return f.Forward(block, y, x, tokens)
 }
 
-// sum leaves one table's contribution for the pairs found in t.acc, which gets the shape of x.
-func (t *tileState) sum(a *active, p *pairs, x []float32, hid int) {
-	kind := a.set.Kind
-	t.acc = resize(t.acc, len(x))
-	clear(t.acc)
-	t.row = resize(t.row, a.Rows.Width)
-	p.state = resize(p.state, len(p.tokens)*kind.State())
-	for _, g := range p.groups {
-		kind.Forward(p.work(g, kind.State()), a.Rows.Row(int(g.expert), t.row), t.acc, x, hid)
-	}
-}
+// Begin returns the seam of one forward pass.
+func (s *Stack) Begin() llama.Pass { return s.begin() }
 
 // byName orders sets.
 func byName(a, b *Set) int { return cmp.Compare(a.Name, b.Name) }
-
-// addHit adds the rows of acc that were hit to y.
-func addHit(y, acc []float32, hit []bool, hid int) {
-	for i, on := range hit {
-		if on {
-			row := y[i*hid : (i+1)*hid]
-			kernels.Add(row, row, acc[i*hid:(i+1)*hid])
-		}
-	}
-}

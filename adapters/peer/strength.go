@@ -7,25 +7,48 @@ import (
 
 	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/kernels"
+	"github.com/gopeft/peft/retrieval"
 )
 
 // Strength stands in a base's seam while it reads a set's own text with the set on, and measures how strong the set's
-// voice is: for each layer and token the norm of what it adds, as a share of the norm of the residual stream it is added
-// to. One goroutine at a time may use it.
+// voice is: for each layer and token the norm of what it adds beside the feed-forward layer, as a share of the norm of the
+// residual stream it is added to. One goroutine at a time may use it.
 type Strength struct {
-	set    *Set
-	alone  *Stack
-	beside *Stack
-	y      []float32
-	shares map[int][]float32 // by block, of all tokens
+	set                *Set
+	alone, beside, all *Stack
+	y                  []float32
+	shares             map[int][]float32 // by block, of all tokens
 }
 
-var _ llama.Seam = (*Strength)(nil)
+var _ llama.Passing = (*Strength)(nil)
 
-// NewStrength measures set, whose caps it takes off; beside, when not nil, are other sets that are on meanwhile.
-func NewStrength(set *Set, alone, beside *Stack) *Strength {
+// NewStrength measures set, whose caps it takes off, with others on beside it.
+func NewStrength(r *retrieval.Router, p *kernels.Pool, set *Set, others ...*Set) (*Strength, error) {
 	set.Uncap()
-	return &Strength{set: set, alone: alone, beside: beside, shares: map[int][]float32{}}
+	s := &Strength{set: set, shares: map[int][]float32{}}
+	var err error
+	if s.alone, err = NewStack(r, p, set); err != nil {
+		return nil, err
+	}
+	if s.beside, err = NewStack(r, p, others...); err != nil {
+		return nil, err
+	}
+	s.all, err = NewStack(r, p, append([]*Set{set}, others...)...)
+	return s, err
+}
+
+// Begin implements llama.Passing.
+func (s *Strength) Begin() llama.Pass { return &strengthPass{s, s.all.begin()} }
+
+// strengthPass changes linear layers by all the sets.
+type strengthPass struct {
+	*Strength
+	*pass
+}
+
+// Forward implements llama.Seam.
+func (p *strengthPass) Forward(block int, y, x []float32, tokens int) error {
+	return p.Strength.Forward(block, y, x, tokens)
 }
 
 // Forward adds the set's contribution to y, then that of the sets beside it.
@@ -45,10 +68,7 @@ func (s *Strength) Forward(block int, y, x []float32, tokens int) error {
 		}
 	}
 	kernels.Add(y[:tokens*hid], y[:tokens*hid], s.y)
-	if s.beside != nil {
-		return s.beside.Forward(block, y, x, tokens)
-	}
-	return nil
+	return s.beside.Forward(block, y, x, tokens)
 }
 
 // Shares returns what was measured beside one block, ascending.
@@ -57,13 +77,16 @@ func (s *Strength) Shares(block int) []float32 {
 	return s.shares[block]
 }
 
-// Fit caps each of the set's tables at that quantile of what was measured: a share of the tokens of the set's own text,
-// 1 - quantile, is louder. A layer that added nothing gets no cap.
+// Fit caps each of the set's tables beside feed-forward layers at that quantile of what was measured: a share of the
+// tokens of the set's own text, 1 - quantile, is louder. A layer that added nothing gets no cap.
 func (s *Strength) Fit(quantile float64) error {
 	if !(quantile > 0 && quantile <= 1) {
 		return fmt.Errorf("peer: cap at quantile %g, want more than 0 and at most 1", quantile)
 	}
 	for _, t := range s.set.Tables {
+		if t.Site != llama.Beside {
+			continue
+		}
 		all := s.Shares(t.Block)
 		if len(all) == 0 {
 			return fmt.Errorf("peer: set %s: block %d: no text was measured", s.set.Name, t.Block)
@@ -110,7 +133,7 @@ func (a *active) limit(sum []float32, stream float32) float32 {
 // limitAll is limit for the contributions to several tokens, [tokens, hidden]. What it returns is kept in shares, unless
 // that is nil.
 func (a *active) limitAll(acc, streams, shares []float32) {
-	hid := a.set.Hidden
+	hid := len(acc) / max(1, len(streams))
 	for i, stream := range streams {
 		share := a.limit(acc[i*hid:(i+1)*hid], stream)
 		if shares != nil {

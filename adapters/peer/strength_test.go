@@ -120,7 +120,7 @@ func TestCappedBeside(t *testing.T) {
 		t.Fatal(err)
 	}
 	scaled := slices.Clone(dy)
-	for i, share := range slices.Concat(l.tiles[0].shares[1], l.tiles[1].shares[1]) {
+	for i, share := range slices.Concat(l.banks[0].tiles[0].shares[1], l.banks[0].tiles[1].shares[1]) {
 		if share <= 0 || share > 1 {
 			t.Fatalf("token %d: share %g", i, share)
 		}
@@ -155,15 +155,10 @@ func TestStrength(t *testing.T) {
 	const tokens = 200
 	x, y0 := randn(rnd, tokens*testHidden), randn(rnd, tokens*testHidden)
 	s, b := testSet(t, r, "a", 1, BF16), testSet(t, r, "b", 2, BF16)
-	alone, err := NewStack(r, nil, s)
+	m, err := NewStrength(r, nil, s, b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	beside, err := NewStack(r, nil, b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := NewStrength(s, alone, beside)
 	if m.Fit(0.9) == nil {
 		t.Error("caps fitted on nothing")
 	}

@@ -36,7 +36,7 @@ func (m *model) newRetrieved(block int) (*retrieved, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pretrain: block %d: %w", block, err)
 	}
-	set := &peer.Set{Name: "experts", Kind: rowKind(m.Instead.Kind), Hidden: m.Hidden, Scale: 1, Router: sum, Tables: []*peer.Table{e.table}}
+	set := &peer.Set{Name: "experts", Hidden: m.Hidden, Scale: 1, Router: sum, Tables: []*peer.Table{e.table}}
 	t, err := peer.NewTraining(router, m.pool, set)
 	if err != nil {
 		return nil, fmt.Errorf("pretrain: block %d: %w", block, err)

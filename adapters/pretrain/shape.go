@@ -1,6 +1,10 @@
 package pretrain
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/gopeft/peft/adapters"
+)
 
 // Shape is the size of a decoder of the Llama architecture with tied embeddings, and what stands in the place of its
 // feed-forward layers.
@@ -60,7 +64,7 @@ func (s Shape) feedForward(block int) cost {
 	case PEER, PKM:
 		c := f.retrieval()
 		queries, keys := c.Heads*2*c.HalfDim, c.Heads*2*c.SubKeys*c.HalfDim
-		width := rowKind(kind).Width(h)
+		width := rowKind(kind).Width(adapters.Dims{In: h, Out: h})
 		picked := c.Heads * c.TopK * width
 		return cost{dense: queries*(h+1) + keys, sparse: c.Cells() * width, active: picked, flops: 2 * (queries*h + keys + picked)}
 	case MoE:

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 
+	"github.com/gopeft/peft/adapters"
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/retrieval"
 )
@@ -117,10 +118,11 @@ func (w *weights) initialise(s Shape, seed uint64) {
 // newExperts returns a block's experts before training. Each has random numbers of its own.
 func newExperts(s Shape, block int, seed uint64) *experts {
 	kind, cells := rowKind(s.Instead.Kind), s.Instead.retrieval().Cells()
-	t := &peer.Table{Block: block, Occupancy: retrieval.FullGrid(cells), Rows: peer.NewRows(cells, kind.Width(s.Hidden), peer.F32)}
+	d := adapters.Dims{In: s.Hidden, Out: s.Hidden}
+	t := &peer.Table{Block: block, Kind: kind, Dims: d, Occupancy: retrieval.FullGrid(cells), Rows: peer.NewRows(cells, kind.Width(d), peer.F32)}
 	for e := range cells {
 		row, rng := t.Rows.Row(e, nil), rand.New(rand.NewPCG(seed, uint64(block)<<32|uint64(e)))
-		kind.Init(row, s.Hidden, rng)
+		kind.Init(row, d, rng)
 		if std := float64(s.Instead.ValueStd) / math.Sqrt(float64(s.Hidden)); std > 0 {
 			for i := len(row) - s.Hidden; i < len(row); i++ {
 				row[i] = float32(rng.NormFloat64() * std)

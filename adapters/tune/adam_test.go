@@ -71,7 +71,7 @@ func TestClip(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Defaults()
-	r := run{t: tr, tables: tablesOf(tr)}
+	r := run{t: tr, tables: tr.Set.Tables}
 	r.adam = newAdam(float32(o.Beta1), float32(o.Beta2), r.tables)
 	b := saved.Bytes()
 	src := bytes.NewReader(b[8+binary.LittleEndian.Uint64(b):])

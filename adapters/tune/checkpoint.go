@@ -10,9 +10,8 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 
-	"github.com/gopeft/peft/adapters/peer"
+	"github.com/gopeft/peft/base/llama"
 )
 
 // ErrCheckpoint reports a checkpoint that is damaged or belongs to another run.
@@ -156,7 +155,12 @@ func (r *run) identity(train []Sequence) (string, error) {
 		return "", err
 	}
 	for _, t := range r.tables {
-		h.Write(t.Occupancy.Marshal())
+		if t.Site != llama.Beside || t.AlwaysOn() {
+			_, _ = fmt.Fprintln(h, t.Block, t.Site, t.Kind.Name(), t.Scale) // a hash never fails
+		}
+		if !t.AlwaysOn() {
+			h.Write(t.Occupancy.Marshal())
+		}
 		if err := binary.Write(h, binary.LittleEndian, t.Rows.F32); err != nil {
 			return "", err
 		}
@@ -170,11 +174,4 @@ func (r *run) identity(train []Sequence) (string, error) {
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// tablesOf returns the trained tables in order of their blocks.
-func tablesOf(t *peer.Training) []*peer.Table {
-	tables := slices.Clone(t.Set.Tables)
-	slices.SortFunc(tables, func(a, b *peer.Table) int { return a.Block - b.Block })
-	return tables
 }

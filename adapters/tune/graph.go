@@ -3,6 +3,7 @@ package tune
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	G "gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -14,14 +15,16 @@ import (
 // graph is the training graph for batches of up to so many tokens.
 type graph struct {
 	step
-	from     int // the lowest block with trained experts
-	batch    int // tokens it has room for
+	from     int  // the lowest block with trained experts
+	whole    bool // whether that block is in the graph, and not only what stands beside its feed-forward layer
+	batch    int  // tokens it has room for
 	training *peer.Training
-	x, h     []float32 // inputs: the residual stream after block from's feed-forward layer, and that layer's normed input
-	peers    []*peerAdd
+	x, h     []float32 // inputs: the residual stream under the graph and, unless whole, the feed-forward layer's normed input
+	tables   []*trained
 	vm       G.VM
 	loss     G.Value
 	low      []float32 // the residual stream under the graph
+	lowest   lowSeam
 
 	// What a run needs, kept for the next one.
 	parts []Batch
@@ -30,14 +33,28 @@ type graph struct {
 	grads []*peer.RowGrad
 }
 
+// trained is a table that learns.
+type trained struct {
+	*peer.Table
+	layer *peer.TrainLayer
+	sum   peer.RowGrad // of a batch's parts
+}
+
 // newGraph builds and compiles the graph.
 func newGraph(m *llama.Model, t *peer.Training, batch int) (*graph, error) {
-	blocks := t.Blocks()
-	if len(blocks) == 0 {
+	if len(t.Set.Tables) == 0 {
 		return nil, errors.New("tune: the set has no experts to train")
 	}
-	g := &graph{step: step{m: m}, from: blocks[0], batch: batch, training: t}
-	if err := m.PrepareBackward(g.from + 1); err != nil {
+	g := &graph{step: step{m: m}, from: t.Set.Tables[0].Block, batch: batch, training: t}
+	for _, table := range t.Set.Tables {
+		g.tables = append(g.tables, &trained{Table: table, layer: t.At(table.Block, table.Site)})
+		g.whole = g.whole || table.Block == g.from && table.Site != llama.Beside
+	}
+	first := g.from
+	if !g.whole {
+		first++
+	}
+	if err := m.PrepareBackward(first); err != nil {
 		return nil, err
 	}
 	eg, hidden := G.NewGraph(), m.Config.Hidden
@@ -54,14 +71,17 @@ func newGraph(m *llama.Model, t *peer.Training, batch int) (*graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, hd, err := input("normed")
-	if err != nil {
-		return nil, err
+	g.x = xd
+	b := &builder{graph: g, eg: eg, arena: arena{}, scratch: map[string][]float32{}, live: map[*G.Node]bool{}}
+	if !g.whole {
+		h, hd, err := input("normed")
+		if err != nil {
+			return nil, err
+		}
+		g.h, g.lowest = hd, lowSeam{t, g}
+		x = b.peer(m.Blocks[g.from], x, h)
 	}
-	g.x, g.h = xd, hd
-	b := &builder{graph: g, eg: eg, arena: arena{}, scratch: map[string][]float32{}}
-	x = b.peer(m.Blocks[g.from], x, h, false)
-	for _, blk := range m.Blocks[g.from+1:] {
+	for _, blk := range m.Blocks[first:] {
 		x = b.block(blk, x)
 	}
 	loss := b.add(&headLoss{&g.step, b.rows(1), b.rows(hidden), b.rows(hidden), b.rows(1)}, nil, x)
@@ -101,6 +121,7 @@ type builder struct {
 	eg      *G.ExprGraph
 	arena   arena
 	handles G.Nodes
+	live    map[*G.Node]bool // nodes whose gradient leads to trained rows
 	scratch map[string][]float32
 	err     error
 }
@@ -131,57 +152,101 @@ func (b *builder) add(k kernel, y *tensor.Dense, in ...*G.Node) *G.Node {
 	}
 	var n *G.Node
 	n, b.err = apply(b.arena, k, y, in...)
+	b.live[n] = slices.Contains(k.diff(), true)
 	return n
+}
+
+// node is the part of an operation that all share. Gradients go on to the inputs that lead to trained rows.
+func (b *builder) node(role string, blk *llama.Block, in ...*G.Node) node {
+	n := node{&b.step, role, blk, make([]bool, len(in))}
+	for i, x := range in {
+		n.grad[i] = b.live[x]
+	}
+	return n
+}
+
+// sites returns what adapters do at layers that are fused to one.
+func (b *builder) sites(blk *llama.Block, all ...llama.Site) (s sites, adapted bool) {
+	for _, site := range all {
+		_, out := b.m.Config.Dims(site)
+		l := b.training.At(blk.Index, site)
+		s.layers, s.widths, s.stride = append(s.layers, l), append(s.widths, out), s.stride+out
+		adapted = adapted || l != nil
+	}
+	return s, adapted
+}
+
+// with returns the inputs of an operation and, where one of its layers is trained, a handle that stands for the rows.
+func (b *builder) with(role string, blk *llama.Block, layers []*peer.TrainLayer, in ...*G.Node) []*G.Node {
+	if b.err != nil || !slices.ContainsFunc(layers, func(l *peer.TrainLayer) bool { return l != nil && l.Trained() }) {
+		return in
+	}
+	handle := G.NewVector(b.eg, tensor.Float32, G.WithShape(1), G.WithName(tagOf(role+" handle", blk.Index)))
+	b.err = G.Let(handle, dense(tensor.Shape{1}))
+	b.handles, b.live[handle] = append(b.handles, handle), true
+	return append(in, handle)
 }
 
 func (b *builder) block(blk *llama.Block, x *G.Node) *G.Node {
 	c := b.m.Config
-	node := func(role string, inputs int) node {
-		grad := make([]bool, inputs)
-		for i := range grad {
-			grad[i] = true
+	kept := func(adapted bool) func(k kernel, width int, in ...*G.Node) *G.Node {
+		if adapted { // the adapters' backward reads it
+			return b.apply
 		}
-		return node{&b.step, role, blk, grad}
+		return b.transient
 	}
-	h := b.transient(&attnNorm{node("attnNorm", 1), b.rows(1)}, c.Hidden, x)
-	q := b.apply(&qkv{node("qkv", 1), b.rows(c.HeadsWidth()), b.shared("qkv", c.QKVWidth())}, c.QKVWidth(), h)
-	o := b.apply(&attention{node("attention", 1), b.rows(c.Heads)}, c.AttnWidth(), q)
-	if c.PostNorms() {
-		own := b.apply(&attnOwn{node("attnOwn", 1)}, c.Hidden, o)
-		x = b.apply(&attnPost{node("attnPost", 2), b.rows(1)}, c.Hidden, x, own)
-	} else {
-		x = b.apply(&attnOut{node("attnOut", 2)}, c.Hidden, x, o)
-	}
-	h = b.transient(&ffnNorm{node("ffnNorm", 1), b.rows(1)}, c.Hidden, x)
-	a := b.transient(&gateUp{node("gateUp", 1), b.rows(c.UpWidth()), b.shared("gateUp", c.UpWidth())}, c.FFN, h)
+	attn, adapted := b.sites(blk, llama.Query, llama.Key, llama.Value)
+	h := kept(adapted)(&attnNorm{b.node("attnNorm", blk, x), b.rows(1)}, c.Hidden, x)
+	in := b.with("qkv", blk, attn.layers, h)
+	q := b.apply(&qkv{b.node("qkv", blk, in...), attn, b.rows(c.HeadsWidth()), b.shared("qkv", c.QKVWidth())}, c.QKVWidth(), in...)
+	o := b.apply(&attention{b.node("attention", blk, q), b.rows(c.Heads)}, c.AttnWidth(), q)
+	x = b.outer("attnOut", blk, llama.Out, blk.AttnOut, blk.AttnOutBackward, b.post(blk.AttnPost, blk.AttnPostBackward), b.apply, x, o)
+
+	ffn, adapted := b.sites(blk, c.UpSites()...)
+	h = kept(adapted)(&ffnNorm{b.node("ffnNorm", blk, x), b.rows(1)}, c.Hidden, x)
+	in = b.with("gateUp", blk, ffn.layers, h)
+	up := &gateUp{b.node("gateUp", blk, in...), ffn, b.training, b.rows(c.UpWidth()), b.shared("gateUp", c.UpWidth())}
+	a := kept(b.training.At(blk.Index, llama.Down) != nil)(up, c.FFN, in...)
 	add := b.apply
 	if b.training.Layer(blk.Index) != nil { // which then hands the stream on
 		add = b.transient
 	}
-	if c.PostNorms() {
-		own := b.apply(&ffnOwn{node("ffnOwn", 1)}, c.Hidden, a)
-		x = add(&ffnPost{node("ffnPost", 2), b.rows(1)}, c.Hidden, x, own)
-	} else {
-		x = add(&down{node("down", 2)}, c.Hidden, x, a)
-	}
-	return b.peer(blk, x, h, true)
+	x = b.outer("down", blk, llama.Down, blk.Down, blk.DownBackward, b.post(blk.FFNPost, blk.FFNPostBackward), add, x, a)
+	return b.peer(blk, x, h)
 }
 
-// peer adds a block's PEER layer, if it has one; below tells whether gradients go on to x and h.
-func (b *builder) peer(blk *llama.Block, x, h *G.Node, below bool) *G.Node {
+// post returns the norm of what a layer adds to the stream, or nil for families that have none.
+func (b *builder) post(add, back func(y, x, own, rstd []float32, tokens int)) *post {
+	if !b.m.Config.PostNorms() {
+		return nil
+	}
+	return &post{add, back, b.rows(1), b.shared("down", b.m.Config.Hidden)}
+}
+
+// outer adds a linear layer's output to the stream.
+func (b *builder) outer(role string, blk *llama.Block, s llama.Site, mul func(y, x, in []float32, tokens int), mulBack func(din, dy []float32, tokens int),
+	p *post, add func(k kernel, width int, in ...*G.Node) *G.Node, x, in *G.Node) *G.Node {
+	l := b.training.At(blk.Index, s)
+	ins := b.with(role, blk, []*peer.TrainLayer{l}, x, in)
+	n := &outer{node: b.node(role, blk, ins...), layer: l, mul: mul, mulBack: mulBack, post: p}
+	if l != nil {
+		width, hidden := b.m.Config.Dims(s)
+		n.own, n.back = b.shared("own", hidden), b.shared(role, width)
+	}
+	if p != nil {
+		n.own = b.rows(b.m.Config.Hidden)
+	}
+	return add(n, b.m.Config.Hidden, ins...)
+}
+
+// peer adds a block's PEER layer, if it has one.
+func (b *builder) peer(blk *llama.Block, x, h *G.Node) *G.Node {
 	l := b.training.Layer(blk.Index)
 	if l == nil || b.err != nil {
 		return x
 	}
-	handle := G.NewVector(b.eg, tensor.Float32, G.WithShape(1), G.WithName(tagOf("handle", blk.Index)))
-	if b.err = G.Let(handle, dense(tensor.Shape{1})); b.err != nil {
-		return nil
-	}
-	p := &peerAdd{node: node{&b.step, "peer", blk, []bool{below, below, l.Trained()}}, layer: l}
-	if l.Trained() {
-		b.peers, b.handles = append(b.peers, p), append(b.handles, handle)
-	}
-	return b.apply(p, b.m.Config.Hidden, x, h, handle)
+	in := b.with("peer", blk, []*peer.TrainLayer{l}, x, h)
+	return b.apply(&peerAdd{b.node("peer", blk, in...), l}, b.m.Config.Hidden, in...)
 }
 
 // run computes the loss and the rows' gradients of one batch, part by part; the gradients last until the next run.
@@ -194,13 +259,17 @@ func (g *graph) run(b *Batch) (loss float32, grads []*peer.RowGrad, err error) {
 			return 0, nil, err
 		}
 		loss += l
-		for j, p := range g.peers {
-			if i == 0 {
-				p.sum.Set(p.rows)
-			} else {
-				p.sum.Add(p.rows)
+		for j, t := range g.tables {
+			switch rows := t.layer.Grad(); {
+			case i > 0:
+				t.sum.Add(rows)
+			case len(g.parts) == 1:
+				grads = append(grads, rows)
+				continue
+			default:
+				t.sum.Set(rows)
 			}
-			grads = append(grads[:j], &p.sum)
+			grads = append(grads[:j], &t.sum)
 		}
 	}
 	g.grads = grads
@@ -236,22 +305,31 @@ func (g *graph) runPart(b *Batch) (float32, error) {
 	return float32(*loss), nil
 }
 
-// below runs the blocks under the lowest PEER layer, and that layer's block up to it, by inference; sets that are on
-// beside the trained one count there too.
+// below runs what lies under the graph by inference; sets that are on beside the trained one count there too.
 func (g *graph) below(b llama.Batch) (err error) {
-	g.low, err = g.m.ForwardToIn(g.low, b, lowSeam{g}, g.from+1)
+	if g.whole {
+		if g.low, err = g.m.ForwardToIn(g.low, b, g.training, g.from); err == nil {
+			copy(g.x, g.low)
+		}
+		return err
+	}
+	g.low, err = g.m.ForwardToIn(g.low, b, &g.lowest, g.from+1)
 	return err
 }
 
 // lowSeam is the training's layers below the lowest trained one, whose place it takes to fetch the graph's inputs.
-type lowSeam struct{ *graph }
+type lowSeam struct {
+	*peer.Training
+	g *graph
+}
 
-func (s lowSeam) Forward(block int, y, x []float32, tokens int) error {
-	if block < s.from {
-		return s.training.Forward(block, y, x, tokens)
+// Forward implements llama.Seam.
+func (s *lowSeam) Forward(block int, y, x []float32, tokens int) error {
+	if block < s.g.from {
+		return s.Training.Forward(block, y, x, tokens)
 	}
-	copy(s.x, y)
-	copy(s.h, x)
+	copy(s.g.x, y)
+	copy(s.g.h, x)
 	return nil
 }
 

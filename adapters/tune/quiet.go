@@ -24,18 +24,20 @@ type quiet struct {
 	t      *peer.Training // on the same rows as the run's, with routing of its own
 	hidden int
 	blocks []int
+	tables []int            // of each block, the place among the set's tables of that beside it
 	inputs map[int][]uint16 // of each block, [tokens, hidden] in bf16
 	tokens int
 	order  permutation
 	x, y   []float32 // [quietBatch, hidden]
 }
 
-// newQuiet reads the background text with the base. It returns nil when there is none, or no weight.
+// newQuiet reads the background text with the base. It returns nil when there is none, or no weight, or when no experts
+// stand beside feed-forward layers.
 func newQuiet(ctx context.Context, m *llama.Model, t *peer.Training, seqs []Sequence, weight float64, seed uint64) (*quiet, error) {
-	if weight == 0 || len(seqs) == 0 {
+	blocks, hidden := t.Blocks(), m.Config.Hidden
+	if weight == 0 || len(seqs) == 0 || len(blocks) == 0 {
 		return nil, nil
 	}
-	blocks, hidden := t.Blocks(), m.Config.Hidden
 	rec := peer.NewRecorder(blocks, hidden, quietKept)
 	for _, s := range seqs {
 		if err := ctx.Err(); err != nil {
@@ -49,6 +51,11 @@ func newQuiet(ctx context.Context, m *llama.Model, t *peer.Training, seqs []Sequ
 		}
 	}
 	q := &quiet{weight: float32(weight), seed: seed, t: t.Alone(), hidden: hidden, blocks: blocks, inputs: map[int][]uint16{}}
+	for i, table := range t.Set.Tables {
+		if table.Site == llama.Beside {
+			q.tables = append(q.tables, i)
+		}
+	}
 	for _, b := range blocks {
 		s, err := rec.Sample(b)
 		if err != nil {
@@ -62,7 +69,7 @@ func newQuiet(ctx context.Context, m *llama.Model, t *peer.Training, seqs []Sequ
 	return q, nil
 }
 
-// add adds the penalty's gradient at that step to grads, which are in the order of the blocks, and returns the penalty.
+// add adds the penalty's gradient at that step to grads, which are in the order of the tables, and returns the penalty.
 func (q *quiet) add(step int, grads []*peer.RowGrad) (float64, error) {
 	n := len(q.x) / q.hidden
 	pick := q.order.of(q.tokens, q.seed, uint64(step))[:n]
@@ -86,7 +93,7 @@ func (q *quiet) add(step int, grads []*peer.RowGrad) (float64, error) {
 		if err != nil {
 			return 0, err
 		}
-		grads[i].Add(g)
+		grads[q.tables[i]].Add(g)
 	}
 	return loss, nil
 }

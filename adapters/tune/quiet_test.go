@@ -18,7 +18,7 @@ func TestQuietGradient(t *testing.T) {
 	}
 	penalty := func() (float64, []*peer.RowGrad) {
 		grads := []*peer.RowGrad{{}, {}}
-		for i, tb := range tablesOf(tr) {
+		for i, tb := range tr.Set.Tables {
 			grads[i].Width = tb.Rows.Width
 		}
 		loss, err := q.add(4, grads)
@@ -32,7 +32,7 @@ func TestQuietGradient(t *testing.T) {
 	}
 	_, grads := penalty()
 	const h = 1e-2
-	for i, tb := range tablesOf(tr) {
+	for i, tb := range tr.Set.Tables {
 		for j := 0; j < len(grads[i].Rows); j += 3 {
 			row := int(grads[i].Rows[j])
 			for _, at := range []int{0, tb.Rows.Width / 2, tb.Rows.Width - 1} {

@@ -162,7 +162,7 @@ func Run(ctx context.Context, m *llama.Model, t *peer.Training, train, heldOut [
 			return nil, fmt.Errorf("tune: a sequence of %d tokens does not fit a batch of %d", len(s.Tokens), o.BatchTokens)
 		}
 	}
-	r := &run{o: o, m: m, t: t, tables: tablesOf(t), held: Limit(heldOut, o.EvalTokens)}
+	r := &run{o: o, m: m, t: t, tables: t.Set.Tables, held: Limit(heldOut, o.EvalTokens)}
 	var err error
 	if r.id, err = r.identity(train); err != nil {
 		return nil, fmt.Errorf("tune: %w", err)

@@ -94,8 +94,8 @@ func (c *Config) LinearSites() []Site {
 
 var gatedSites, plainSites = []Site{Gate, Up}, []Site{Up}
 
-// upSites are the layers whose outputs stand in a row of UpWidth.
-func (c *Config) upSites() []Site {
+// UpSites are the layers whose outputs stand in a row of UpWidth.
+func (c *Config) UpSites() []Site {
 	if c.traits().plain {
 		return plainSites
 	}

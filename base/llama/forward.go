@@ -125,7 +125,7 @@ func (b *Block) forward(f *buffers, batch Batch, l *Layout, seam Seam) error {
 		}
 	}
 	b.GateUp(f.gu, f.h, n)
-	if err := b.at(sited, f.gu, c.UpWidth(), f.h, n, c.upSites()...); err != nil {
+	if err := b.at(sited, f.gu, c.UpWidth(), f.h, n, c.UpSites()...); err != nil {
 		return err
 	}
 	b.Activate(f.act, f.gu, n)
