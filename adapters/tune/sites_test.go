@@ -11,6 +11,7 @@ import (
 	"github.com/gopeft/peft/adapters/neuron"
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/base/llama"
+	"github.com/gopeft/peft/base/llama/llamatest"
 	"github.com/gopeft/peft/retrieval"
 )
 
@@ -99,6 +100,21 @@ func TestSiteGradients(t *testing.T) {
 			s := f.sited(t, "a", 0.1, places...)
 			checkRowGradients(t, f, f.training(t, s))
 			checkRowGradients(t, f, f.training(t, s, beside))
+		})
+	}
+}
+
+// TestSiteGradientsOfFamilies: a LoRA at every linear layer that a family has, beside a serial bottleneck that is on.
+func TestSiteGradientsOfFamilies(t *testing.T) {
+	for name, c := range llamatest.Families() {
+		t.Run(name, func(t *testing.T) {
+			f := newFixtureOf(t, c, []int{1, 2})
+			var places []at
+			for _, s := range c.LinearSites() {
+				places = append(places, at{1, s, rank3, false})
+			}
+			beside := f.sited(t, "z", 0.2, at{1, llama.Out, onOut, false}, at{1, llama.Down, onOut, false})
+			checkRowGradients(t, f, f.training(t, f.sited(t, "a", 0.1, places...), beside))
 		})
 	}
 }
