@@ -1,7 +1,6 @@
 package peft
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gopeft/peft/adapters"
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/adapters/tune"
 	"github.com/gopeft/peft/base"
@@ -20,11 +18,10 @@ import (
 
 // AddOptions of AddExperts.
 type AddOptions struct {
-	Data    []string // files of the new set's domain: experts are placed in the cells that are most its own
-	From    string   // a file that Export wrote, instead of Data
-	Kind    string   // of the experts; default neuron
-	Rank    int      // of kinds that have one; 0 for the others
-	Experts int      // over all layers; default: one for every cell, or for half of them when there are other sets
+	Data []string // files of the new set's domain: experts are placed in the cells that are most its own
+	From string   // a file that Export wrote, instead of Data
+	Adapter
+	Experts int // in cells, over all layers; default: one for every cell, or for half of them when there are other sets
 	Seed    uint64
 	// ReportTokens is how much of each other text is read to see what an imported set does to it, default 2048; below 0: none.
 	ReportTokens int
@@ -121,15 +118,6 @@ func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*regist
 	return e.storeSet(ctx, set, b.Name, o.Data, nil, own)
 }
 
-// kindOf returns the kind of that name and rank; no name is neuron.
-func kindOf(name string, rank int) (adapters.Kind, error) {
-	k, err := peer.KindOf(cmp.Or(name, "neuron"))
-	if err == nil && rank != 0 {
-		return nil, fmt.Errorf("peft: experts of kind %s have no rank, got %d", k.Name(), rank)
-	}
-	return k, err
-}
-
 // newText is the data of a new set: what of it its cells and its gate are chosen by, its selections, and what is held out.
 type newText struct {
 	made   []tune.Sequence
@@ -139,9 +127,12 @@ type newText struct {
 
 // newSet makes a set of untrained experts, placed by the data; the registry does not have it yet.
 func (e *Engine) newSet(ctx context.Context, name string, o AddOptions) (set *peer.Set, text *newText, err error) {
-	k, err := kindOf(o.Kind, o.Rank)
+	err = o.Adapter.check()
 	if err == nil {
 		err = o.Placing.check()
+	}
+	if err == nil && o.alwaysOn() && (o.Experts != 0 || o.Placing != Placing{}) {
+		err = fmt.Errorf("peft: experts of kind %s are always on, and have no number or place in cells unless they are routed: %w", o.Kind, ErrAdapter)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -174,11 +165,19 @@ func (e *Engine) newSet(ctx context.Context, name string, o AddOptions) (set *pe
 	if err != nil {
 		return nil, nil, err
 	}
-	places, err := o.place(r.Router, text.counts, others, o.Experts)
+	spots, err := o.spots(&b.Model.Config, r.Router, func(tables int) ([]peer.Placement, error) {
+		return o.place(r.Router, text.counts, others, o.Experts, tables)
+	})
 	if err != nil {
 		return nil, nil, err
 	}
-	set, err = peer.NewSet(e.pool, name, k, r.Router, places, o.Seed, peer.BF16)
+	f := peer.BF16
+	if o.alwaysOn() {
+		f = peer.F32
+	}
+	if set, err = peer.NewSetAt(e.pool, name, r.Router, spots, o.Seed, f); err == nil {
+		err = set.Fit(peer.NewWeights(b.Model), true)
+	}
 	return set, text, err
 }
 
@@ -227,7 +226,7 @@ func (e *Engine) others(r *retrieval.Router, name string) ([]*peer.Set, error) {
 	return sets, nil
 }
 
-// storeSet commits a set as a new revision, its rows in bf16, with what else belongs to it; own may be nil.
+// storeSet commits a set as a new revision with what else belongs to it; own may be nil.
 func (e *Engine) storeSet(ctx context.Context, set *peer.Set, baseName string, source []string, tr *Training, own *ownership) (*registry.Manifest, error) {
 	r, err := e.router(ctx)
 	if err != nil {
@@ -237,9 +236,17 @@ func (e *Engine) storeSet(ctx context.Context, set *peer.Set, baseName string, s
 	if err != nil {
 		return nil, err
 	}
-	rec := setRecord{Kind: set.Kind.Name(), Experts: set.Experts(), Base: baseName, Fingerprint: r.Base, RouterSHA256: sum, Source: source, Training: tr}
+	rec := setRecord{Kind: set.Kind(), Experts: set.Experts(), AlwaysOn: set.AlwaysOn(), Base: baseName, Fingerprint: r.Base, RouterSHA256: sum, Source: source, Training: tr}
 	for _, t := range set.Tables {
-		rec.Layers = append(rec.Layers, t.Block)
+		if !slices.Contains(rec.Layers, t.Block) {
+			rec.Layers = append(rec.Layers, t.Block)
+		}
+		if s := t.Site.String(); !slices.Contains(rec.Sites, s) && t.Site != llama.Beside {
+			rec.Sites = append(rec.Sites, s)
+		}
+	}
+	if len(rec.Sites) > 0 && set.Tables[0].Site == llama.Beside {
+		rec.Sites = slices.Insert(rec.Sites, 0, llama.Beside.String())
 	}
 	own.record(&rec)
 	t, err := e.reg.Begin(ctx, nsSets, set.Name)
@@ -252,7 +259,7 @@ func (e *Engine) storeSet(ctx context.Context, set *peer.Set, baseName string, s
 		}
 		return t.Part(name)
 	}
-	if err = set.Encode(part, peer.BF16); err == nil {
+	if err = set.Encode(part, set.Keeps()); err == nil {
 		err = own.encode(part)
 	}
 	if err != nil {

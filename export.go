@@ -113,7 +113,7 @@ func (e *Engine) importSet(ctx context.Context, name string, o AddOptions) (*reg
 		return nil, fmt.Errorf("peft: import %s: %w", file, err)
 	}
 	set.Name = name
-	if err := set.Check(r.Router); err != nil {
+	if err := errors.Join(set.Check(r.Router), set.CheckBase(&b.Model.Config)); err != nil {
 		return nil, fmt.Errorf("peft: import %s: %w", file, err)
 	}
 	own, err := e.imported(ctx, b, r, set, z)

@@ -18,12 +18,13 @@ import (
 
 // FinetuneOptions of Finetune. Zero values mean the defaults.
 type FinetuneOptions struct {
-	Data            []string
-	EvalData        []string // measured instead of the tenth of Data that is held out
-	Steps           int      // default 200
-	SeqLen          int      // longest sequence in tokens, default 256
-	BatchTokens     int      // tokens a step, default 1024
-	LearningRate    float64  // default 2e-3
+	Data         []string
+	EvalData     []string // measured instead of the tenth of Data that is held out
+	Steps        int      // default 200
+	SeqLen       int      // longest sequence in tokens, default 256
+	BatchTokens  int      // tokens a step, default 1024
+	LearningRate float64  // default 2e-3
+	Optimiser
 	Seed            uint64
 	Resume          bool     // go on from the checkpoint of a run that was interrupted
 	With            []string // sets that are on beside it, and stay as they are
@@ -35,8 +36,8 @@ type FinetuneOptions struct {
 	EvalEvery       int      // steps between evaluations on held-out data, 0 for none
 	Patience        int      // evaluations without progress after which it stops early, 0 for never
 	CheckpointEvery int      // steps, default 50
-	Experts         int      // of a set that is added
-	Kind            string   // likewise
+	Adapter                  // of a set that is added
+	Experts         int      // likewise
 	ReportTokens    int      // read of each other text to see what the training did to it, default 2048; below 0: none
 	// ForbidRegression, when not nil, refuses to publish a revision with which other sets' held-out text or the background
 	// became worse by more than so many per cent for users of Auto. The error wraps ErrRegression.
@@ -66,10 +67,12 @@ func (o *FinetuneOptions) defaults() {
 
 // run returns the options of the training itself.
 func (o *FinetuneOptions) run() tune.Options {
-	return tune.Options{
+	t := tune.Options{
 		Steps: o.Steps, BatchTokens: o.BatchTokens, LearningRate: o.LearningRate, Seed: o.Seed,
 		EvalEvery: o.EvalEvery, Patience: o.Patience, EvalTokens: 4096, Quiet: o.Quiet, Alternate: o.Alternate, CheckpointEvery: o.CheckpointEvery,
 	}
+	o.Optimiser.set(&t)
+	return t
 }
 
 // FinetuneResult is what Finetune did.
@@ -182,7 +185,7 @@ func (f *finetuning) open(ctx context.Context) error {
 		f.parent = m
 		f.set, err = decodeSet(s, m, f.router.Router, f.e.opt.Threads)
 	case errors.Is(err, registry.ErrNotFound):
-		f.set, _, err = f.e.newSet(ctx, f.name, AddOptions{Data: f.o.Data, Kind: f.o.Kind, Experts: f.o.Experts, Seed: f.o.Seed, Placing: f.o.Placing})
+		f.set, _, err = f.e.newSet(ctx, f.name, AddOptions{Data: f.o.Data, Adapter: f.o.Adapter, Experts: f.o.Experts, Seed: f.o.Seed, Placing: f.o.Placing})
 	}
 	if err != nil {
 		return err

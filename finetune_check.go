@@ -31,6 +31,9 @@ func (o *FinetuneOptions) check(e *Engine, name string) error {
 	if _, err := o.precision(false); err != nil {
 		return err
 	}
+	if err := o.Optimiser.check(); err != nil {
+		return err
+	}
 	run := o.run()
 	run.Defaults()
 	if err := run.Check(); err != nil {
@@ -45,7 +48,7 @@ func (o *FinetuneOptions) check(e *Engine, name string) error {
 		if err := freeName(s, name); err != nil {
 			return err
 		}
-		if _, err := kindOf(o.Kind, 0); err != nil {
+		if err := o.Adapter.check(); err != nil {
 			return err
 		}
 	} else if err != nil {

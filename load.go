@@ -17,7 +17,7 @@ import (
 // setCache keeps what was read from the registry.
 type setCache struct {
 	router *storedRouter
-	sets   map[string]*peer.Set // by name@revision
+	sets   map[string]*peer.Set // by name@revision and when that was made: a removed name may come again
 }
 
 // ErrOtherBase reports a set that was made for another base or router.
@@ -41,7 +41,7 @@ func (e *Engine) loadSet(s *registry.Snapshot, r *retrieval.Router, ref string) 
 
 // cachedSet returns a set, which nothing was checked about, and keeps it.
 func (e *Engine) cachedSet(s *registry.Snapshot, m *registry.Manifest) (*peer.Set, error) {
-	key := fmt.Sprintf("%s@%d", m.Name, m.Revision)
+	key := fmt.Sprintf("%s@%d %d", m.Name, m.Revision, m.Created.UnixNano())
 	e.mu.Lock()
 	set := e.sets.sets[key]
 	e.mu.Unlock()

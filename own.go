@@ -187,9 +187,7 @@ func (e *Engine) imported(ctx context.Context, b *base.Base, r *storedRouter, se
 func setCounts(r *storedRouter, set *peer.Set) [][]uint32 {
 	counts := make([][]uint32, len(r.Layers))
 	for i, l := range r.Layers {
-		if t := set.Table(l.Block); t != nil && t.Counts != nil {
-			counts[i] = t.Counts
-		} else {
+		if counts[i] = set.Selections(r.Router, l); counts[i] == nil {
 			counts[i] = make([]uint32, l.Cells())
 		}
 	}

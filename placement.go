@@ -31,10 +31,17 @@ func (o Placing) check() error {
 	return o.ordering().Check()
 }
 
-// place spreads experts evenly over the layers; 0 is the default number.
-func (o Placing) place(r *retrieval.Router, counts [][]uint32, others []*peer.Set, experts int) ([]peer.Placement, error) {
+// place spreads experts evenly over so many tables, 0 for the default number, and returns where they are in each of the
+// router's layers.
+func (o Placing) place(r *retrieval.Router, counts [][]uint32, others []*peer.Set, experts, tables int) ([]peer.Placement, error) {
 	layers, cells := len(r.Layers), r.Layers[0].Cells()
 	p := peer.Placing{Ordering: o.ordering(), Spread: o.Spread}
+	if experts != 0 && tables != layers { // several tables, or none, share a layer's selection
+		if experts < tables {
+			return nil, fmt.Errorf("peft: %d experts for %d sites; want at least one a site", experts, tables)
+		}
+		experts = experts / tables * layers
+	}
 	if p.Ordering == retrieval.Full {
 		if experts != 0 && experts != layers*cells {
 			return nil, fmt.Errorf("peft: %d experts for the full grid of %d layers of %d cells, want %d, or another occupancy", experts, layers, cells, layers*cells)

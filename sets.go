@@ -25,9 +25,11 @@ type SetInfo struct {
 	Created      time.Time   `json:"created"`
 	Bytes        int64       `json:"bytes"`
 	Kind         string      `json:"kind"`
-	Experts      int         `json:"experts"` // over all layers
-	Layers       []int       `json:"layers"`  // blocks with experts of the set
-	Base         string      `json:"base"`    // name of the base it was made for
+	Experts      int         `json:"experts"`             // over all layers
+	Layers       []int       `json:"layers"`              // blocks with experts of the set
+	Sites        []string    `json:"sites,omitempty"`     // where in a block; empty: beside the feed-forward layer
+	AlwaysOn     bool        `json:"always_on,omitempty"` // whether the experts are in no cells
+	Base         string      `json:"base"`                // name of the base it was made for
 	Fingerprint  string      `json:"base_fingerprint"`
 	RouterSHA256 string      `json:"router_sha256"`
 	Source       []string    `json:"source,omitempty"`     // files it was placed or trained from
@@ -42,6 +44,8 @@ type setRecord struct {
 	Kind         string      `json:"kind"`
 	Experts      int         `json:"experts"`
 	Layers       []int       `json:"layers"`
+	Sites        []string    `json:"sites,omitempty"`
+	AlwaysOn     bool        `json:"always_on,omitempty"`
 	Base         string      `json:"base"`
 	Fingerprint  string      `json:"base_fingerprint"`
 	RouterSHA256 string      `json:"router_sha256"`
@@ -89,7 +93,7 @@ func infoOf(m *registry.Manifest) (*SetInfo, error) {
 	}
 	return &SetInfo{
 		Name: m.Name, Revision: m.Revision, Parent: m.Parent, Created: m.Created, Bytes: m.Size(),
-		Kind: r.Kind, Experts: r.Experts, Layers: r.Layers, Base: r.Base, Fingerprint: r.Fingerprint,
+		Kind: r.Kind, Experts: r.Experts, Layers: r.Layers, Sites: r.Sites, AlwaysOn: r.AlwaysOn, Base: r.Base, Fingerprint: r.Fingerprint,
 		RouterSHA256: r.RouterSHA256, Source: r.Source, Training: r.Training, Gate: r.Gate, Forgetting: r.Forgetting,
 	}, nil
 }

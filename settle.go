@@ -53,10 +53,10 @@ func (f *finetuning) quiet() ([]tune.Sequence, error) {
 // loudest is the quantile of its strength on held-out text that a set is capped at.
 const loudest = 0.999
 
-// settle makes of the rows that training left what is stored: in bf16, with the experts' hits, without the coldest where
+// settle makes of the rows that training left what is stored: in their format, with the experts' hits, without the coldest where
 // that was asked for, and capped.
 func (f *finetuning) settle(ctx context.Context, train []tune.Sequence) error {
-	f.set.Convert(f.e.pool, peer.BF16)
+	f.set.Convert(f.e.pool, f.set.Keeps())
 	counter := peer.NewCounter(f.router.Router, f.e.pool)
 	var err error
 	if counter.With, err = peer.NewStack(f.router.Router, f.e.pool, append([]*peer.Set{f.set}, f.beside()...)...); err != nil {
@@ -78,15 +78,13 @@ func (f *finetuning) settle(ctx context.Context, train []tune.Sequence) error {
 
 // cap fits the caps of the set on its held-out text.
 func (f *finetuning) cap(ctx context.Context) error {
-	alone, err := peer.NewStack(f.router.Router, f.e.pool, f.set)
+	if f.set.AlwaysOn() { // what others trained or will read has no caps
+		return nil
+	}
+	strength, err := peer.NewStrength(f.router.Router, f.e.pool, f.set, f.beside()...)
 	if err != nil {
 		return err
 	}
-	beside, err := peer.NewStack(f.router.Router, f.e.pool, f.beside()...)
-	if err != nil {
-		return err
-	}
-	strength := peer.NewStrength(f.set, alone, beside)
 	if err := f.read(ctx, "measure strength", strength, f.held, strengthTokens); err != nil {
 		return err
 	}

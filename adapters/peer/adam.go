@@ -26,6 +26,7 @@ type AdamRates struct {
 	Step                  int // counted from 1
 	LR, Beta1, Beta2, Eps float32
 	Scale                 float32 // that gradients are multiplied by first
+	Decay                 float32 // of weights, decoupled (arXiv 1711.05101): at each step they shrink by LR·Decay
 }
 
 // NewAdam returns the state before the first step for a table whose rows are F32.
@@ -61,6 +62,6 @@ func (a *Adam) rows(lo, hi int) {
 		if o.Scale != 1 {
 			kernels.Scale(o.Scale, d)
 		}
-		kernels.Adam(a.table.Rows.F32[r*w:(r+1)*w], d, m, v, o.LR, o.Beta1, o.Beta2, o.Eps, 0, a.correct[0], a.correct[1])
+		kernels.Adam(a.table.Rows.F32[r*w:(r+1)*w], d, m, v, o.LR, o.Beta1, o.Beta2, o.Eps, o.Decay, a.correct[0], a.correct[1])
 	}
 }

@@ -10,13 +10,14 @@ import (
 // Adam is peer.Adam on several tables.
 type Adam struct {
 	Beta1, Beta2, Eps float32
+	Decay             float32 // of weights
 
 	step   int
 	tables []*peer.Adam
 }
 
-func newAdam(beta1, beta2 float32, tables []*peer.Table) *Adam {
-	a := &Adam{Beta1: beta1, Beta2: beta2, Eps: 1e-8}
+func newAdam(o *Options, tables []*peer.Table) *Adam {
+	a := &Adam{Beta1: float32(o.Beta1), Beta2: float32(o.Beta2), Eps: 1e-8, Decay: float32(o.WeightDecay)}
 	for _, t := range tables {
 		a.tables = append(a.tables, peer.NewAdam(t))
 	}
@@ -28,7 +29,7 @@ func (a *Adam) update(p *kernels.Pool, tables []*peer.Table, grads []*peer.RowGr
 	a.step++
 	for i, g := range grads {
 		if g != nil {
-			a.tables[i].Update(p, tables[i], g, peer.AdamRates{Step: a.step, LR: lr, Beta1: a.Beta1, Beta2: a.Beta2, Eps: a.Eps, Scale: scale})
+			a.tables[i].Update(p, tables[i], g, peer.AdamRates{Step: a.step, LR: lr, Beta1: a.Beta1, Beta2: a.Beta2, Eps: a.Eps, Decay: a.Decay, Scale: scale})
 		}
 	}
 }
@@ -40,6 +41,7 @@ type Decay uint8
 const (
 	Cosine Decay = iota // arXiv 1608.03983, without restarts
 	Linear
+	Constant // it does not
 )
 
 // Schedule is the learning rate: a linear warm-up, then a decay to a share of the peak.
@@ -59,8 +61,11 @@ func (s Schedule) At(step int) float64 {
 	span := max(1, s.Steps-s.WarmUp)
 	x := min(1, float64(step-s.WarmUp)/float64(span))
 	left := 1 - x
-	if s.Decay == Cosine {
+	switch s.Decay {
+	case Cosine:
 		left = 0.5 * (1 + math.Cos(math.Pi*x))
+	case Constant:
+		left = 1
 	}
 	return s.Peak * (s.Floor + (1-s.Floor)*left)
 }

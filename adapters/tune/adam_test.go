@@ -17,7 +17,7 @@ func TestAdamIsDense(t *testing.T) {
 	for i := range tb.Rows.F32 {
 		tb.Rows.F32[i] = float32(i)
 	}
-	a := newAdam(0.9, 0.99, []*peer.Table{tb})
+	a := newAdam(&Options{Beta1: 0.9, Beta2: 0.99}, []*peer.Table{tb})
 	w, m, v := float64(tb.Rows.F32[1]), 0.0, 0.0
 	for step := 1; step <= 20; step++ {
 		g := &peer.RowGrad{Width: width, Rows: []uint32{0}, Values: make([]float32, width)}
@@ -72,7 +72,7 @@ func TestClip(t *testing.T) {
 	}
 	o.Defaults()
 	r := run{t: tr, tables: tr.Set.Tables}
-	r.adam = newAdam(float32(o.Beta1), float32(o.Beta2), r.tables)
+	r.adam = newAdam(&o, r.tables)
 	b := saved.Bytes()
 	src := bytes.NewReader(b[8+binary.LittleEndian.Uint64(b):])
 	for _, x := range r.arrays() {

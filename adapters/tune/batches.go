@@ -165,12 +165,14 @@ func fitting(seqs []Sequence, size int) int {
 	return len(seqs)
 }
 
-// feed gives the batches of a run: epoch after epoch, each in an order of its own that the seed decides.
+// feed gives the batches of a run: epoch after epoch, each in an order of its own that the seed decides, or in that of the
+// sequences.
 type feed struct {
-	seqs  []Sequence
-	size  int
-	seed  uint64
-	epoch uint64
+	seqs    []Sequence
+	size    int
+	seed    uint64
+	epoch   uint64
+	inOrder bool
 
 	order    permutation
 	shuffled []Sequence // of this epoch
@@ -188,8 +190,12 @@ func (f *feed) next() *Batch {
 func (f *feed) group() []Sequence {
 	if len(f.left) == 0 {
 		f.shuffled = f.shuffled[:0]
-		for _, i := range f.order.of(len(f.seqs), f.seed, f.epoch) {
-			f.shuffled = append(f.shuffled, f.seqs[i])
+		if f.inOrder {
+			f.shuffled = append(f.shuffled, f.seqs...)
+		} else {
+			for _, i := range f.order.of(len(f.seqs), f.seed, f.epoch) {
+				f.shuffled = append(f.shuffled, f.seqs[i])
+			}
 		}
 		f.left = f.shuffled
 		f.epoch++

@@ -38,7 +38,7 @@ func TrainRouter(ctx context.Context, m *llama.Model, t *peer.Training, train []
 		return fmt.Errorf("tune: no text to train the router on: %w", ErrData)
 	}
 	r := &routerRun{run: run{o: o, m: m, t: t, tables: t.Set.Tables}}
-	r.adam = newAdam(float32(o.Beta1), float32(o.Beta2), r.tables)
+	r.adam = newAdam(&o, r.tables)
 	for _, b := range t.Blocks() {
 		r.layers = append(r.layers, newRouterLayer(t.Layer(b), rate/o.LearningRate))
 	}

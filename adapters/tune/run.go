@@ -22,11 +22,13 @@ type Options struct {
 	BatchTokens  int     // rows a step, at most
 	LearningRate float64 // peak
 	Beta1, Beta2 float64
-	WarmUp       int     // steps
+	WeightDecay  float64
+	WarmUp       int     // steps; below 0: none
 	Decay        Decay   // how the learning rate falls after the warm-up
-	Floor        float64 // share of the learning rate at the end
+	Floor        float64 // share of the learning rate at the end; below 0: none
 	Clip         float64 // largest norm of all rows' gradients together
 	Seed         uint64  // of the order of the data
+	InOrder      bool    // the data is taken in its order, epoch after epoch
 	EvalEvery    int     // steps between evaluations on the held-out data, with one after the last step; 0: none
 	Patience     int     // evaluations without a better one after which training stops; 0: never
 	EvalTokens   int     // held-out rows measured each time; 0: all
@@ -61,11 +63,16 @@ func (o *Options) Defaults() {
 	if o.WarmUp == 0 {
 		o.WarmUp = min(10, o.Steps/10)
 	}
+	o.WarmUp, o.Floor = max(0, o.WarmUp), max(0, o.Floor)
 }
 
 // decisive returns the options that decide what a run computes.
 func (o Options) decisive() any {
-	return []any{o.Steps, o.BatchTokens, o.LearningRate, o.Beta1, o.Beta2, o.WarmUp, o.Decay, o.Floor, o.Clip, o.Seed, o.EvalEvery, o.Patience, o.EvalTokens, o.Quiet, o.Alternate, graphTokens}
+	var more []any // what earlier versions did not have
+	if o.WeightDecay != 0 || o.InOrder {
+		more = []any{o.WeightDecay, o.InOrder}
+	}
+	return append([]any{o.Steps, o.BatchTokens, o.LearningRate, o.Beta1, o.Beta2, o.WarmUp, o.Decay, o.Floor, o.Clip, o.Seed, o.EvalEvery, o.Patience, o.EvalTokens, o.Quiet, o.Alternate, graphTokens}, more...)
 }
 
 // Check reports the first option that cannot be.
@@ -79,7 +86,7 @@ func (o *Options) Check() error {
 		return fmt.Errorf("tune: learning rate %v, want more than 0", o.LearningRate)
 	case !(o.Beta1 >= 0 && o.Beta1 < 1 && o.Beta2 >= 0 && o.Beta2 < 1):
 		return fmt.Errorf("tune: betas %v and %v, want 0 to 1", o.Beta1, o.Beta2)
-	case o.Decay > Linear:
+	case o.Decay > Constant:
 		return fmt.Errorf("tune: unknown decay %d", o.Decay)
 	case !(o.Floor >= 0 && o.Floor <= 1):
 		return fmt.Errorf("tune: learning rate falls to %v of its peak, want 0 to 1", o.Floor)
@@ -88,6 +95,8 @@ func (o *Options) Check() error {
 			o.EvalEvery, o.EvalTokens, o.Patience, o.CheckpointEvery, o.WarmUp)
 	case !(o.Quiet >= 0) || math.IsInf(o.Quiet, 0):
 		return fmt.Errorf("tune: penalty of weight %v on background text, want 0 or more", o.Quiet)
+	case !(o.WeightDecay >= 0) || math.IsInf(o.WeightDecay, 0):
+		return fmt.Errorf("tune: weight decay %v, want 0 or more", o.WeightDecay)
 	case !(o.Clip > 0):
 		return fmt.Errorf("tune: clipping at norm %v, want more than 0", o.Clip)
 	}
@@ -140,7 +149,8 @@ type run struct {
 	best     bestState
 	bestRows [][]float32
 	losses   []Point
-	rates    []float64 // tokens a second of the steps since the start or the resume
+	weights  *peer.Weights // for experts that depend on them
+	rates    []float64     // tokens a second of the steps since the start or the resume
 }
 
 func (r *run) seconds() float64 { return r.before + time.Since(r.began).Seconds() }
@@ -162,16 +172,19 @@ func Run(ctx context.Context, m *llama.Model, t *peer.Training, train, heldOut [
 			return nil, fmt.Errorf("tune: a sequence of %d tokens does not fit a batch of %d", len(s.Tokens), o.BatchTokens)
 		}
 	}
-	r := &run{o: o, m: m, t: t, tables: t.Set.Tables, held: Limit(heldOut, o.EvalTokens)}
+	r := &run{o: o, m: m, t: t, tables: t.Set.Tables, weights: peer.NewWeights(m), held: Limit(heldOut, o.EvalTokens)}
 	var err error
 	if r.id, err = r.identity(train); err != nil {
 		return nil, fmt.Errorf("tune: %w", err)
 	}
-	r.adam = newAdam(float32(o.Beta1), float32(o.Beta2), r.tables)
+	r.adam = newAdam(&o, r.tables)
 	if o.Resume != nil {
 		if err := r.restore(o.Resume); err != nil {
 			return nil, err
 		}
+	}
+	if err := t.Set.Fit(r.weights, false); err != nil {
+		return nil, err
 	}
 	if r.quiet, err = newQuiet(ctx, m, t, o.Background, o.Quiet, o.Seed); err != nil {
 		return nil, fmt.Errorf("tune: %w", err)
@@ -201,7 +214,7 @@ func Limit(s []Sequence, n int) []Sequence {
 }
 
 func (r *run) loop(ctx context.Context, g *graph, train []Sequence) (*Result, error) {
-	data := &feed{seqs: train, size: r.o.BatchTokens, seed: r.o.Seed}
+	data := &feed{seqs: train, size: r.o.BatchTokens, seed: r.o.Seed, inOrder: r.o.InOrder}
 	data.skip(r.step)
 	sched := Schedule{Peak: r.o.LearningRate, WarmUp: r.o.WarmUp, Steps: r.o.Steps, Decay: r.o.Decay, Floor: r.o.Floor}
 	r.losses, r.rates = slices.Grow(r.losses, r.o.Steps-r.step), make([]float64, 0, r.o.Steps-r.step)
@@ -264,6 +277,9 @@ func (r *run) train(g *graph, b *Batch, lr float64) (Progress, error) {
 		return Progress{}, fmt.Errorf("step %d has loss %v and gradient norm %v; a lower learning rate than %g may help: %w", r.step+1, loss, norm, r.o.LearningRate, ErrDiverged)
 	}
 	r.adam.update(r.m.Pool(), r.tables, grads, float32(lr), float32(min(1, r.o.Clip/max(norm, 1e-30))))
+	if err := r.t.Set.Fit(r.weights, false); err != nil {
+		return Progress{}, err
+	}
 	r.step++
 	r.tokens += len(b.Tokens)
 	r.losses = append(r.losses, Point{Step: r.step, Train: float64(loss)})

@@ -3,6 +3,7 @@ package llama
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/gopeft/peft/base/gguf"
@@ -167,6 +168,20 @@ func (m *Model) forget() {
 	if s, ok := m.src.(interface{ Forget() }); ok {
 		s.Forget()
 	}
+}
+
+// Weight returns the weight of a linear layer of a block, [out, in] as its source has it in f32, and its widths.
+func (m *Model) Weight(block int, s Site) (w []float32, in, out int, err error) {
+	if block < 0 || block >= m.Config.Layers || !slices.Contains(m.Config.LinearSites(), s) {
+		return nil, 0, 0, fmt.Errorf("block %d, %s: no such linear layer in a model of %d blocks: %w", block, s, m.Config.Layers, ErrWeights)
+	}
+	in, out = m.Config.Dims(s)
+	part := "self_attn."
+	if s == Gate || s == Up || s == Down {
+		part = "mlp."
+	}
+	w, err = load(m.src, blockName(block, part+s.String()), out, in)
+	return w, in, out, err
 }
 
 // PrepareBackward packs what the backward needs: the head and the blocks from the given one up. Calling it again is cheap.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,16 +16,14 @@ import (
 func addExpertsCommand() *cli.Command {
 	return &cli.Command{
 		Name: "add-experts", Usage: "add a set of experts, placed where its data is most its own, or import one; or give a set more experts", ArgsUsage: "NAME",
-		Flags: []cli.Flag{
+		Flags: slices.Concat([]cli.Flag{
 			&cli.StringSliceFlag{Name: "data", Usage: "a `FILE` of the set's domain (.txt, .md, .jsonl); may be repeated"},
 			&cli.StringFlag{Name: "from", Usage: "import a `FILE` that peft export wrote"},
-			&cli.StringFlag{Name: "kind", Value: "neuron", Usage: "`KIND` of the experts"},
-			&cli.IntFlag{Name: "rank", Usage: "`R` of the experts, for kinds that have one", DefaultText: "none"},
 			&cli.StringFlag{Name: "experts", Usage: "`N` over all layers, or +N for so many more in a set there is", DefaultText: "one a cell; half of that beside other sets"},
 			&cli.IntFlag{Name: "report-tokens", Value: 2048, Usage: "with --from, read `N` tokens of each other text to see what the set does to it; 0 for none"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the experts' first values"},
 			occupancyFlag(), spreadFlag(),
-		},
+		}, adapterFlags()),
 		Action: func(c *cli.Context) error {
 			if err := want(c, "NAME"); err != nil {
 				return err
@@ -33,7 +32,7 @@ func addExpertsCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			o := peft.AddOptions{Data: c.StringSlice("data"), From: c.String("from"), Kind: c.String("kind"), Rank: c.Int("rank"),
+			o := peft.AddOptions{Data: c.StringSlice("data"), From: c.String("from"), Adapter: adapter(c),
 				Experts: n, Seed: c.Uint64("seed"), Placing: placing(c)}
 			switch {
 			case more && (len(o.Data) > 0 || o.From != "" || o.Spread != 0):

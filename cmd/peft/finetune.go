@@ -17,7 +17,7 @@ import (
 func finetuneCommand() *cli.Command {
 	return &cli.Command{
 		Name: "finetune", Usage: "train one set, adding it when it is missing; nothing else changes", ArgsUsage: "NAME",
-		Flags: []cli.Flag{
+		Flags: slices.Concat([]cli.Flag{
 			&cli.StringSliceFlag{Name: "data", Usage: "a `FILE` to learn (.txt, .md, .jsonl); may be repeated"},
 			&cli.StringSliceFlag{Name: "eval-data", Usage: "a `FILE` to measure on", DefaultText: "a tenth of the data, held out"},
 			&cli.IntFlag{Name: "steps", Value: 200, Usage: "`N` steps of the optimiser"},
@@ -35,7 +35,6 @@ func finetuneCommand() *cli.Command {
 			&cli.IntFlag{Name: "patience", Usage: "stop after `N` evaluations without progress", DefaultText: "never"},
 			&cli.IntFlag{Name: "checkpoint-every", Value: 50, Usage: "steps between checkpoints"},
 			&cli.IntFlag{Name: "experts", Usage: "`N` experts of a set that is added", DefaultText: "as add-experts"},
-			&cli.StringFlag{Name: "kind", Value: "neuron", Usage: "`KIND` of a set that is added"},
 			&cli.IntFlag{Name: "report-tokens", Value: 2048, Usage: "read `N` tokens of each other text to see what the training did to it; 0 for none"},
 			&cli.StringFlag{Name: "forbid-regression", Usage: "publish nothing when the background or another set's text becomes worse by more than `X%` with --auto", DefaultText: "any"},
 			occupancyFlag(), spreadFlag(),
@@ -43,7 +42,7 @@ func finetuneCommand() *cli.Command {
 			&cli.BoolFlag{Name: "prune", Usage: "leave out the experts that the data selects least"},
 			&cli.Float64Flag{Name: "keep", Value: 0.5, Usage: "`SHARE` of the experts that --prune keeps"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the order of the data and of new experts"},
-		},
+		}, adapterFlags(), optimiserFlags()),
 		Action: func(c *cli.Context) error {
 			if err := checkFinetune(c); err != nil {
 				return err
@@ -52,7 +51,7 @@ func finetuneCommand() *cli.Command {
 				Data: c.StringSlice("data"), EvalData: c.StringSlice("eval-data"), Steps: c.Int("steps"), SeqLen: c.Int("seq-len"),
 				BatchTokens: c.Int("batch-tokens"), LearningRate: c.Float64("lr"), Quiet: c.Float64("quiet"), Seed: c.Uint64("seed"), Resume: c.Bool("resume"),
 				With: names(c.String("with")), Precision: c.String("precision"), TrainAll: c.Bool("train-all"), EvalEvery: c.Int("eval-every"),
-				Patience: c.Int("patience"), CheckpointEvery: c.Int("checkpoint-every"), Experts: c.Int("experts"), Kind: c.String("kind"),
+				Patience: c.Int("patience"), CheckpointEvery: c.Int("checkpoint-every"), Experts: c.Int("experts"), Adapter: adapter(c), Optimiser: optimiser(c),
 				ReportTokens: c.Int("report-tokens"), QuietData: c.StringSlice("quiet-data"), Alternate: c.Bool("alternate"), Placing: placing(c), OnlyNew: c.Bool("only-new"),
 			}
 			if c.Bool("prune") {

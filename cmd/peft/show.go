@@ -33,7 +33,14 @@ func printSet(w io.Writer, s *peft.SetInfo) {
 	line := func(name, format string, a ...any) { fmt.Fprintf(w, "%-12s %s\n", name, fmt.Sprintf(format, a...)) }
 	line("set", "%s@%d (from revision %d)", s.Name, s.Revision, s.Parent)
 	line("created", "%s", s.Created.Local().Format(time.DateTime))
-	line("experts", "%d of kind %s in blocks %v", s.Experts, s.Kind, s.Layers)
+	where := "in cells"
+	if s.AlwaysOn {
+		where = "always on"
+	}
+	if len(s.Sites) > 0 {
+		where += " at " + strings.Join(s.Sites, ", ")
+	}
+	line("experts", "%d of kind %s, %s, in blocks %v", s.Experts, s.Kind, where, s.Layers)
 	line("size", "%s", size(s.Bytes))
 	line("base", "%s %s", s.Base, s.Fingerprint)
 	line("router", "%s", s.RouterSHA256)
