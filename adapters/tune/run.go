@@ -52,7 +52,7 @@ func (o *Options) Defaults() {
 			*v = d
 		}
 	}
-	set(&o.LearningRate, 2e-3)
+	set(&o.LearningRate, 4e-3)
 	set(&o.Beta1, 0.9)
 	set(&o.Beta2, 0.99)
 	set(&o.Floor, 0.02)

@@ -24,6 +24,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 RESULTS, PAGE, PLOT = ROOT / "docs/performance.json", ROOT / "docs/performance.md", ROOT / "docs/performance.svg"
 
+LORA = ["--kind", "lora", "--rank", "8", "--targets", "q_proj,v_proj"]
+
 # name: (what it is, unit, larger is better, the peer's work, peft's arguments, the ratio aimed at)
 WORKS = {
     "decode": ("decode, batch 1, bare", "tokens/s", True, "decode", ["decode", "--only", "base"], 2.0),
@@ -34,6 +36,8 @@ WORKS = {
     "finetune-bf16": ("fine-tuning, steps of 4 × 256 tokens, bf16", "tokens/s", True, "finetune-bf16", ["finetune", "--data", "TEXT"], 1.8),
     "finetune-f32": (
         "the same, against the peer in f32", "tokens/s", True, "finetune-f32", ["finetune", "--data", "TEXT"], 4.5),
+    "lora-bf16": ("the equal job, LoRA r=8 on q and v, bf16", "tokens/s", True, "finetune-bf16", ["finetune", "--data", "TEXT", *LORA], 1.6),
+    "lora-f32": ("the same, against the peer in f32", "tokens/s", True, "finetune-f32", ["finetune", "--data", "TEXT", *LORA], 4.0),
     "layer-256": (
         "PEER layer of 1,048,576 experts, 256 tokens", "µs a token", False, "layer-256",
         ["retrieval", "--sub-keys", "1024", "--tokens", "256"], 5.0),

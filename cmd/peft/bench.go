@@ -44,6 +44,9 @@ func benchCommand() *cli.Command {
 			&cli.IntFlag{Name: "tokens", Usage: "the only number of tokens that retrieval measures"},
 			&cli.StringFlag{Name: "only", Usage: "base or set: the only one that decode and prefill measure; file or add: of registry"},
 			&cli.StringFlag{Name: "precision", Usage: "of finetune: int8, bf16 or f32"},
+			&cli.StringFlag{Name: "kind", Usage: "`KIND` of the experts that decode, prefill and finetune measure", DefaultText: "neuron"},
+			&cli.IntFlag{Name: "rank", Usage: "`R` of those of lora and bottleneck"},
+			&cli.StringFlag{Name: "targets", Usage: "`SITES` of theirs"},
 			&cli.StringFlag{Name: "data", Usage: "`FILE` that finetune learns", DefaultText: "a short text, repeated"},
 		}}
 	for _, b := range benchmarks() {

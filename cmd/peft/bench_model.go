@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -32,7 +33,7 @@ func benchEngine(c *cli.Context, set bool, f func(e *peft.Engine, name string, e
 		if err := h.init(c); err != nil {
 			return err
 		}
-		if err := h.run(c.Context, "add-experts", benchSet, "--data", h.data); err != nil {
+		if err := h.run(c.Context, append([]string{"add-experts", benchSet, "--data", h.data}, benchKind(c)...)...); err != nil {
 			return err
 		}
 	}
@@ -56,6 +57,17 @@ func benchEngine(c *cli.Context, set bool, f func(e *peft.Engine, name string, e
 		return f(e, b.Name, experts)
 	}
 	return errors.Join(run(), e.Close())
+}
+
+// benchKind hands on what kind of experts was asked for.
+func benchKind(c *cli.Context) []string {
+	var args []string
+	for _, f := range []string{"kind", "rank", "targets"} {
+		if c.IsSet(f) {
+			args = append(args, fmt.Sprintf("--%s=%v", f, c.Value(f)))
+		}
+	}
+	return args
 }
 
 // benchGenerate measures rate, from what generating so many tokens after so many took, in alternating rounds without and
@@ -141,7 +153,7 @@ func promptOf(t *tokenizer.Tokenizer, tokens int) string {
 
 func benchFinetune(c *cli.Context) (*report, error) {
 	r := &report{Columns: []string{"base", "tokens a step", "sequence", "tokens a second"},
-		Notes: []string{"Steps of the default set, measurements and checkpoints not counted; medians of runs, of each the median of its 8 steps."}}
+		Notes: []string{"Steps of a set with the default number of experts, measurements and checkpoints not counted; medians of runs, of each the median of its 8 steps."}}
 	return r, benchEngine(c, true, func(e *peft.Engine, name string, _ int) error {
 		dir, err := os.MkdirTemp("", "peft-bench-*")
 		if err != nil {
