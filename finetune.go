@@ -23,7 +23,7 @@ type FinetuneOptions struct {
 	Steps        int      // default 200
 	SeqLen       int      // longest sequence in tokens, default 256
 	BatchTokens  int      // tokens a step, default 1024
-	LearningRate float64  // default 4e-3
+	LearningRate float64  // default tune.DefaultRate: 2e-3 for 200 steps, more for fewer
 	Optimiser
 	Seed            uint64
 	Resume          bool     // go on from the checkpoint of a run that was interrupted
@@ -57,7 +57,7 @@ func (o *FinetuneOptions) defaults() {
 		}
 	}
 	if o.LearningRate == 0 {
-		o.LearningRate = 4e-3
+		o.LearningRate = tune.DefaultRate(o.Steps)
 	}
 	if o.Quiet == 0 {
 		o.Quiet = 3

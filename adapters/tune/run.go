@@ -45,6 +45,12 @@ type Options struct {
 	Progress func(Progress)
 }
 
+// DefaultRate is the peak learning rate of runs of so many steps, unless another is asked for: 2e-3 for 200 or more, and more
+// for fewer, as one over the root of the steps up to 8e-3 (docs/decisions/0011-learning-rate.md).
+func DefaultRate(steps int) float64 {
+	return 2e-3 * min(4, max(1, math.Sqrt(200/float64(max(1, steps)))))
+}
+
 // Defaults fills what is zero.
 func (o *Options) Defaults() {
 	set := func(v *float64, d float64) {
@@ -52,7 +58,7 @@ func (o *Options) Defaults() {
 			*v = d
 		}
 	}
-	set(&o.LearningRate, 4e-3)
+	set(&o.LearningRate, DefaultRate(o.Steps))
 	set(&o.Beta1, 0.9)
 	set(&o.Beta2, 0.99)
 	set(&o.Floor, 0.02)

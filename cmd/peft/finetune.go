@@ -23,7 +23,7 @@ func finetuneCommand() *cli.Command {
 			&cli.IntFlag{Name: "steps", Value: 200, Usage: "`N` steps of the optimiser"},
 			&cli.IntFlag{Name: "seq-len", Value: 256, Usage: "longest sequence, in tokens"},
 			&cli.IntFlag{Name: "batch-tokens", Value: 1024, Usage: "tokens a step"},
-			&cli.Float64Flag{Name: "lr", Value: 4e-3, Usage: "peak learning rate"},
+			&cli.Float64Flag{Name: "lr", Usage: "peak learning rate", DefaultText: "0.002 for 200 steps, more for fewer"},
 			&cli.Float64Flag{Name: "quiet", Value: 3, Usage: "weight of the penalty on what the set adds to background text"},
 			&cli.BoolFlag{Name: "resume", Usage: "go on with a run that was interrupted"},
 			&cli.StringFlag{Name: "with", Usage: "`SETS` that are on beside it, such as a,b"},
