@@ -18,6 +18,7 @@ const module = "github.com/gopeft/peft"
 var layers = map[string][]string{
 	"kernels":           {},
 	"registry":          {},
+	"hub":               {},
 	"base":              {"kernels"},
 	"retrieval":         {"kernels"},
 	"adapters":          {"kernels"},
@@ -25,8 +26,8 @@ var layers = map[string][]string{
 	"adapters/peer":     {"kernels", "base", "retrieval", "registry", "adapters"},
 	"adapters/tune":     {"kernels", "base", "retrieval", "registry", "adapters", "adapters/peer"},
 	"adapters/pretrain": {"kernels", "base", "retrieval", "registry", "adapters", "adapters/peer"},
-	".":                 {"kernels", "base", "retrieval", "registry", "adapters", "adapters/exchange", "adapters/peer", "adapters/tune", "adapters/pretrain"},
-	"cmd":               {".", "kernels", "base", "retrieval", "registry", "adapters", "adapters/exchange", "adapters/peer", "adapters/tune", "adapters/pretrain"},
+	".":                 {"hub", "kernels", "base", "retrieval", "registry", "adapters", "adapters/exchange", "adapters/peer", "adapters/tune", "adapters/pretrain"},
+	"cmd":               {".", "hub", "kernels", "base", "retrieval", "registry", "adapters", "adapters/exchange", "adapters/peer", "adapters/tune", "adapters/pretrain"},
 	"bench":             {".", "cmd", "kernels", "base", "retrieval", "registry", "adapters", "adapters/peer", "adapters/tune", "adapters/pretrain"},
 	"examples":          {"."},
 }
@@ -58,7 +59,7 @@ func TestImportsPointDownward(t *testing.T) {
 		pkg := filepath.ToSlash(filepath.Dir(file))
 		own, ok := layer(pkg)
 		if !ok {
-			t.Errorf("%s: package %s has no place in the layers; top level is adapters, base, cmd, examples, kernels, registry, retrieval, bench", file, pkg)
+			t.Errorf("%s: package %s has no place in the layers; top level is adapters, base, cmd, examples, hub, kernels, registry, retrieval, bench", file, pkg)
 			return nil
 		}
 		for word := range strings.SplitSeq("util utils common helpers misc", " ") {
