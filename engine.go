@@ -19,9 +19,12 @@ import (
 type Options struct {
 	// Registry is the directory of the registry; empty for DefaultRegistry.
 	Registry string
-	// Base names the frozen model: "builtin", a .gguf file or a Hugging Face directory. It is loaded when it is first
-	// needed, so that work on the registry alone does not wait for it.
+	// Base names the frozen model: "builtin", a .gguf file, a Hugging Face directory, or a pulled model as "owner/name", as
+	// "name" where no other owner has one of that name, and of several GGUF files as "owner/name/FILE". It is loaded when it
+	// is first needed, so that work on the registry alone does not wait for it.
 	Base string
+	// Cache is the directory of pulled models; empty for DefaultCache.
+	Cache string
 	// Threads is how many worker threads compute; 0 means one a processor.
 	Threads int
 	// Progress, when not nil, is told how long work goes on. It is called from one goroutine at a time.

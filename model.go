@@ -17,9 +17,16 @@ func (e *Engine) loadBase(print bool) (*base.Base, error) {
 	if e.base != nil {
 		return e.base, nil
 	}
-	b, err := base.Open(e.opt.Base, base.Options{Precision: kernels.Stored, Pool: e.pool, Fingerprint: print})
+	path, name, err := LocateBase(e.opt.Cache, e.opt.Base)
 	if err != nil {
 		return nil, err
+	}
+	b, err := base.Open(path, base.Options{Precision: kernels.Stored, Pool: e.pool, Fingerprint: print})
+	if err != nil {
+		return nil, err
+	}
+	if name != "" {
+		b.Name = name // the directory's is a commit
 	}
 	e.base = b
 	return b, nil

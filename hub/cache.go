@@ -111,7 +111,7 @@ func readManifest(file string) (*Snapshot, error) {
 		return nil, fmt.Errorf("hub: manifest %s: %w: %w", file, ErrCorrupt, err)
 	}
 	s.dir = strings.TrimSuffix(file, manifestSuffix)
-	if want := filepath.Join(filepath.FromSlash(s.Repo), s.Commit); !strings.HasSuffix(s.dir, string(filepath.Separator)+want) || checkRepo(s.Repo) != nil {
+	if want := filepath.Join(filepath.FromSlash(s.Repo), s.Commit); !strings.HasSuffix(s.dir, string(filepath.Separator)+want) || checkRepo(s.Repo) != nil || !commitID.MatchString(s.Commit) {
 		return nil, fmt.Errorf("hub: manifest %s is of %q at %q: %w", file, s.Repo, s.Commit, ErrCorrupt)
 	}
 	for _, f := range s.Files {

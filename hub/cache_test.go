@@ -124,11 +124,12 @@ func TestRemove(t *testing.T) {
 func TestManifest(t *testing.T) {
 	c := OpenCache(t.TempDir())
 	put(t, c, "acme/tiny", model())
+	commit := strings.Repeat("e", 40)
 	for _, text := range []string{
-		"", "{", "[]", "null", `{"repo":"acme/tiny","commit":"x"}`, `{"repo":"../..","commit":"evil"}`,
-		`{"repo":"acme/evil","commit":"evil","files":[{"path":"../../../x.gguf"}]}`,
+		"", "{", "[]", "null", `{"repo":"acme/tiny","commit":"` + hubtest.Commit + `"}`, `{"repo":"../..","commit":"` + commit + `"}`,
+		`{"repo":"acme/evil","commit":"` + commit + `","files":[{"path":"../../../x.gguf"}]}`, `{"repo":"acme/evil","commit":"e"}`,
 	} {
-		file := filepath.Join(c.dir, "acme", "evil", "evil.json")
+		file := filepath.Join(c.dir, "acme", "evil", commit+".json")
 		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text), 0o600)); err != nil {
 			t.Fatal(err)
 		}

@@ -59,7 +59,8 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		ErrWriter: stderr,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "registry", EnvVars: []string{"PEFT_REGISTRY"}, Usage: "the registry's `DIR`", DefaultText: "peft in the user's data directory"},
-			&cli.StringFlag{Name: "base", Value: "builtin", EnvVars: []string{"PEFT_BASE"}, Usage: "the base `REF`: builtin, a .gguf file or a Hugging Face directory"},
+			&cli.StringFlag{Name: "base", Value: "builtin", EnvVars: []string{"PEFT_BASE"}, Usage: "the base `REF`: builtin, a .gguf file, a Hugging Face directory, or a pulled model's name"},
+			&cli.StringFlag{Name: "cache", EnvVars: []string{"PEFT_CACHE"}, Usage: "the `DIR` of pulled models", DefaultText: "peft/hub in the user's cache directory"},
 			&cli.StringFlag{Name: "config", Usage: "a peft.toml `FILE` with flags"},
 			&cli.IntFlag{Name: "threads", Value: runtime.NumCPU(), Usage: "worker threads `N`"},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON object as the last line of standard output"},
@@ -67,7 +68,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		Commands: []*cli.Command{
 			initCommand(), addExpertsCommand(), finetuneCommand(), evalCommand(), generateCommand(), logitsCommand(),
 			listCommand(), showCommand(), historyCommand(), rollbackCommand(), pruneCommand(), removeCommand(), exportCommand(), gateCommand(), reportCommand(),
-			verifyCommand(), backupCommand(), restoreCommand(),
+			verifyCommand(), backupCommand(), restoreCommand(), pullCommand(),
 			serveCommand(), benchCommand(), pretrainCommand(),
 		},
 		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
@@ -116,6 +117,7 @@ func openEngine(c *cli.Context) (*peft.Engine, error) {
 	return peft.Open(peft.Options{
 		Registry: c.String("registry"),
 		Base:     c.String("base"),
+		Cache:    c.String("cache"),
 		Threads:  c.Int("threads"),
 		Warn:     func(msg string) { fmt.Fprintln(c.App.ErrWriter, "peft: warning:", msg) },
 		Progress: newProgress(c.App.ErrWriter).report,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/gopeft/peft"
 	"github.com/gopeft/peft/base"
 )
 
@@ -28,8 +29,11 @@ func newBenchHome(c *cli.Context) (*benchHome, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bench: find this program: %w", err)
 	}
-	ref := c.String("base")
-	if _, err := os.Stat(ref); err == nil && ref != base.Builtin { // the other processes work elsewhere, out of reach of a peft.toml
+	ref, _, err := peft.LocateBase(c.String("cache"), c.String("base"))
+	if err != nil {
+		return nil, err
+	}
+	if ref != base.Builtin { // the other processes work elsewhere, out of reach of a peft.toml
 		if ref, err = filepath.Abs(ref); err != nil {
 			return nil, err
 		}

@@ -13,10 +13,14 @@ import (
 
 func listCommand() *cli.Command {
 	return &cli.Command{
-		Name: "list", Usage: "list the expert sets",
+		Name: "list", Usage: "list the expert sets, or the bases",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "bases", Usage: "list the built-in base and what was pulled"}},
 		Action: func(c *cli.Context) error {
 			if err := want(c); err != nil {
 				return err
+			}
+			if c.Bool("bases") {
+				return listBases(c)
 			}
 			return withEngine(c, func(e *peft.Engine) error {
 				sets, err := e.List()

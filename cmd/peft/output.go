@@ -42,6 +42,9 @@ type progress struct {
 // lineEvery is how often plain lines come.
 const lineEvery = 5 * time.Second
 
+// inBytes is the unit of work that is shown as sizes.
+const inBytes = "bytes"
+
 func newProgress(w io.Writer) *progress {
 	f, ok := w.(*os.File)
 	return &progress{w: w, terminal: ok && term.IsTerminal(int(f.Fd()))}
@@ -52,9 +55,12 @@ func (p *progress) report(u peft.Progress) {
 		p.finish()
 		p.task, p.began, p.from, p.said = u.Task, time.Now(), u.Done, time.Time{}
 		if p.terminal {
-			p.bar = progressbar.NewOptions64(int64(u.Total), progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription(u.Task),
-				progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString(u.Unit),
-				progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetWidth(24))
+			rate := []progressbar.Option{progressbar.OptionShowIts(), progressbar.OptionSetItsString(u.Unit)}
+			if u.Unit == inBytes {
+				rate = []progressbar.Option{progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true)}
+			}
+			p.bar = progressbar.NewOptions64(int64(u.Total), append(rate, progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription(u.Task),
+				progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetWidth(24))...)
 		}
 	}
 	last := u.Total > 0 && u.Done >= u.Total
@@ -79,14 +85,21 @@ func (p *progress) report(u peft.Progress) {
 
 func (p *progress) line(u peft.Progress) {
 	took := time.Since(p.began)
-	fmt.Fprintf(p.w, "%s %d", u.Task, u.Done)
-	if u.Total > 0 {
-		fmt.Fprintf(p.w, "/%d", u.Total)
+	count := func(n float64) string { return fmt.Sprintf("%.0f", n) }
+	perSecond := func(n float64) string { return fmt.Sprintf("%.1f", n) }
+	unit := " " + u.Unit
+	if u.Unit == inBytes { // sizes have their unit in them
+		count = func(n float64) string { return size(int64(n)) }
+		perSecond, unit = count, ""
 	}
-	fmt.Fprintf(p.w, " %s", u.Unit)
+	fmt.Fprintf(p.w, "%s %s", u.Task, count(float64(u.Done)))
+	if u.Total > 0 {
+		fmt.Fprintf(p.w, "/%s", count(float64(u.Total)))
+	}
+	fmt.Fprint(p.w, unit)
 	if s := took.Seconds(); s > 0.5 && u.Done > p.from {
 		rate := float64(u.Done-p.from) / s
-		fmt.Fprintf(p.w, ", %.1f/s", rate)
+		fmt.Fprintf(p.w, ", %s/s", perSecond(rate))
 		if u.Total > u.Done {
 			left := time.Duration(float64(u.Total-u.Done) / rate * float64(time.Second))
 			fmt.Fprintf(p.w, ", %v left", left.Round(time.Second))
