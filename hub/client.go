@@ -91,7 +91,11 @@ func (c *Client) do(r *http.Request, wanted ...int) (*http.Response, error) {
 	r.Header.Set("User-Agent", "peft")
 	resp, err := c.http.Do(r)
 	if err != nil {
-		err = fmt.Errorf("hub: %w: %w", ErrServer, err)
+		var at *url.Error
+		if errors.As(err, &at) {
+			err = at.Err // without its address, which after a redirect may be a signed one that opens a private file
+		}
+		err = fmt.Errorf("hub: %s: %w: %w", r.URL, ErrServer, err)
 		if hopeless(err) {
 			return nil, backoff.Permanent(fmt.Errorf("%w; look at HF_ENDPOINT and the network", err))
 		}

@@ -267,7 +267,12 @@ func (c *Client) withChecksum(ctx context.Context, f File, address string) (File
 		return f, nil
 	}
 	head := *c.http
-	head.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	head.CheckRedirect = func(r *http.Request, via []*http.Request) error {
+		if r.URL.Host != c.endpoint.Host { // the headers are the hub's own, not those of the host with the bytes
+			return http.ErrUseLastResponse
+		}
+		return checkRedirect(r, via)
+	}
 	direct := *c
 	direct.http = &head
 	return retry(ctx, c.patience(), c.warn, func() (File, error) {
@@ -275,7 +280,7 @@ func (c *Client) withChecksum(ctx context.Context, f File, address string) (File
 		if err != nil {
 			return f, backoff.Permanent(err)
 		}
-		resp, err := direct.do(r, http.StatusOK, http.StatusFound, http.StatusTemporaryRedirect)
+		resp, err := direct.do(r, http.StatusOK, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect)
 		if err != nil {
 			return f, err
 		}

@@ -487,6 +487,55 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// TestRefusedElsewhere asks the hub anew when the host with the bytes refuses: addresses there are signed and expire. The
+// address is no one else's to see.
+func TestRefusedElsewhere(t *testing.T) {
+	x := newFixture(t, model())
+	n := 0
+	x.hub.CDN = func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch n++; n {
+			case 1:
+				w.WriteHeader(http.StatusForbidden)
+			case 2:
+				conn, _, err := http.NewResponseController(w).Hijack()
+				if err == nil {
+					_, err = conn.Write([]byte("not HTTP\r\n\r\n"))
+					err = errors.Join(err, conn.Close())
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			default:
+				next.ServeHTTP(w, r)
+			}
+		})
+	}
+	x.good(needed)
+	if said := strings.Join(x.warns, "\n"); len(x.warns) != 2 || !strings.Contains(said, "403") || strings.Contains(said, "Signature") || strings.Contains(said, "HF_TOKEN") {
+		t.Errorf("%q", x.warns)
+	}
+}
+
+// TestMoved follows a repository to its new name, for headers too.
+func TestMoved(t *testing.T) {
+	for _, bare := range []bool{false, true} {
+		x := newFixture(t, model())
+		x.hub.Bare = bare
+		x.hub.API = func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if strings.Contains(r.URL.Path, repo) {
+					http.Redirect(w, r, strings.Replace(r.URL.RequestURI(), repo, "new/name", 1), http.StatusTemporaryRedirect)
+					return
+				}
+				next.ServeHTTP(w, r)
+			})
+		}
+		x.hub.Repo = "new/name"
+		x.good(needed)
+	}
+}
+
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for _, c := range []struct {

@@ -75,6 +75,9 @@ func (c *Client) statusError(r *http.Request, resp *http.Response) error {
 	if m := resp.Header.Get("X-Error-Message"); m != "" {
 		what += fmt.Sprintf(" %.200q", m)
 	}
+	if h := resp.Request.URL.Host; h != c.endpoint.Host { // its addresses are made anew for every attempt
+		return fmt.Errorf("%s from %s, where the hub keeps the file: %w", what, h, ErrServer)
+	}
 	switch s {
 	case http.StatusUnauthorized:
 		advice := "there is no such repository, or it is private or gated: look at the name, or set HF_TOKEN to a token that may read it"
