@@ -92,7 +92,7 @@ type pull struct {
 	dir          string // of the files, in root
 	progress     func(Progress)
 
-	done, total int64 // bytes
+	here, total int64 // bytes
 }
 
 // files brings the chosen files, and the shards that a chosen index names when the choice was not the user's. It returns all
@@ -113,8 +113,9 @@ func (p *pull) files(ctx context.Context, chosen, all []File, withShards bool) (
 		}
 		chosen = append(chosen, more...)
 	}
-	p.done, p.total = 0, 0
+	p.here, p.total = 0, 0
 	for _, f := range chosen {
+		p.here += p.begun(f)
 		p.total += f.Size
 	}
 	for i, f := range chosen {
@@ -122,9 +123,18 @@ func (p *pull) files(ctx context.Context, chosen, all []File, withShards bool) (
 		if chosen[i], err = p.file(ctx, f); err != nil {
 			return nil, err
 		}
-		p.done += chosen[i].Size
 	}
 	return chosen, nil
+}
+
+// begun returns how many bytes of a file an earlier pull has brought.
+func (p *pull) begun(f File) int64 {
+	for _, suffix := range []string{"", partialSuffix} {
+		if st, err := p.root.Stat(path.Join(p.dir, f.Path) + suffix); err == nil {
+			return min(st.Size(), f.Size)
+		}
+	}
+	return 0
 }
 
 // file brings one file, unless it is there.
@@ -141,9 +151,12 @@ func (p *pull) file(ctx context.Context, f File) (File, error) {
 	if err != nil {
 		return f, fmt.Errorf("hub: %w", err)
 	}
+	have := p.begun(f)
 	tell := func(at int64) {
+		p.here += at - have
+		have = at
 		if p.progress != nil && p.total > 0 {
-			p.progress(Progress{Done: p.done + at, Total: p.total, File: f.Path})
+			p.progress(Progress{Done: p.here, Total: p.total, File: f.Path})
 		}
 	}
 	if there {

@@ -683,18 +683,28 @@ func TestTwoPulls(t *testing.T) {
 
 func TestProgress(t *testing.T) {
 	x := newFixture(t, model())
-	var want, last int64
+	var want int64
 	for _, f := range needed {
 		want += int64(len(x.hub.Files[f]))
 	}
-	_, err := x.cache.Pull(t.Context(), x.client(), Ref{repo, "main"}, PullOptions{Progress: func(p Progress) {
-		if p.Done < last || p.Total != want || p.File == "" {
-			t.Errorf("after %d: %+v, want a total of %d", last, p, want)
+	config := int64(len(x.hub.Files["config.json"]))
+	for _, from := range []int64{0, want - config} { // the second time only that file is missing
+		var told []int64
+		s, err := x.cache.Pull(t.Context(), x.client(), Ref{repo, "main"}, PullOptions{Progress: func(p Progress) {
+			if p.Total != want || p.File == "" {
+				t.Errorf("%+v, want a total of %d", p, want)
+			}
+			told = append(told, p.Done)
+		}})
+		if err != nil || len(told) == 0 {
+			t.Fatal(told, err)
 		}
-		last = p.Done
-	}})
-	if err != nil || last != want {
-		t.Errorf("%d of %d, %v", last, want, err)
+		if !slices.IsSorted(told) || told[0] != from || told[len(told)-1] != want {
+			t.Errorf("%d, want from %d to %d", told, from, want)
+		}
+		if err := os.Remove(filepath.Join(s.Dir(), "config.json")); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -102,7 +102,7 @@ func (h *Hub) serveAPI(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusNotFound, "RevisionNotFound", "Invalid rev id: gone")
 	case strings.HasPrefix(r.URL.Path, api+"/revision/"):
 		h.json(w, map[string]any{"id": h.Repo, "sha": Commit})
-	case r.URL.Path == api+"/tree/"+Commit && r.URL.Query().Get("recursive") == "true":
+	case strings.HasPrefix(r.URL.Path, api+"/tree/") && r.URL.Query().Get("recursive") == "true":
 		h.tree(w, r)
 	case strings.HasPrefix(r.URL.Path, file):
 		h.resolve(w, r, strings.TrimPrefix(r.URL.Path, file))
