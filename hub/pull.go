@@ -160,7 +160,6 @@ func (p *pull) file(ctx context.Context, f File) (File, error) {
 		}
 	}
 	if there {
-		tell(f.Size)
 		return f, nil
 	}
 	return f, p.client.download(ctx, p.root, name, address, f, tell)
