@@ -145,13 +145,13 @@ func checkRowGradients(t *testing.T, f *fixture, tr *peer.Training) {
 		if grads[i] == nil || len(grads[i].Rows) == 0 {
 			t.Fatal("no row was touched")
 		}
-		for j := 0; j < len(grads[i].Rows); j += max(3, len(grads[i].Rows)/4) {
+		for j := 0; j < len(grads[i].Rows); j += max(3, len(grads[i].Rows)/3) {
 			row := tb.Rows.F32[int(grads[i].Rows[j])*tb.Rows.Width:][:tb.Rows.Width]
 			learned := len(row)
 			if w, ok := tb.Kind.(adapters.Weighted); ok {
 				learned, _ = w.Constant(tb.Dims)
 			}
-			for k := 0; k < learned; k += max(7, learned/12) {
+			for k := 0; k < learned; k += max(7, learned/7) {
 				const eps = 1e-2
 				v := row[k]
 				row[k] = v + eps
