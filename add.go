@@ -18,8 +18,10 @@ import (
 
 // AddOptions of AddExperts.
 type AddOptions struct {
-	Data []string // files of the new set's domain: experts are placed in the cells that are most its own
-	From string   // a file that Export wrote, instead of Data
+	Data []string // files of the set's domain: new experts are placed in the cells that are most its own
+	// From is a file that Export wrote, or another program's adapter: a Hugging Face PEFT directory or a GGUF file. An adapter
+	// gets its gate from Data, and none without; with Routed its ranks become experts in cells.
+	From string
 	Adapter
 	Experts int // in cells, over all layers; default: one for every cell, or for half of them when there are other sets
 	Seed    uint64
@@ -57,12 +59,12 @@ func (e *Engine) AddExperts(ctx context.Context, name string, o AddOptions) (*Ad
 	if err != nil {
 		return nil, err
 	}
-	if (len(o.Data) > 0) == (o.From != "") {
-		return nil, errors.New("peft: add experts: give either data to place them by or a file to import")
+	if len(o.Data) == 0 && o.From == "" {
+		return nil, errors.New("peft: add experts: give data to place them by, or a file to import")
 	}
 	var m *registry.Manifest
 	if o.From != "" {
-		m, err = e.importSet(ctx, name, o)
+		m, err = e.importFrom(ctx, name, o)
 	} else {
 		m, err = e.addNew(ctx, name, o)
 	}

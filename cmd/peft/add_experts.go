@@ -18,7 +18,7 @@ func addExpertsCommand() *cli.Command {
 		Name: "add-experts", Usage: "add a set of experts, placed where its data is most its own, or import one; or give a set more experts", ArgsUsage: "NAME",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringSliceFlag{Name: "data", Usage: "a `FILE` of the set's domain (.txt, .md, .jsonl); may be repeated"},
-			&cli.StringFlag{Name: "from", Usage: "import a `FILE` that peft export wrote"},
+			&cli.StringFlag{Name: "from", Usage: "import a `PATH`: a file that peft export wrote, a Hugging Face PEFT directory or a GGUF adapter; of an adapter --data is a sample of its text, for its gate"},
 			&cli.StringFlag{Name: "experts", Usage: "`N` over all layers, or +N for so many more in a set there is", DefaultText: "one a cell; half of that beside other sets"},
 			&cli.IntFlag{Name: "report-tokens", Value: 2048, Usage: "with --from, read `N` tokens of each other text to see what the set does to it; 0 for none"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the experts' first values"},
@@ -41,8 +41,8 @@ func addExpertsCommand() *cli.Command {
 				return withEngine(c, func(e *peft.Engine) error {
 					return grow(c, e, peft.GrowOptions{Experts: n, Seed: o.Seed, Placing: o.Placing})
 				})
-			case (len(o.Data) > 0) == (o.From != ""):
-				return usagef("add-experts: give either --data or --from, or --experts +N for a set there is")
+			case len(o.Data) == 0 && o.From == "":
+				return usagef("add-experts: give either --data or --from, or both for another program's adapter, or --experts +N for a set there is")
 			}
 			if o.ReportTokens = c.Int("report-tokens"); o.ReportTokens == 0 {
 				o.ReportTokens = -1 // 0 means the default to the library
