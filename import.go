@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/gopeft/peft/adapters/exchange"
+	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/adapters/transfer"
 	"github.com/gopeft/peft/adapters/tune"
 	"github.com/gopeft/peft/base"
@@ -26,8 +28,8 @@ const (
 	FormatGGUF Format = "gguf" // a GGUF file as llama.cpp's --lora has it
 )
 
-// ErrFormat reports a file of none of the formats.
-var ErrFormat = errors.New("no set of experts and no adapter")
+// ErrFormat reports a file of none of the formats, or one that is not for what is to be written.
+var ErrFormat = errors.New("unknown format")
 
 // formatOf tells by what it holds which format a file or directory has.
 func formatOf(path string) (Format, error) {
@@ -106,8 +108,11 @@ func (e *Engine) importAdapter(ctx context.Context, name string, f Format, o Add
 	if err != nil {
 		return nil, err
 	}
+	if a.Modules[0].LoRA == nil && o.Routed { // before a router is made for nothing
+		return nil, fmt.Errorf("an IA³ has no ranks that could be experts in cells; import it without routing: %w", ErrAdapter)
+	}
 	var d *tune.Data
-	if len(o.Data) > 0 { // before a router is made for nothing
+	if len(o.Data) > 0 {
 		if d, err = tune.ReadFiles(b.Tokenizer, o.Data, true); err != nil {
 			return nil, err
 		}
@@ -117,14 +122,25 @@ func (e *Engine) importAdapter(ctx context.Context, name string, f Format, o Add
 	if err != nil {
 		return nil, err
 	}
-	set, err := transfer.ToSet(name, a, b.Model, r.Router)
+	var text *newText
+	if d != nil {
+		if text, err = e.newText(ctx, b, r.Router, d); err != nil {
+			return nil, err
+		}
+	}
+	var set *peer.Set
+	if o.Routed {
+		set, err = e.routed(ctx, b, r, name, a, text, o.Cover)
+	} else {
+		set, err = transfer.ToSet(name, a, b.Model, r.Router)
+	}
 	if err != nil {
 		return nil, err
 	}
 	own := &ownership{}
-	if d == nil {
+	if text == nil {
 		e.warnf("%s gets no gate, and --auto will not know it: an adapter brings no text of its own; give some with --data", name)
-	} else if own, err = e.ownOf(ctx, b, r, name, d); err != nil {
+	} else if own, err = e.ownOf(ctx, b, r, name, text); err != nil {
 		return nil, err
 	}
 	if n := reportLength(o.ReportTokens); n > 0 {
@@ -135,16 +151,54 @@ func (e *Engine) importAdapter(ctx context.Context, name string, f Format, o Add
 	return e.storeSet(ctx, set, b.Name, append([]string{o.From}, o.Data...), nil, own)
 }
 
-// ownOf makes the ownership of a set from a sample of its text.
-func (e *Engine) ownOf(ctx context.Context, b *base.Base, r *storedRouter, name string, d *tune.Data) (*ownership, error) {
-	made, held := ownText(d, min(256, b.Model.Config.MaxSeq))
-	counts, err := e.count(ctx, b, r.Router, made)
+// routed takes a LoRA apart and places its singular directions in cells: by a sample of its text, or without one by the
+// background; see transfer.Probe.
+func (e *Engine) routed(ctx context.Context, b *base.Base, r *storedRouter, name string, a *exchange.Adapter, text *newText, cover float64) (*peer.Set, error) {
+	p, err := transfer.NewProbe(a, b.Model, r.Router, e.pool)
 	if err != nil {
 		return nil, err
 	}
-	sel, err := e.sampled(ctx, b, r.Router, counts, made)
+	o := transfer.Routing{Cover: cmp.Or(cover, defaultCover)}
+	seqs := tune.Cut(r.seen, backgroundSeq)
+	if text != nil {
+		seqs, o.Counts = text.made, text.counts
+		others, err := e.others(r.Router, name)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range r.Layers {
+			against := [][]uint32{}
+			if l.Background != nil {
+				against = append(against, l.Background)
+			}
+			for _, s := range others {
+				if c := s.Selections(r.Router, l); c != nil {
+					against = append(against, c)
+				}
+			}
+			o.Against = append(o.Against, against)
+		}
+	}
+	if err := e.readPart(ctx, "measure responses", seqs, func(ids []int32) error {
+		_, err := b.Model.ForwardTo(llama.One(ids, nil), p, p.Blocks())
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	set, err := p.Set(name, o)
 	if err != nil {
 		return nil, err
 	}
-	return e.own(ctx, b, r, name, sel, held)
+	set.Convert(e.pool, set.Keeps()) // to be measured as it is stored
+	stay := 0
+	for _, t := range set.Tables {
+		stay += index(t.AlwaysOn())
+	}
+	if stay > 0 {
+		e.warnf("%s stays always on at %d of its %d layers, for which the router, with layers beside blocks %v, selects no cells", name, stay, len(set.Tables), r.Blocks())
+	}
+	return set, nil
 }
+
+// defaultCover is the share of its response that an imported expert's cells have, by measurement: docs/learning.md.
+const defaultCover = 0.9
