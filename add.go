@@ -18,8 +18,13 @@ import (
 
 // AddOptions of AddExperts.
 type AddOptions struct {
-	Data []string // files of the new set's domain: experts are placed in the cells that are most its own
-	From string   // a file that Export wrote, instead of Data
+	Data []string // files of the set's domain: new experts are placed in the cells that are most its own
+	// From is a file that Export wrote, or another program's adapter: a Hugging Face PEFT directory or a GGUF file. An adapter
+	// gets its gate from Data, and none without; with Routed its ranks become experts in cells.
+	From string
+	// Cover is the share of its response that the cells are to have in which an expert of an imported adapter stands, with
+	// Routed; default 0.9. See transfer.Probe.
+	Cover float64
 	Adapter
 	Experts int // in cells, over all layers; default: one for every cell, or for half of them when there are other sets
 	Seed    uint64
@@ -57,12 +62,12 @@ func (e *Engine) AddExperts(ctx context.Context, name string, o AddOptions) (*Ad
 	if err != nil {
 		return nil, err
 	}
-	if (len(o.Data) > 0) == (o.From != "") {
-		return nil, errors.New("peft: add experts: give either data to place them by or a file to import")
+	if len(o.Data) == 0 && o.From == "" {
+		return nil, errors.New("peft: add experts: give data to place them by, or a file to import")
 	}
 	var m *registry.Manifest
 	if o.From != "" {
-		m, err = e.importSet(ctx, name, o)
+		m, err = e.importFrom(ctx, name, o)
 	} else {
 		m, err = e.addNew(ctx, name, o)
 	}
@@ -107,11 +112,7 @@ func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*regist
 	if err != nil {
 		return nil, err
 	}
-	sel, err := e.sampled(ctx, b, r.Router, text.counts, text.made)
-	if err != nil {
-		return nil, err
-	}
-	own, err := e.own(ctx, b, r, name, sel, text.held)
+	own, err := e.ownOf(ctx, b, r, name, text)
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +124,15 @@ type newText struct {
 	made   []tune.Sequence
 	counts [][]uint32
 	held   []tune.Sequence
+}
+
+// newText reads a new set's data.
+func (e *Engine) newText(ctx context.Context, b *base.Base, r *retrieval.Router, d *tune.Data) (*newText, error) {
+	t := new(newText)
+	t.made, t.held = ownText(d, min(256, b.Model.Config.MaxSeq))
+	var err error
+	t.counts, err = e.count(ctx, b, r, t.made)
+	return t, err
 }
 
 // newSet makes a set of untrained experts, placed by the data; the registry does not have it yet.
@@ -150,14 +160,12 @@ func (e *Engine) newSet(ctx context.Context, name string, o AddOptions) (set *pe
 	if err != nil {
 		return nil, nil, err
 	}
-	text = new(newText)
-	text.made, text.held = ownText(d, min(256, b.Model.Config.MaxSeq))
 	e.leftOut(d)
 	r, err := e.router(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	text.counts, err = e.count(ctx, b, r.Router, text.made)
+	text, err = e.newText(ctx, b, r.Router, d)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -184,25 +192,33 @@ func (e *Engine) newSet(ctx context.Context, name string, o AddOptions) (set *pe
 // count runs data through the base and counts the cells that it selects.
 func (e *Engine) count(ctx context.Context, b *base.Base, r *retrieval.Router, seqs []tune.Sequence) ([][]uint32, error) {
 	c := peer.NewCounter(r, e.pool)
+	err := e.readPart(ctx, "count cells", seqs, func(ids []int32) error {
+		_, err := b.Model.ForwardTo(llama.One(ids, nil), c, r.Layers[len(r.Layers)-1].Block+1)
+		return err
+	})
+	return c.Counts(), err
+}
+
+// readPart calls read with sequences of placementTokens in all, evenly from all over the data.
+func (e *Engine) readPart(ctx context.Context, task string, seqs []tune.Sequence, read func(ids []int32) error) error {
 	done, total := 0, 0
 	for _, s := range seqs {
 		total += len(s.Tokens)
 	}
 	total = min(total, placementTokens)
-	// Evenly over the data, not its beginning alone.
 	every := max(1, len(seqs)*256/placementTokens)
 	for i := 0; i < len(seqs) && done < placementTokens; i += every {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
-		if _, err := b.Model.ForwardTo(llama.One(seqs[i].Tokens, nil), c, r.Layers[len(r.Layers)-1].Block+1); err != nil {
-			return nil, err
+		if err := read(seqs[i].Tokens); err != nil {
+			return err
 		}
 		done += len(seqs[i].Tokens)
-		e.progress(Progress{Task: "count cells", Done: min(done, total), Total: total, Unit: "tokens"})
+		e.progress(Progress{Task: task, Done: min(done, total), Total: total, Unit: "tokens"})
 	}
-	e.progress(Progress{Task: "count cells", Done: total, Total: total, Unit: "tokens"})
-	return c.Counts(), nil
+	e.progress(Progress{Task: task, Done: total, Total: total, Unit: "tokens"})
+	return nil
 }
 
 // others returns the sets of the same router but name, for placement.

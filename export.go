@@ -7,10 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
+	"github.com/gopeft/peft/adapters/exchange"
 	"github.com/gopeft/peft/adapters/peer"
+	"github.com/gopeft/peft/adapters/transfer"
+	"github.com/gopeft/peft/base/gguf"
 	"github.com/gopeft/peft/registry"
 )
 
@@ -26,22 +30,94 @@ func (e *Engine) Export(ref, file string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".export-*")
-	if err != nil {
-		return 0, fmt.Errorf("peft: export: %w", err)
+	if err := writeFile(file, func(w io.Writer) error { return writeExport(s, m, w) }); err != nil {
+		return 0, fmt.Errorf("peft: export %s: %w", ref, err)
 	}
-	err = errors.Join(writeExport(s, m, tmp), tmp.Sync(), tmp.Close())
+	return sizeOf(file)
+}
+
+// ExportAs writes one revision of a set in any format: to a file, or in FormatHF to a directory, which it makes. A set that
+// the format cannot hold gives exchange.ErrUnsupported with the reason. It returns the size in bytes.
+func (e *Engine) ExportAs(ref, out string, f Format) (int64, error) {
+	if f == FormatPEFT {
+		return e.Export(ref, out)
+	}
+	b, err := e.Base()
+	if err != nil {
+		return 0, err
+	}
+	set, err := e.setOfBase(ref)
+	if err != nil {
+		return 0, err
+	}
+	a, err := transfer.FromSet(set, &b.Model.Config, b.Name)
 	if err == nil {
-		err = os.Rename(tmp.Name(), file)
+		switch f {
+		case FormatHF:
+			err = exchange.WritePEFT(out, a, &b.Model.Config)
+		case FormatGGUF:
+			err = writeFile(out, func(w io.Writer) error { return exchange.WriteGGUF(w, a, &b.Model.Config, gguf.F32) })
+		default:
+			err = fmt.Errorf("format %q, want %s, %s or %s: %w", f, FormatPEFT, FormatHF, FormatGGUF, ErrFormat)
+		}
 	}
 	if err != nil {
-		return 0, errors.Join(fmt.Errorf("peft: export %s: %w", ref, err), os.Remove(tmp.Name()))
+		return 0, fmt.Errorf("peft: export %s: %w", ref, err)
 	}
-	st, err := os.Stat(file)
+	return sizeOf(out)
+}
+
+// setOfBase returns a revision of a set that was made for the open base. It needs no router.
+func (e *Engine) setOfBase(ref string) (*peer.Set, error) {
+	b, err := e.Base()
 	if err != nil {
-		return 0, fmt.Errorf("peft: export: %w", err)
+		return nil, err
 	}
-	return st.Size(), nil
+	print, err := b.Fingerprint()
+	if err != nil {
+		return nil, err
+	}
+	s := e.reg.Snapshot()
+	defer s.Close()
+	m, err := findSet(s, ref)
+	if err != nil {
+		return nil, err
+	}
+	if err := madeFor(m, print); err != nil {
+		return nil, err
+	}
+	return e.cachedSet(s, m)
+}
+
+// writeFile writes a file whole or not at all.
+func writeFile(path string, write func(w io.Writer) error) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".export-*")
+	if err != nil {
+		return err
+	}
+	err = errors.Join(write(tmp), tmp.Chmod(0o644), tmp.Sync(), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp.Name()))
+	}
+	return nil
+}
+
+// sizeOf returns the bytes of a file, or of the files in a directory.
+func sizeOf(path string) (n int64, err error) {
+	err = filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		st, err := d.Info()
+		if err == nil {
+			n += st.Size()
+		}
+		return err
+	})
+	return n, err
 }
 
 func writeExport(s *registry.Snapshot, m *registry.Manifest, w io.Writer) error {
@@ -68,6 +144,9 @@ func writeExport(s *registry.Snapshot, m *registry.Manifest, w io.Writer) error 
 // importSet adds a set that Export wrote. It must belong to the open base and its router.
 func (e *Engine) importSet(ctx context.Context, name string, o AddOptions) (*registry.Manifest, error) {
 	file := o.From
+	if len(o.Data) > 0 || o.Routed {
+		return nil, fmt.Errorf("peft: import %s: a set that peft export wrote brings its own text and places; data and routing are for other programs' adapters: %w", file, ErrAdapter)
+	}
 	z, err := zip.OpenReader(file)
 	if err != nil {
 		return nil, fmt.Errorf("peft: import %s: no file that peft export wrote: %w", file, err)

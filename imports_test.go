@@ -24,11 +24,12 @@ var layers = map[string][]string{
 	"adapters":          {"kernels"},
 	"adapters/exchange": {"kernels", "base"},
 	"adapters/peer":     {"kernels", "base", "retrieval", "registry", "adapters"},
+	"adapters/transfer": {"kernels", "base", "retrieval", "registry", "adapters", "adapters/exchange", "adapters/peer"},
 	"adapters/tune":     {"kernels", "base", "retrieval", "registry", "adapters", "adapters/peer"},
 	"adapters/pretrain": {"kernels", "base", "retrieval", "registry", "adapters", "adapters/peer"},
-	".":                 {"hub", "kernels", "base", "retrieval", "registry", "adapters", "adapters/exchange", "adapters/peer", "adapters/tune", "adapters/pretrain"},
-	"cmd":               {".", "hub", "kernels", "base", "retrieval", "registry", "adapters", "adapters/exchange", "adapters/peer", "adapters/tune", "adapters/pretrain"},
-	"bench":             {".", "cmd", "kernels", "base", "retrieval", "registry", "adapters", "adapters/peer", "adapters/tune", "adapters/pretrain"},
+	".":                 {"hub", "kernels", "base", "retrieval", "registry", "adapters", "adapters/exchange", "adapters/peer", "adapters/transfer", "adapters/tune", "adapters/pretrain"},
+	"cmd":               {".", "hub", "kernels", "base", "retrieval", "registry", "adapters", "adapters/exchange", "adapters/peer", "adapters/transfer", "adapters/tune", "adapters/pretrain"},
+	"bench":             {".", "cmd", "kernels", "base", "retrieval", "registry", "adapters", "adapters/exchange", "adapters/peer", "adapters/transfer", "adapters/tune", "adapters/pretrain"},
 	"examples":          {"."},
 }
 

@@ -47,6 +47,15 @@ func (e *Engine) own(ctx context.Context, b *base.Base, r *storedRouter, name st
 	return o, nil
 }
 
+// ownOf makes the ownership of a set from its text.
+func (e *Engine) ownOf(ctx context.Context, b *base.Base, r *storedRouter, name string, t *newText) (*ownership, error) {
+	sel, err := e.sampled(ctx, b, r.Router, t.counts, t.made)
+	if err != nil {
+		return nil, err
+	}
+	return e.own(ctx, b, r, name, sel, t.held)
+}
+
 // record writes what the manifest keeps; on nil nothing.
 func (o *ownership) record(rec *setRecord) {
 	if o == nil {

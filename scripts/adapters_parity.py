@@ -3,7 +3,7 @@
 
     scripts/adapters_parity.py JOBS.json
 
-JOBS.json is a list of jobs, made by the test TestOtherPrograms of adapters/exchange:
+JOBS.json is a list of jobs, made by the tests TestOtherPrograms of adapters/exchange and cmd/peft:
 
     {"name": "…", "tool": "peft" | "llama.cpp" | "convert", "base": PATH, "adapter": PATH or "", "ids": [token, …],
      "logits": [what peft computes for the last token], "tolerance": 1e-3}

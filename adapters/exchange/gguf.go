@@ -135,7 +135,7 @@ func WriteGGUF(w io.Writer, a *Adapter, c *llama.Config, t gguf.Type) error {
 			return fmt.Errorf("module %s: GGUF adapters are plain LoRAs; write a merged model instead, or a PEFT directory: %w", m.Name(), ErrUnsupported)
 		}
 		if alpha == 0 {
-			alpha = l.alpha()
+			alpha = float32(l.Alpha())
 		}
 		in, out := c.Dims(m.Site)
 		b, err := m.reorder(l.B, []int{out, l.Rank}, c, llama.Permute)

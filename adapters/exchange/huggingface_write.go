@@ -107,19 +107,19 @@ func (a *Adapter) optionsIA3(blocks int) (map[string]any, error) {
 }
 
 func (a *Adapter) optionsLoRA(blocks int) (map[string]any, error) {
-	ranks, alphas := map[int]int{}, map[float32]int{}
+	ranks, alphas := map[int]int{}, map[float64]int{}
 	for _, m := range a.Modules {
 		ranks[m.LoRA.Rank]++
-		alphas[m.LoRA.alpha()]++
+		alphas[m.LoRA.Alpha()]++
 	}
 	rank, alpha, dora := most(ranks), most(alphas), a.Modules[0].LoRA.Magnitude != nil
-	otherRanks, otherAlphas := map[string]int{}, map[string]float32{}
+	otherRanks, otherAlphas := map[string]int{}, map[string]float64{}
 	for i := range a.Modules {
 		m := &a.Modules[i]
 		if m.LoRA.Rank != rank {
 			otherRanks[m.Name()] = m.LoRA.Rank
 		}
-		if v := m.LoRA.alpha(); v != alpha {
+		if v := m.LoRA.Alpha(); v != alpha {
 			otherAlphas[m.Name()] = v
 		}
 		if (m.LoRA.Magnitude != nil) != dora {
@@ -140,17 +140,17 @@ func (a *Adapter) optionsLoRA(blocks int) (map[string]any, error) {
 	return o, nil
 }
 
-// alpha returns the alpha that gives a LoRA its scale.
-func (l *LoRA) alpha() float32 {
+// Alpha returns the alpha that gives a LoRA its scale, exactly: float32(Alpha/Rank) is Scale.
+func (l *LoRA) Alpha() float64 {
 	a := float64(l.Scale) * float64(l.Rank)
 	if n := math.Round(a); float32(n/float64(l.Rank)) == l.Scale {
-		return float32(n) // 16, not 15.999999
+		return n // 16, not 15.999999
 	}
-	return float32(a)
+	return a
 }
 
 // most returns the key of the largest count, the smallest such key.
-func most[K int | float32](counts map[K]int) K {
+func most[K int | float64](counts map[K]int) K {
 	keys := slices.Sorted(maps.Keys(counts))
 	return slices.MaxFunc(keys, func(a, b K) int { return counts[a] - counts[b] })
 }

@@ -18,7 +18,8 @@ func addExpertsCommand() *cli.Command {
 		Name: "add-experts", Usage: "add a set of experts, placed where its data is most its own, or import one; or give a set more experts", ArgsUsage: "NAME",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringSliceFlag{Name: "data", Usage: "a `FILE` of the set's domain (.txt, .md, .jsonl); may be repeated"},
-			&cli.StringFlag{Name: "from", Usage: "import a `FILE` that peft export wrote"},
+			&cli.StringFlag{Name: "from", Usage: "import a `PATH`: a file that peft export wrote, a Hugging Face PEFT directory or a GGUF adapter; of an adapter --data is a sample of its text, for its gate"},
+			&cli.Float64Flag{Name: "cover", Usage: "with --from and --routed, `SHARE` of its response that an expert's cells are to have", DefaultText: "0.9"},
 			&cli.StringFlag{Name: "experts", Usage: "`N` over all layers, or +N for so many more in a set there is", DefaultText: "one a cell; half of that beside other sets"},
 			&cli.IntFlag{Name: "report-tokens", Value: 2048, Usage: "with --from, read `N` tokens of each other text to see what the set does to it; 0 for none"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the experts' first values"},
@@ -32,17 +33,19 @@ func addExpertsCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			o := peft.AddOptions{Data: c.StringSlice("data"), From: c.String("from"), Adapter: adapter(c),
+			o := peft.AddOptions{Data: c.StringSlice("data"), From: c.String("from"), Cover: c.Float64("cover"), Adapter: adapter(c),
 				Experts: n, Seed: c.Uint64("seed"), Placing: placing(c)}
 			switch {
+			case c.IsSet("cover") && (o.From == "" || !o.Routed || !(o.Cover > 0 && o.Cover <= 1)):
+				return usagef("add-experts: --cover %g: want above 0 and at most 1, with --from and --routed", o.Cover)
 			case more && (len(o.Data) > 0 || o.From != "" || o.Spread != 0):
 				return usagef("add-experts: --experts %s is for a set there is, without --data, --from or --spread", c.String("experts"))
 			case more:
 				return withEngine(c, func(e *peft.Engine) error {
 					return grow(c, e, peft.GrowOptions{Experts: n, Seed: o.Seed, Placing: o.Placing})
 				})
-			case (len(o.Data) > 0) == (o.From != ""):
-				return usagef("add-experts: give either --data or --from, or --experts +N for a set there is")
+			case len(o.Data) == 0 && o.From == "":
+				return usagef("add-experts: give either --data or --from, or both for another program's adapter, or --experts +N for a set there is")
 			}
 			if o.ReportTokens = c.Int("report-tokens"); o.ReportTokens == 0 {
 				o.ReportTokens = -1 // 0 means the default to the library

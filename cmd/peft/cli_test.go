@@ -64,6 +64,15 @@ func TestExitCodes(t *testing.T) {
 		{2, "at most 1", []string{"--registry", reg, "prune", "x", "--keep", "1.5"}},
 		{2, "without --data", []string{"--registry", reg, "add-experts", "x", "--experts", "+5", "--data", "f"}},
 		{1, "not found", []string{"--registry", reg, "add-experts", "x", "--experts", "+5"}},
+		{2, "--cover", []string{"--registry", reg, "add-experts", "x", "--from", "f", "--cover", "0.5"}},
+		{2, "--cover", []string{"--registry", reg, "add-experts", "x", "--from", "f", "--routed", "--cover", "2"}},
+		{1, "no such file", []string{"--registry", reg, "add-experts", "x", "--from", "f"}},
+		{2, "NAME OUT", []string{"--registry", reg, "export", "x"}},
+		{2, "--format zip", []string{"--registry", reg, "export", "x", "f", "--format", "zip"}},
+		{2, "--merge and --unmerge", []string{"--registry", reg, "export", "x", "f", "--type", "F32"}},
+		{2, "either", []string{"--registry", reg, "export", "--merge", "x", "--unmerge", "x", "f"}},
+		{2, "want OUT", []string{"--registry", reg, "export", "--merge", "x"}},
+		{2, "--format peft", []string{"--registry", reg, "export", "--merge", "x", "f", "--to", "peft"}},
 		{1, "x@y", []string{"--registry", reg, "show", "x@y"}},
 	} {
 		code, out, errs := call(t, c.args...)
