@@ -100,7 +100,7 @@ func checkFinetune(c *cli.Context) error {
 			}
 		}
 	}
-	if lr := c.Float64("lr"); !(lr > 0) || math.IsInf(lr, 0) {
+	if lr := c.Float64("lr"); c.IsSet("lr") && (!(lr > 0) || math.IsInf(lr, 0)) {
 		return usagef("finetune: --lr %g, want more than 0", lr)
 	}
 	if q := c.Float64("quiet"); !(q >= 0) || math.IsInf(q, 0) {
