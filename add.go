@@ -19,8 +19,8 @@ import (
 // AddOptions of AddExperts.
 type AddOptions struct {
 	Data []string // files of the set's domain: new experts are placed in the cells that are most its own
-	// From is a file that Export wrote, or another program's adapter: a Hugging Face PEFT directory or a GGUF file. An adapter
-	// gets its gate from Data, and none without; with Routed its ranks become experts in cells.
+	// From is a file that Export wrote, or another program's adapter: a Hugging Face PEFT directory, a GGUF file or the name of
+	// a pulled one. An adapter gets its gate from Data, and none without; with Routed its ranks become experts in cells.
 	From string
 	// Cover is the share of its response that the cells are to have in which an expert of an imported adapter stands, with
 	// Routed; default 0.9. See transfer.Probe.

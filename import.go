@@ -77,6 +77,7 @@ func readAdapter(path string, f Format, c *llama.Config) (*exchange.Adapter, err
 
 // importFrom adds a set from a file of any format.
 func (e *Engine) importFrom(ctx context.Context, name string, o AddOptions) (*registry.Manifest, error) {
+	o.From = e.pulled(o.From)
 	f, err := formatOf(o.From)
 	if err != nil {
 		return nil, fmt.Errorf("peft: import: %w", err)
@@ -96,6 +97,17 @@ func (e *Engine) importFrom(ctx context.Context, name string, o AddOptions) (*re
 		return nil, fmt.Errorf("peft: import %s: %w", o.From, err)
 	}
 	return m, nil
+}
+
+// pulled returns where an adapter of that name was pulled to, and the name itself where it is a file's or nobody's.
+func (e *Engine) pulled(name string) string {
+	if _, err := os.Stat(name); err == nil {
+		return name
+	}
+	if path, _, err := openCache(e.opt.Cache).Locate(name); err == nil {
+		return path
+	}
+	return name
 }
 
 // importAdapter adds another program's adapter.

@@ -30,10 +30,18 @@ func trained(t *testing.T) (e *peft.Engine, hf, gguf string) {
 	return e, hf, gguf
 }
 
-// TestImport: what was written as another program's adapter comes back as the set it was, with a gate where there is text
-// for one, and is trained on.
-func TestImport(t *testing.T) {
+// TestExchange shares one LoRA between tests of other programs' files.
+func TestExchange(t *testing.T) {
 	e, hf, gguf := trained(t)
+	t.Run("import", func(t *testing.T) { testImport(t, e, hf, gguf) })
+	t.Run("routed", func(t *testing.T) { testImportRouted(t, e, hf) })
+	t.Run("merge", func(t *testing.T) { testMerge(t, e, hf) })
+	t.Run("errors", func(t *testing.T) { testExchangeErrors(t, e, hf) })
+}
+
+// testImport: what was written as another program's adapter comes back as the set it was, with a gate where there is text
+// for one, and is trained on.
+func testImport(t *testing.T, e *peft.Engine, hf, gguf string) {
 	a := eval(t, e, "a")
 	for from, data := range map[string][]string{hf: nil, gguf: {tidal}} {
 		if _, err := e.AddExperts(ctx, "b", peft.AddOptions{From: from, Data: data, ReportTokens: 64}); err != nil {
@@ -58,12 +66,14 @@ func TestImport(t *testing.T) {
 	if err != nil || r.Revision != 2 || r.After.Target >= r.Before.Target {
 		t.Errorf("trained on: %+v, %v", r, err)
 	}
+	if err := e.Remove(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
 }
 
-// TestImportRouted: a LoRA taken apart stands in cells and still helps its text, less than always on where its cells are not
+// testImportRouted: a LoRA taken apart stands in cells and still helps its text, less than always on where its cells are not
 // all.
-func TestImportRouted(t *testing.T) {
-	e, hf, _ := trained(t)
+func testImportRouted(t *testing.T, e *peft.Engine, hf string) {
 	bare, always := eval(t, e), eval(t, e, "a")
 	for name, data := range map[string][]string{"sampled": {tidal}, "unsampled": nil} {
 		if _, err := e.AddExperts(ctx, name, peft.AddOptions{From: hf, Data: data, Adapter: peft.Adapter{Routed: true}, ReportTokens: -1}); err != nil {
@@ -81,15 +91,17 @@ func TestImportRouted(t *testing.T) {
 		if _, err := e.ExportAs(name, filepath.Join(t.TempDir(), "x"), peft.FormatHF); !errors.Is(err, exchange.ErrUnsupported) || !strings.Contains(err.Error(), "in cells") {
 			t.Errorf("%s as an adapter: %v", name, err)
 		}
+		if err := e.Remove(ctx, name); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if eval(t, e).LogitsSHA256 != bare.LogitsSHA256 {
 		t.Error("the base changed")
 	}
 }
 
-// TestMerge: a model with a set merged into it computes what the base with the set does, and without it what the base does.
-func TestMerge(t *testing.T) {
-	e, hf, _ := trained(t)
+// testMerge: a model with a set merged into it computes what the base with the set does, and without it what the base does.
+func testMerge(t *testing.T, e *peft.Engine, hf string) {
 	bare, on := eval(t, e).Perplexity, eval(t, e, "a").Perplexity
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -116,6 +128,9 @@ func TestMerge(t *testing.T) {
 		}
 		if out == at("f32") {
 			back := at("back.gguf")
+			if _, err := m.Unmerge(ctx, hf, out, peft.MergeOptions{Format: peft.FormatHF}); !errors.Is(err, os.ErrExist) {
+				t.Errorf("over the base: %v", err)
+			}
 			if r, err := m.Unmerge(ctx, hf, back, peft.MergeOptions{Format: peft.FormatGGUF, Type: "F32"}); err != nil || r.Change < 100*r.Mean {
 				t.Errorf("unmerged: %+v, %v", r, err)
 			}
@@ -140,10 +155,9 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// TestExchangeErrors: files that are no adapters, adapters that do not fit, and sets that no other program's format holds
+// testExchangeErrors: files that are no adapters, adapters that do not fit, and sets that no other program's format holds
 // are refused with the reason, and nothing is left behind.
-func TestExchangeErrors(t *testing.T) {
-	e, hf, _ := trained(t)
+func testExchangeErrors(t *testing.T, e *peft.Engine, hf string) {
 	if _, err := e.AddExperts(ctx, "neurons", peft.AddOptions{Data: []string{tidal}}); err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +205,7 @@ func TestExchangeErrors(t *testing.T) {
 		"merged as peft":        {peft.ErrFormat, "gguf", merge([]string{"a"}, peft.MergeOptions{Format: peft.FormatPEFT})},
 		"a type":                {peft.ErrFormat, "Q3", merge([]string{"a"}, peft.MergeOptions{Format: peft.FormatGGUF, Type: "Q3"})},
 		"8 bits in safetensors": {peft.ErrFormat, "Q8_0", merge([]string{"a"}, peft.MergeOptions{Format: peft.FormatHF, Type: "Q8_0"})},
-		"an infinite weight":    {exchange.ErrNotFinite, "merged weight", merge([]string{"a*3e38"}, gguf)},
+		"an infinite scale":     {exchange.ErrNotFinite, "scale", merge([]string{"a*3e38"}, gguf)},
 		"unmerging nothing": {registry.ErrNotFound, "nobody", func() error {
 			_, err := e.Unmerge(ctx, "nobody", at("x"), gguf)
 			return err

@@ -175,6 +175,11 @@ func (e *Engine) writeModel(ctx context.Context, b *base.Base, src llama.Source,
 	if list, err := os.ReadDir(out); err == nil && (len(list) > 0 || o.Format == FormatGGUF) {
 		return nil, fmt.Errorf("peft: write %s: a directory with %d files: %w", out, len(list), os.ErrExist)
 	}
+	if in, err := os.Stat(e.opt.Base); err == nil {
+		if to, err := os.Stat(out); err == nil && os.SameFile(in, to) {
+			return nil, fmt.Errorf("peft: write %s: that is the open base: %w", out, os.ErrExist)
+		}
+	}
 	texts, err := e.comparisonTexts(b, o.Data)
 	if err != nil {
 		return nil, err

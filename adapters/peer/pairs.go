@@ -57,6 +57,26 @@ func (s *pairs) find(o *retrieval.Occupancy, r *retrieval.Routing, lo, hi, perTo
 	return true
 }
 
+// combine makes one pair of all those of a token and an expert, with the sum of their gates: what an expert adds is its gate
+// times the same. Of the picks the first stays.
+func (s *pairs) combine() {
+	var n uint32
+	for g := range s.groups {
+		lo, hi := s.groups[g].lo, s.groups[g].hi
+		first := n
+		for i := lo; i < hi; i++ {
+			if n > first && s.tokens[i] == s.tokens[n-1] {
+				s.gates[n-1] += s.gates[i]
+				continue
+			}
+			s.tokens[n], s.gates[n], s.picks[n] = s.tokens[i], s.gates[i], s.picks[i]
+			n++
+		}
+		s.groups[g].lo, s.groups[g].hi = first, n
+	}
+	s.tokens, s.gates, s.picks = s.tokens[:n], s.gates[:n], s.picks[:n]
+}
+
 // sort orders the items by expert, keeping the order within an expert: a radix sort from the lowest digit.
 func (s *pairs) sort(experts int) {
 	digit := 11

@@ -135,6 +135,9 @@ func (f *pass) byTokens(lo, hi int) {
 		case a.gather != nil:
 			t.tokens(a, r, lo, hi, f.y, f.x, f.norms, l.Heads, l.TopK)
 		case t.pairs.find(a.Occupancy, r, lo, hi, l.Heads*l.TopK, a.scale):
+			if _, cheap := a.Kind.(adapters.Gatherer); !cheap {
+				t.pairs.combine()
+			}
 			acc := t.sum(a, &t.pairs, f.x.Slice(lo, hi), f.y.Cols)
 			if a.Cap > 0 {
 				a.limitAll(t.acc, f.norms[lo:hi], nil)

@@ -27,7 +27,7 @@ func directions(l *exchange.LoRA, in, out int) ([]direction, error) {
 	if !outer.Factorize(dense(l.B, out, l.Rank), mat.SVDThin) {
 		return nil, errors.New("the singular values of B do not converge")
 	}
-	var left, right, core, rotated mat.Dense
+	var left, right, core, rotated, whole mat.Dense
 	outer.UTo(&left)
 	outer.VTo(&right)
 	core.Mul(right.T(), dense(l.A, l.Rank, in))
@@ -42,7 +42,7 @@ func directions(l *exchange.LoRA, in, out int) ([]direction, error) {
 	inner.UTo(&rotated)
 	right.Reset()
 	inner.VTo(&right)
-	left.Mul(&left, &rotated)
+	whole.Mul(&left, &rotated)
 	values := inner.Values(nil)
 	var all []direction
 	for i, s := range values {
@@ -56,7 +56,7 @@ func directions(l *exchange.LoRA, in, out int) ([]direction, error) {
 		}
 		root = math.Copysign(root, float64(l.Scale))
 		for j := range d.b {
-			d.b[j] = float32(root * left.At(j, i))
+			d.b[j] = float32(root * whole.At(j, i))
 		}
 		all = append(all, d)
 	}

@@ -3,8 +3,8 @@
 //
 //	go run ./bench/thirdparty -work DIR -text OWN.txt -other OTHER.txt [-base MODEL] [-background TEXT] [-do N] [-out docs]
 //
-// The adapter is trained on the first nine tenths of OWN by peft finetune --kind lora in a registry of its own, written as
-// Hugging Face PEFT has it, and imported into another. Each way is a unit of work that is kept in DIR when it is done; -do
+// The adapter is trained on the first nine tenths of OWN as by peft finetune --kind lora, written as Hugging Face PEFT has
+// it, removed, and imported. Each way is a unit of work that is kept in DIR when it is done; -do
 // ends after that many.
 package main
 

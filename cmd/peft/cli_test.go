@@ -52,6 +52,7 @@ func TestExitCodes(t *testing.T) {
 		{2, "no --data", []string{"--registry", reg, "eval"}},
 		{2, "--lr", []string{"--registry", reg, "finetune", "x", "--data", "f", "--lr", "-1"}},
 		{2, "lr", []string{"--registry", reg, "finetune", "x", "--data", "f", "--lr", "much"}},
+		{1, "no such file", []string{"--registry", reg, "finetune", "x", "--data", "f"}},
 		{2, "--steps", []string{"--registry", reg, "finetune", "x", "--data", "f", "--steps", "0"}},
 		{2, "--precision", []string{"--registry", reg, "finetune", "x", "--data", "f", "--precision", "f99"}},
 		{2, "--top", []string{"--registry", reg, "logits", "--text", "x", "--top", "-3"}},
