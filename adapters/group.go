@@ -16,6 +16,15 @@ type Group struct {
 // Memory is scratch for one call at a time.
 type Memory [3][]float32
 
+// Room returns a matrix with any content; each place is another matrix.
+func (m *Memory) Room(place, rows, cols int) kernels.Matrix {
+	n, b := rows*cols, &m[place]
+	if cap(*b) < n {
+		*b = make([]float32, n, n+n/4)
+	}
+	return kernels.Dense((*b)[:n], rows, cols)
+}
+
 // Len returns the number of (token, expert) pairs.
 func (g *Group) Len() int { return len(g.Gates) }
 
@@ -28,13 +37,7 @@ func (g *Group) Token(i int) int {
 }
 
 // Room returns scratch for a matrix, with any content; each place is another matrix.
-func (g *Group) Room(place, rows, cols int) kernels.Matrix {
-	n, b := rows*cols, &g.Memory[place]
-	if cap(*b) < n {
-		*b = make([]float32, n, n+n/4)
-	}
-	return kernels.Dense((*b)[:n], rows, cols)
-}
+func (g *Group) Room(place, rows, cols int) kernels.Matrix { return g.Memory.Room(place, rows, cols) }
 
 // Rows returns the rows of m that belong to the pairs: m itself where they are all, otherwise a copy in that place of the
 // memory.

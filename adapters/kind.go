@@ -88,4 +88,5 @@ type Weighted interface {
 type Weight struct {
 	Squares []float64                        // [out] the squared norms of its rows
 	Mul     func(y, x []float32, tokens int) // y: [tokens, out] = x·Wᵀ, x: [tokens, in]
+	Memory  *Memory                          // scratch
 }

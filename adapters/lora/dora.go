@@ -143,22 +143,17 @@ func (k DoRA) Fit(row []float32, d adapters.Dims, w adapters.Weight, fresh bool)
 	in, out := d.In-d.Out, d.Out
 	a, b := k.split(row, in, out)
 	m, n := k.norms(row, out)
-	wa := make([]float32, k.Rank*out) // A·Wᵀ
-	w.Mul(wa, a.Data, k.Rank)
-	gram := make([]float64, k.Rank*k.Rank) // A·Aᵀ
-	for i := range k.Rank {
-		for j := range k.Rank {
-			gram[i*k.Rank+j] = float64(kernels.Dot(a.Row(i), a.Row(j)))
-		}
-	}
+	wa, gram := w.Memory.Room(0, k.Rank, out), w.Memory.Room(1, k.Rank, k.Rank) // A·Wᵀ, A·Aᵀ
+	w.Mul(wa.Data, a.Data, k.Rank)
+	kernels.MulNT(nil, gram, a, a, false)
 	s := k.Scale64()
 	for o := range out {
 		sum := w.Squares[o]
 		for i := range k.Rank {
 			bi := s * float64(b.Row(i)[o])
-			sum += 2 * bi * float64(wa[i*out+o])
-			for j := range k.Rank {
-				sum += bi * gram[i*k.Rank+j] * s * float64(b.Row(j)[o])
+			sum += 2 * bi * float64(wa.Row(i)[o])
+			for j, g := range gram.Row(i) {
+				sum += bi * float64(g) * s * float64(b.Row(j)[o])
 			}
 		}
 		n[o] = float32(math.Sqrt(max(sum, 1e-30)))

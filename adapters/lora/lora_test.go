@@ -81,7 +81,7 @@ func TestDoRA(t *testing.T) {
 	k := DoRA{Kind{Rank: rank, Alpha: 3}}
 	d := k.Port().Dims(in, out)
 	w, a, b, x := randn(out*in), randn(rank*in), randn(out*rank), randn(tokens*in)
-	weight := adapters.Weight{Squares: make([]float64, out), Mul: func(y, x []float32, n int) {
+	weight := adapters.Weight{Memory: new(adapters.Memory), Squares: make([]float64, out), Mul: func(y, x []float32, n int) {
 		kernels.MatMulNT(nil, y, x, w, n, out, in, false)
 	}}
 	for o := range out {

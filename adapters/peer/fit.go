@@ -13,11 +13,13 @@ import (
 type Weights struct {
 	model *llama.Model
 	known map[place]adapters.Weight
+
+	memory adapters.Memory
 }
 
 // NewWeights returns the weights of a model.
 func NewWeights(m *llama.Model) *Weights {
-	return &Weights{m, map[place]adapters.Weight{}}
+	return &Weights{model: m, known: map[place]adapters.Weight{}}
 }
 
 // at returns the weight of a linear layer.
@@ -29,7 +31,7 @@ func (w *Weights) at(block int, s llama.Site) (adapters.Weight, error) {
 	if err != nil {
 		return adapters.Weight{}, err
 	}
-	k := adapters.Weight{Squares: make([]float64, out)}
+	k := adapters.Weight{Squares: make([]float64, out), Memory: &w.memory}
 	for o := range out {
 		for _, x := range v[o*in : (o+1)*in] {
 			k.Squares[o] += float64(x) * float64(x)

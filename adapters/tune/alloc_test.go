@@ -8,6 +8,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/gopeft/peft/adapters/ia3"
+	"github.com/gopeft/peft/adapters/peer"
+	"github.com/gopeft/peft/base/llama"
 )
 
 // allocated returns the bytes allocated so far by lines of this module's packages: the innermost on the stack that is not
@@ -50,7 +54,18 @@ func TestSteadyState(t *testing.T) {
 	defer func() { runtime.MemProfileRate = rate }()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection takes what is kept between calls
 	f := newFixture(t)
-	tr := f.training(t, f.set(t, "a", 0))
+	sets := map[string]*peer.Set{
+		"neuron": f.set(t, "a", 0),
+		"every kind": f.sited(t, "a", 0.1, append(everywhere(rank3, false, 0), at{1, llama.Beside, neck, false}, at{1, llama.Query, dora3, false}, at{1, llama.Value, ia3.Output, false},
+			at{1, llama.Out, onOut, false}, at{1, llama.Gate, rank3, true}, at{1, llama.Down, ia3.Input, true}, at{2, llama.Key, rank3, true})...),
+	}
+	for name, set := range sets {
+		t.Run(name, func(t *testing.T) { steadyState(t, f, set) })
+	}
+}
+
+func steadyState(t *testing.T, f *fixture, set *peer.Set) {
+	tr := f.training(t, set)
 	o := options()
 	const settled, short, long = 60, 20, 120 // steps
 	o.Steps, o.EvalEvery, o.CheckpointEvery = settled+short+long, 0, 0
