@@ -47,9 +47,9 @@ type BaseInfo struct {
 	// Architecture is the model's own word for it, such as "llama"; empty where no file says it.
 	Architecture string     `json:"architecture,omitempty"`
 	Bytes        int64      `json:"bytes"`
-	Revision     string     `json:"revision,omitempty"` // that was asked for, such as "main"
-	Commit       string     `json:"commit,omitempty"`   // that it stood for
-	Endpoint     string     `json:"endpoint,omitempty"` // the hub
+	Revisions    []string   `json:"revisions,omitempty"` // that it was pulled as, such as "main", the last one last
+	Commit       string     `json:"commit,omitempty"`    // that they stood for
+	Endpoint     string     `json:"endpoint,omitempty"`  // the hub
 	Dir          string     `json:"dir,omitempty"`
 	Pulled       *time.Time `json:"pulled,omitempty"`
 	Files        []hub.File `json:"files,omitempty"`
@@ -100,14 +100,15 @@ func Bases(cache string) ([]BaseInfo, error) {
 	return all, err
 }
 
-// RemoveBase deletes what was pulled of a repository, all its revisions, from a cache (empty for DefaultCache). It returns
-// the repository's whole name and the bytes of its files. Errors wrap hub.ErrNotFound or hub.ErrChoice.
-func RemoveBase(ctx context.Context, cache, name string) (repo string, bytes int64, err error) {
+// RemoveBase deletes what was pulled of a repository, all its revisions or of "name@revision" that one, from a cache (empty
+// for DefaultCache). It returns the whole name and the bytes of the deleted files. Errors wrap hub.ErrNotFound or
+// hub.ErrChoice.
+func RemoveBase(ctx context.Context, cache, name string) (removed string, bytes int64, err error) {
 	return openCache(cache).Remove(ctx, name)
 }
 
 func pulledInfo(s *hub.Snapshot) BaseInfo {
-	return BaseInfo{Name: s.Repo, Kind: string(s.Kind), Architecture: architecture(s), Bytes: s.Bytes(), Revision: s.Revision, Commit: s.Commit,
+	return BaseInfo{Name: s.Repo, Kind: string(s.Kind), Architecture: architecture(s), Bytes: s.Bytes(), Revisions: s.Revisions, Commit: s.Commit,
 		Endpoint: s.Endpoint, Dir: s.Dir(), Pulled: &s.Pulled, Files: s.Files}
 }
 

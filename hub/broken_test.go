@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -233,6 +234,27 @@ func TestChangesMidway(t *testing.T) {
 		})
 	}
 	x.good(needed)
+}
+
+// TestNothingNew gives up on a server that ignores ranges and always breaks off at the same place, which is far on.
+func TestNothingNew(t *testing.T) {
+	x := newFixture(t, model())
+	var n atomic.Int64
+	x.hub.CDN = func(next http.Handler) http.Handler {
+		broken := cutting(func() int { return 3 << 19 })(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if n.Add(1) > 10*maxTries { // a pull that does not give up succeeds
+				next.ServeHTTP(w, r)
+				return
+			}
+			r.Header.Del("Range")
+			broken.ServeHTTP(w, r)
+		})
+	}
+	x.bad(ErrServer, []string{"8 attempts"})
+	if n := n.Load(); n < maxTries || n >= 2*maxTries { // the tries are counted anew once, at the first mebibyte
+		t.Errorf("%d requests", n)
+	}
 }
 
 // TestStall reads from a server that stops sending.

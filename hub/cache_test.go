@@ -25,6 +25,9 @@ func TestParseRef(t *testing.T) {
 			t.Errorf("%q: %+v %v", in, got, err)
 		}
 	}
+	if _, err := ParseRef("gpt2"); !strings.Contains(err.Error(), "owner/name") || !strings.Contains(err.Error(), "openai-community/gpt2") {
+		t.Error(err)
+	}
 }
 
 // put writes a repository into the cache as a pull does.
@@ -72,6 +75,7 @@ func TestLocate(t *testing.T) {
 	located("acme/tiny@main", at("acme", "tiny", hubtest.Commit), nil)
 	located("acme/tiny@0123456", at("acme", "tiny", hubtest.Commit), nil)
 	located("acme/tiny@012345", "", ErrNotFound)
+	located("acme/tiny@", "", ErrNotFound)
 	located("acme/tiny@v2", "", ErrNotFound)
 	located("tiny", "", ErrChoice, "acme/tiny", "other/tiny")
 	located("quants", filepath.Join(quants, "q4.gguf"), nil)
@@ -120,6 +124,78 @@ func TestRemove(t *testing.T) {
 	}
 }
 
+// TestRevisions pulls one repository under several names, of which some stand for the same commit and one moves to another.
+func TestRevisions(t *testing.T) {
+	x := newFixture(t, map[string][]byte{"a.gguf": []byte("a"), "d/b.gguf": []byte("b")})
+	commits := []string{hubtest.Commit, strings.Repeat("a", 40)}
+	x.hub.Commits = map[string]string{"v2": commits[1]}
+	pull := func(revision, file string) {
+		t.Helper()
+		if _, err := x.cache.Pull(t.Context(), x.client(), Ref{repo, revision}, PullOptions{Files: []string{file}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := func(name, commit, file string) {
+		t.Helper()
+		got, _, err := x.cache.Locate(name)
+		if want := filepath.Join(x.cache.dir, repo, commit, file); commit != "" && (got != want || err != nil) || commit == "" && !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s is at %s, %v; want %q of commit %q", name, got, err, file, commit)
+		}
+	}
+	remove := func(name string, want int64) {
+		t.Helper()
+		if removed, n, err := x.cache.Remove(t.Context(), name); removed != repo+name[strings.Index(name, "@"):] || n != want || err != nil {
+			t.Errorf("%s %d %v, want %d bytes", removed, n, err, want)
+		}
+	}
+	pull("main", "a.gguf")
+	pull("v1", "a.gguf")
+	pull("refs/pr/1", "a.gguf")
+	pull("v1", "a.gguf")
+	for _, name := range []string{"", "@main", "@v1", "@refs/pr/1", "@0123456", "@main/a.gguf", "@refs/pr/1/a.gguf", "/a.gguf"} {
+		at(repo+name, commits[0], "a.gguf")
+	}
+	at("Tiny-1@refs/pr/1", commits[0], "a.gguf")
+	at(repo+"@refs/pr", "", "")
+	at(repo+"@refs/pr/1/d/b.gguf", "", "")
+	if s, err := x.cache.Find(repo); err != nil || strings.Join(s.Revisions, " ") != "main refs/pr/1 v1" {
+		t.Errorf("%+v %v", s, err)
+	}
+
+	pull("v2", "d/b.gguf")
+	at(repo, commits[1], "d/b.gguf")
+	at(repo+"@main", commits[0], "a.gguf")
+	at(repo+"@v2/d/b.gguf", commits[1], "d/b.gguf")
+
+	x.hub.Commits["main"] = commits[1] // a branch moves
+	pull("main", "d/b.gguf")
+	pull("v1", "a.gguf") // of the older commit, after the newer
+	at(repo+"@main", commits[1], "d/b.gguf")
+	at(repo+"@v1", commits[0], "a.gguf")
+
+	remove(repo+"@main", 0) // v2 is the same commit
+	at(repo+"@main", "", "")
+	remove("Tiny-1@v2", 1) // its last name
+	at(repo+"@v2", "", "")
+	at(repo+"@aaaaaaa", "", "")
+	if _, err := os.Stat(filepath.Join(x.cache.dir, repo, commits[1])); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+	at(repo+"@v1", commits[0], "a.gguf")
+	for _, name := range []string{"@v2", "@"} {
+		if _, _, err := x.cache.Remove(t.Context(), repo+name); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	remove(repo+"@"+commits[0], 1) // a commit goes with all its names
+	if all, err := x.cache.List(); len(all) != 0 || err != nil {
+		t.Error(all, err)
+	}
+	if _, err := os.Stat(filepath.Join(x.cache.dir, "acme")); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
 // TestManifest does not believe manifests that someone else wrote.
 func TestManifest(t *testing.T) {
 	c := OpenCache(t.TempDir())
@@ -151,6 +227,9 @@ func FuzzEntry(f *testing.F) {
 		file, ok, err := parseEntry(raw)
 		if !ok || err != nil {
 			return
+		}
+		if checkPath(file.Path) != nil {
+			file.Path = "refused"
 		}
 		inside := filepath.Join(root, filepath.FromSlash(file.Path))
 		if !strings.HasPrefix(inside, root+string(filepath.Separator)) || file.Size < 0 || len(file.SHA256) != 64 && file.SHA256 != "" {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // The names under which models and adapters are kept, by the convention of transformers and of Hugging Face PEFT.
@@ -152,7 +154,11 @@ func list(files []File) string {
 	const most = 30
 	var names []string
 	for _, f := range files[:min(most, len(files))] {
-		names = append(names, f.Path)
+		name := f.Path
+		if strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) { // names are the server's
+			name = strconv.Quote(name)
+		}
+		names = append(names, name)
 	}
 	s := strings.Join(names, ", ")
 	if n := len(files) - most; n > 0 {

@@ -3,6 +3,7 @@ package hub
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,18 +38,31 @@ type Client struct {
 	warn  func(string)  // is told of attempts that failed; may be nil
 }
 
-// NewClient returns a client of the hub at an http or https address. The token may be empty. Errors wrap ErrName.
+// NewClient returns a client of the hub at an http or https address, which may have a user and password instead of a token;
+// the token may be empty. Errors wrap ErrName.
 func NewClient(endpoint, token string) (*Client, error) {
 	u, err := url.Parse(strings.TrimRight(endpoint, "/"))
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, errors.Join(fmt.Errorf("hub: endpoint %q: want an address such as %s; look at HF_ENDPOINT: %w", endpoint, DefaultEndpoint, ErrName), err)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || strings.Contains(u.Path, "@") {
+		// Behind the last @ and without the parser's error, for a password may be badly escaped.
+		return nil, fmt.Errorf("hub: endpoint %q: want an address such as %s; look at HF_ENDPOINT: %w", endpoint[strings.LastIndex(endpoint, "@")+1:], DefaultEndpoint, ErrName)
+	}
+	var authorization string
+	switch {
+	case u.User != nil && token != "":
+		return nil, fmt.Errorf("hub: endpoint %s has a user, and HF_TOKEN is set: want one of them, a request has room for one: %w", u.Host, ErrName)
+	case u.User != nil:
+		password, _ := u.User.Password()
+		authorization = "Basic " + base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password))
+		u.User = nil // so that no message and no manifest has it
+	case token != "":
+		authorization = "Bearer " + token
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.ResponseHeaderTimeout = headerTimeout
 	transport.DisableCompression = true // sizes and ranges count the file's own bytes
 	return &Client{
 		endpoint: u, token: token, stall: stallTimeout, pause: time.Second / 2,
-		http: &http.Client{Transport: bearer{u, token, transport}, CheckRedirect: checkRedirect},
+		http: &http.Client{Transport: authorized{u, authorization, transport}, CheckRedirect: checkRedirect},
 	}, nil
 }
 
@@ -57,20 +71,20 @@ func FromEnvironment() (*Client, error) {
 	return NewClient(cmp.Or(os.Getenv("HF_ENDPOINT"), DefaultEndpoint), strings.TrimSpace(os.Getenv("HF_TOKEN")))
 }
 
-// bearer adds the token to requests to the endpoint, and to no others: files come from other hosts, by redirects.
+// authorized adds a header to requests to the endpoint, and to no others: files come from other hosts, by redirects.
 // net/http itself would pass an Authorization header on to subdomains and other ports.
-type bearer struct {
+type authorized struct {
 	endpoint *url.URL
-	token    string
+	header   string // empty for none
 	next     http.RoundTripper
 }
 
-func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
-	if b.token != "" && r.URL.Scheme == b.endpoint.Scheme && r.URL.Host == b.endpoint.Host {
+func (a authorized) RoundTrip(r *http.Request) (*http.Response, error) {
+	if a.header != "" && r.URL.Scheme == a.endpoint.Scheme && r.URL.Host == a.endpoint.Host {
 		r = r.Clone(r.Context())
-		r.Header.Set("Authorization", "Bearer "+b.token)
+		r.Header.Set("Authorization", a.header)
 	}
-	return b.next.RoundTrip(r)
+	return a.next.RoundTrip(r)
 }
 
 var errRedirect = errors.New("redirect refused")

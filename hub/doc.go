@@ -8,7 +8,8 @@
 //	/{repo}/resolve/{commit}/{file}                    the file, mostly by a redirect to another host
 //
 // A file in Git LFS has a SHA-256 in the tree, any other one the SHA-1 of a git blob. No file gets its name in the cache
-// before its bytes have that checksum. The access token goes to the endpoint's own host and no other.
+// before its bytes have that checksum. The access token, or the endpoint's user and password, goes to the endpoint's own host
+// and no other.
 //
 // The cache is laid out as
 //

@@ -74,6 +74,7 @@ type download struct {
 	sum     hash.Hash
 	etag    string // the server's, of the version that the beginning is of; empty when not known
 	patient *patience
+	counted int64          // the furthest that at was when the tries were counted anew
 	spoiled bool           // the bytes were wrong once already
 	moved   func(at int64) // is told of every change of at
 }
@@ -114,6 +115,7 @@ func (d *download) open() error {
 			return errors.Join(err, d.part.Close())
 		}
 	}
+	d.counted = d.at
 	d.moved(d.at)
 	return nil
 }
@@ -211,7 +213,6 @@ func (d *download) take(resp *http.Response) error {
 	body := newWatched(resp.Body, d.c.stall)
 	defer body.stop()
 	buf := make([]byte, 256<<10)
-	var brought int64
 	for {
 		n, readErr := body.Read(buf)
 		if int64(n) > d.file.Size-d.at {
@@ -225,7 +226,8 @@ func (d *download) take(resp *http.Response) error {
 			d.sum.Write(buf[:n])
 			d.at += int64(n)
 			d.moved(d.at)
-			if brought += int64(n); brought >= progressBytes {
+			if d.at-d.counted >= progressBytes {
+				d.counted = d.at
 				d.patient.progress()
 			}
 		}
@@ -280,7 +282,8 @@ func (c *Client) withChecksum(ctx context.Context, f File, address string) (File
 		if err != nil {
 			return f, backoff.Permanent(err)
 		}
-		resp, err := direct.do(r, http.StatusOK, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect)
+		resp, err := direct.do(r, http.StatusOK, http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+			http.StatusTemporaryRedirect, http.StatusPermanentRedirect)
 		if err != nil {
 			return f, err
 		}

@@ -39,7 +39,10 @@ func ParseRef(s string) (Ref, error) {
 }
 
 func checkRepo(repo string) error {
-	owner, name, _ := strings.Cut(repo, "/")
+	owner, name, slash := strings.Cut(repo, "/")
+	if !slash && repoPart.MatchString(repo) {
+		return fmt.Errorf("hub: repository %q has no owner; on today's hub names are owner/name: gpt2, say, is openai-community/gpt2: %w", repo, ErrName)
+	}
 	for _, part := range []string{owner, name} {
 		if !repoPart.MatchString(part) || strings.Contains(part, "..") || strings.Contains(part, "--") {
 			return fmt.Errorf("hub: repository %q: want owner/name of letters, digits and -_. as the hub's page shows it: %w", repo, ErrName)

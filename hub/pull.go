@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -58,6 +57,11 @@ func (c *Cache) Pull(ctx context.Context, client *Client, r Ref, o PullOptions) 
 	if err != nil {
 		return nil, err
 	}
+	for _, f := range files {
+		if err := checkPath(f.Path); err != nil {
+			return nil, err
+		}
+	}
 	root, err := os.OpenRoot(c.dir)
 	if err != nil {
 		return nil, fmt.Errorf("hub: cache: %w", err)
@@ -67,9 +71,11 @@ func (c *Cache) Pull(ctx context.Context, client *Client, r Ref, o PullOptions) 
 	if files, err = p.files(ctx, files, all, len(o.Files) == 0); err != nil {
 		return nil, err
 	}
-	s = &Snapshot{Repo: r.Repo, Revision: r.Revision, Commit: commit, Endpoint: client.endpoint.String(), Pulled: time.Now().UTC(), Files: files,
+	s = &Snapshot{Repo: r.Repo, Revisions: []string{r.Revision}, Commit: commit, Endpoint: client.endpoint.String(), Pulled: time.Now().UTC(), Files: files,
 		dir: filepath.Join(c.dir, filepath.FromSlash(p.dir))}
 	if old, err := readManifest(s.dir + manifestSuffix); err == nil {
+		old.drop(r.Revision)
+		s.Revisions = append(old.Revisions, r.Revision)
 		for _, f := range old.Files {
 			if !has(s.Files, f.Path) {
 				s.Files = append(s.Files, f)
@@ -78,10 +84,22 @@ func (c *Cache) Pull(ctx context.Context, client *Client, r Ref, o PullOptions) 
 	}
 	slices.SortFunc(s.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	s.Kind = kindOf(s.Files)
-	if err := writeManifest(root, p.dir+manifestSuffix, s); err != nil {
+	if err := errors.Join(writeManifest(root, s), c.moved(root, s, r.Revision)); err != nil {
 		return nil, fmt.Errorf("hub: manifest of %s: %w", r.Repo, noSpace(err))
 	}
 	return s, nil
+}
+
+// moved takes a revision, which is a snapshot's now, from the repository's other snapshots.
+func (c *Cache) moved(root *os.Root, to *Snapshot, revision string) error {
+	all, _ := c.List() // manifests that cannot be read have no revisions
+	var errs []error
+	for _, s := range all {
+		if s.Repo == to.Repo && s.Commit != to.Commit && s.drop(revision) {
+			errs = append(errs, writeManifest(root, s))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // pull brings files of one commit.
@@ -163,21 +181,4 @@ func (p *pull) file(ctx context.Context, f File) (File, error) {
 		return f, nil
 	}
 	return f, p.client.download(ctx, p.root, name, address, f, tell)
-}
-
-// writeManifest writes all of the manifest or nothing.
-func writeManifest(root *os.Root, name string, s *Snapshot) error {
-	b, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return err
-	}
-	f, err := root.Create(name + partialSuffix)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return root.Rename(name+partialSuffix, name)
 }

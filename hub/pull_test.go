@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -128,7 +129,7 @@ func TestPull(t *testing.T) {
 	x := newFixture(t, model())
 	x.hub.PageSize, x.hub.Token, x.token = 3, "hf_secret", "hf_secret"
 	s := x.good(needed)
-	if s.Kind != Safetensors || s.Commit != hubtest.Commit || s.Revision != "main" || s.Name() != "Tiny-1" || s.Endpoint != x.hub.URL() {
+	if s.Kind != Safetensors || s.Commit != hubtest.Commit || !slices.Equal(s.Revisions, []string{"main"}) || s.Name() != "Tiny-1" || s.Endpoint != x.hub.URL() {
 		t.Errorf("%+v", s)
 	}
 	fromCDN := 0
@@ -157,16 +158,34 @@ func TestPull(t *testing.T) {
 	x.good(needed) // as long, but with other bytes
 }
 
-// TestHeadersHaveChecksums has a tree without checksums and takes them from the files' own headers.
+// TestHeadersHaveChecksums has a tree without checksums and takes them from the files' own headers, beside any redirect.
 func TestHeadersHaveChecksums(t *testing.T) {
-	x := newFixture(t, model())
-	x.hub.Bare = true
-	s := x.good(needed)
-	for _, f := range s.Files {
-		if lfs := f.Path == "model.safetensors"; lfs != (f.SHA256 != "") || lfs == (f.GitSHA1 != "") {
-			t.Errorf("%+v", f)
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		x := newFixture(t, model())
+		x.hub.Bare = true
+		x.hub.API = func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(redirecting{w, status}, r) })
+		}
+		s := x.good(needed)
+		for _, f := range s.Files {
+			if lfs := f.Path == "model.safetensors"; lfs != (f.SHA256 != "") || lfs == (f.GitSHA1 != "") {
+				t.Errorf("%d: %+v", status, f)
+			}
 		}
 	}
+}
+
+// redirecting redirects with another status than 302.
+type redirecting struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r redirecting) WriteHeader(status int) {
+	if status == http.StatusFound {
+		status = r.status
+	}
+	r.ResponseWriter.WriteHeader(status)
 }
 
 func TestChoice(t *testing.T) {
@@ -198,8 +217,12 @@ func TestChoice(t *testing.T) {
 			is: ErrName, words: []string{"../../x.safetensors"}},
 		"shard pickled": {files: map[string]string{"config.json": "{}", "tokenizer.json": "{}", "model.safetensors.index.json": `{"weight_map":{"a":"m.bin"}}`, "m.bin": "p"},
 			is: ErrUnusable, words: []string{"m.bin"}},
-		"index broken": {files: map[string]string{"config.json": "{}", "tokenizer.json": "{}", "model.safetensors.index.json": `{`}, is: ErrCorrupt},
-		"odd names":    {files: map[string]string{"a b/%2e#?+é.gguf": "g"}, want: []string{"a b/%2e#?+é.gguf"}},
+		"index broken":  {files: map[string]string{"config.json": "{}", "tokenizer.json": "{}", "model.safetensors.index.json": `{`}, is: ErrCorrupt},
+		"odd names":     {files: map[string]string{"a b/%2e#?+é.gguf": "g"}, want: []string{"a b/%2e#?+é.gguf"}},
+		"not needed":    {files: map[string]string{"m.gguf": "g", "runs/12:30/events.out": "e", "m.gguf.etag": "e", "m.gguf.partial": "p"}, want: []string{"m.gguf"}},
+		"odd in a list": {files: map[string]string{"a\x1b[2J.gguf": "g", "b.gguf": "h"}, is: ErrChoice, words: []string{`"a\x1b[2J.gguf", b.gguf`}},
+		"shard's odd name": {files: map[string]string{"config.json": "{}", "tokenizer.json": "{}", "model.safetensors.index.json": `{"weight_map":{"a":"12:30.safetensors"}}`, "12:30.safetensors": "s"},
+			is: ErrName, words: []string{"12:30.safetensors"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := map[string][]byte{}

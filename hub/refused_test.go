@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -96,13 +97,13 @@ func TestRefusedElsewhere(t *testing.T) {
 
 // TestMoved follows a repository to its new name, for headers too.
 func TestMoved(t *testing.T) {
-	for _, bare := range []bool{false, true} {
+	for _, status := range []int{301, 302, 303, 307, 308} {
 		x := newFixture(t, model())
-		x.hub.Bare = bare
+		x.hub.Bare = status != http.StatusFound
 		x.hub.API = func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if strings.Contains(r.URL.Path, repo) {
-					http.Redirect(w, r, strings.Replace(r.URL.RequestURI(), repo, "new/name", 1), http.StatusTemporaryRedirect)
+					http.Redirect(w, r, strings.Replace(r.URL.RequestURI(), repo, "new/name", 1), status)
 					return
 				}
 				next.ServeHTTP(w, r)
@@ -141,25 +142,31 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// TestHostileNames lists files that would lead out of the cache, or that say impossible things.
+// TestHostileNames lists files that would lead out of the cache. They are refused when they are asked for, and otherwise stand
+// in nobody's way.
 func TestHostileNames(t *testing.T) {
-	entry := func(path string) any {
-		return map[string]any{"type": "file", "path": path, "size": 1, "oid": strings.Repeat("a", 40)}
+	for _, path := range []string{
+		"../../../evil.gguf", "a/../../evil.gguf", "/etc/evil.gguf", `..\evil.gguf`, "C:evil.gguf", "", ".", "a\x00.gguf", "\x1b[2J.gguf", "x.gguf.partial", "x.gguf.etag",
+	} {
+		t.Run(path, func(t *testing.T) {
+			x := newFixture(t, model())
+			x.hub.Entries = []any{entry(path)}
+			x.bad(ErrName, []string{strconv.Quote(path)}, strings.Repeat("*/", strings.Count(path, "/"))+"*")
+			x.good(needed)
+		})
 	}
+}
+
+func entry(path string) any {
+	return map[string]any{"type": "file", "path": path, "size": 1, "oid": strings.Repeat("a", 40)}
+}
+
+// TestImpossible lists files that cannot be.
+func TestImpossible(t *testing.T) {
 	for name, c := range map[string]struct {
 		entry any
 		is    error
 	}{
-		"up":             {entry("../../../evil.gguf"), ErrName},
-		"up inside":      {entry("a/../../evil.gguf"), ErrName},
-		"absolute":       {entry("/etc/evil.gguf"), ErrName},
-		"backslash":      {entry(`..\evil.gguf`), ErrName},
-		"drive":          {entry("C:evil.gguf"), ErrName},
-		"empty":          {entry(""), ErrName},
-		"dot":            {entry("."), ErrName},
-		"nul":            {entry("a\x00.gguf"), ErrName},
-		"escape":         {entry("\x1b[2J.gguf"), ErrName},
-		"ours":           {entry("x.gguf.partial"), ErrName},
 		"twice":          {entry("config.json"), ErrCorrupt},
 		"negative":       {map[string]any{"type": "file", "path": "x.gguf", "size": -1, "oid": strings.Repeat("a", 40)}, ErrCorrupt},
 		"checksum":       {map[string]any{"type": "file", "path": "x.gguf", "size": 1, "lfs": map[string]any{"oid": "../../x", "size": 1}}, ErrCorrupt},
@@ -172,20 +179,22 @@ func TestHostileNames(t *testing.T) {
 			x.bad(c.is, nil, "*.gguf")
 		})
 	}
-	t.Run("links", func(t *testing.T) { // someone's link in the cache does not lead out of it
-		x := newFixture(t, model())
-		outside := t.TempDir()
-		dir := filepath.Join(x.cache.dir, repo)
-		if err := errors.Join(os.MkdirAll(dir, 0o755), os.Symlink(outside, filepath.Join(dir, hubtest.Commit))); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := x.pull(); err == nil {
-			t.Error("a link out of the cache was followed")
-		}
-		if e, err := os.ReadDir(outside); len(e) != 0 || err != nil {
-			t.Errorf("%v %v", e, err)
-		}
-	})
+}
+
+// TestLinks does not let someone's link in the cache lead out of it.
+func TestLinks(t *testing.T) {
+	x := newFixture(t, model())
+	outside := t.TempDir()
+	dir := filepath.Join(x.cache.dir, repo)
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.Symlink(outside, filepath.Join(dir, hubtest.Commit))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.pull(); err == nil {
+		t.Error("a link out of the cache was followed")
+	}
+	if e, err := os.ReadDir(outside); len(e) != 0 || err != nil {
+		t.Errorf("%v %v", e, err)
+	}
 }
 
 // TestPagesElsewhere does not follow a list of files to another host.
@@ -209,10 +218,16 @@ func TestPagesElsewhere(t *testing.T) {
 }
 
 func TestEndpoint(t *testing.T) {
-	for _, bad := range []string{"", "huggingface.co", "ftp://x", "http://", "http://x:y"} {
-		if _, err := NewClient(bad, ""); !errors.Is(err, ErrName) {
+	for _, bad := range []string{
+		"", "huggingface.co", "ftp://x", "http://", "http://x:y", "http://x?y", "http://x#y",
+		"ftp://u:secret@x", "http://u:secret@x:y", "http://u:secret%zz@x", "http://u:secret/@x", "http://u:1/secret@x", "http://u#secret@x", "http://u?secret@x",
+	} {
+		if _, err := NewClient(bad, ""); !errors.Is(err, ErrName) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v", bad, err)
 		}
+	}
+	if _, err := NewClient("http://u:secret@x", "hf_secret"); !errors.Is(err, ErrName) || strings.Contains(err.Error(), "secret") {
+		t.Error(err)
 	}
 	t.Setenv("HF_ENDPOINT", "")
 	t.Setenv("HF_TOKEN", "")
@@ -230,6 +245,33 @@ func TestEndpoint(t *testing.T) {
 	}
 	if got := c.api("a/b", "revision", "refs/pr/1").String(); got != "http://mirror.example/hub/api/models/a/b/revision/refs%2Fpr%2F1" {
 		t.Error(got)
+	}
+}
+
+// TestPassword sends the endpoint's user and password to the hub and to no one else, messages and manifests included.
+func TestPassword(t *testing.T) {
+	x := newFixture(t, model())
+	x.hub.Bare = true // asks for headers too
+	c, err := NewClient(strings.Replace(x.hub.URL(), "://", "://user:se%2Fcret@", 1), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := x.cache.Pull(t.Context(), c, Ref{repo, "main"}, PullOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.same(s, needed)
+	if s.Endpoint != x.hub.URL() {
+		t.Errorf("the manifest has %s", s.Endpoint)
+	}
+	for _, r := range x.hub.Requests() {
+		user, password, ok := r.BasicAuth()
+		if atHub := r.Host != x.hub.CDNHost(); ok != atHub || atHub && (user != "user" || password != "se/cret") {
+			t.Errorf("%s%s got %q %q", r.Host, r.URL, user, password)
+		}
+	}
+	if _, err := c.Commit(t.Context(), Ref{repo, "gone"}); !errors.Is(err, ErrNotFound) || strings.Contains(err.Error(), "cret") {
+		t.Error(err)
 	}
 }
 

@@ -19,12 +19,12 @@ const (
 	// longestWait is the longest that is waited because the server asks for it; the hub's limits count in windows of five
 	// minutes (https://huggingface.co/docs/hub/rate-limits).
 	longestWait = 6 * time.Minute
-	// progressBytes are what an attempt must have brought for the tries to be counted anew.
+	// progressBytes are how much further than ever a file must come for the tries to be counted anew.
 	progressBytes = 1 << 20
 )
 
 // patience says how long to wait before the next attempt, and when to give up: after maxTries attempts that brought
-// nothing. A long file on a bad line may take any number that each bring something.
+// nothing new. A long file on a bad line may take any number that each bring something.
 type patience struct {
 	*backoff.ExponentialBackOff
 	tries int

@@ -11,7 +11,7 @@ import (
 
 // File is one file of a repository.
 type File struct {
-	Path string `json:"path"` // with slashes
+	Path string `json:"path"` // with slashes; of files in the cache a plain path
 	Size int64  `json:"size"` // bytes
 	// SHA256 is of the bytes, in hexadecimal; files outside Git LFS have GitSHA1 instead, of the git blob.
 	SHA256  string `json:"sha256,omitempty"`
@@ -63,8 +63,8 @@ func (c *Client) Commit(ctx context.Context, r Ref) (string, error) {
 	return info.SHA, nil
 }
 
-// Tree lists all files of a repository at a commit. Errors wrap ErrName where the server names a file that no repository
-// can have, and ErrCorrupt where it says other things that cannot be.
+// Tree lists all files of a repository at a commit, by the names that the server gives, which may be any. Errors wrap
+// ErrCorrupt where it says things that cannot be.
 func (c *Client) Tree(ctx context.Context, repo, commit string) ([]File, error) {
 	next := c.api(repo, "tree", commit)
 	next.RawQuery = "recursive=true"
@@ -124,9 +124,6 @@ func parseEntry(raw []byte) (f File, ok bool, err error) {
 	}
 	if e.Type != "file" {
 		return f, false, nil
-	}
-	if err := checkPath(e.Path); err != nil {
-		return f, false, err
 	}
 	f = File{Path: e.Path, Size: e.Size, GitSHA1: e.OID}
 	if e.LFS != nil {

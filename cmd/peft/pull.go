@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -18,7 +19,7 @@ func pullCommand() *cli.Command {
 			"An interrupted pull goes on where it ended. Afterwards --base OWNER/NAME, or NAME alone, means what was pulled.",
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "file", Usage: "get the files that match a `GLOB`, such as '*Q4_K_M.gguf', instead of those needed"},
-			&cli.StringFlag{Name: "remove", Usage: "delete what was pulled of `NAME`, all its revisions"},
+			&cli.StringFlag{Name: "remove", Usage: "delete what was pulled of `NAME`, all its revisions, or NAME@REVISION"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.IsSet("remove") {
@@ -36,7 +37,7 @@ func pullCommand() *cli.Command {
 				return err
 			}
 			return result(c, b, func(w io.Writer) {
-				fmt.Fprintf(w, "%s@%s: %s in %s\n", b.Name, b.Revision, size(b.Bytes), b.Dir)
+				fmt.Fprintf(w, "%s@%s: %s in %s\n", b.Name, b.Revisions[len(b.Revisions)-1], size(b.Bytes), b.Dir)
 			})
 		},
 	}
@@ -66,7 +67,7 @@ func printBases(w io.Writer, bases []peft.BaseInfo) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "BASE\tKIND\tARCHITECTURE\tSIZE\tREVISION\tDIRECTORY")
 	for _, b := range bases {
-		revision := b.Revision
+		revision := strings.Join(b.Revisions, ", ")
 		if b.Commit != "" {
 			revision += " " + b.Commit[:7]
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -73,7 +74,7 @@ func TestPull(t *testing.T) {
 	fails(1, []string{"peft pull OWNER/NAME"}, "--base", "tiny", "generate", "x")
 	fails(1, []string{"acme/small", "look at the name"}, "pull", "acme/small")
 	fails(1, []string{"no such branch"}, "pull", "acme/tiny@gone")
-	fails(1, []string{"owner/name"}, "pull", "tiny")
+	fails(1, []string{"owner/name", "openai-community/gpt2"}, "pull", "tiny")
 	fails(2, []string{"OWNER/NAME"}, "pull")
 	fails(2, []string{"pull"}, "pull", "--remove", "tiny", "acme/tiny")
 
@@ -104,6 +105,14 @@ func TestPull(t *testing.T) {
 	}
 	if r := h.Requests(); len(r) != 0 {
 		t.Errorf("%d requests by commands that need none", len(r))
+	}
+	h.Token = "hf_secret"
+	ok("pull", "acme/tiny@v1")
+	if v := ok("pull", "--remove", "tiny@main"); v["removed"] != "acme/tiny@main" || v["bytes"].(float64) != 0 {
+		t.Errorf("%v", v)
+	}
+	if v := ok("list", "--bases")["bases"].([]any)[1].(map[string]any)["revisions"]; !reflect.DeepEqual(v, []any{"v1"}) {
+		t.Errorf("%v", v)
 	}
 	if v := ok("pull", "--remove", "tiny"); v["removed"] != "acme/tiny" || v["bytes"].(float64) < pulled["bytes"].(float64) {
 		t.Errorf("%v", v)

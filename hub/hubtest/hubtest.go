@@ -3,6 +3,7 @@
 package hubtest
 
 import (
+	"cmp"
 	"crypto/sha1" //nolint:gosec // git names blobs by it
 	"crypto/sha256"
 	"encoding/hex"
@@ -20,7 +21,7 @@ import (
 	"time"
 )
 
-// Commit is what every revision of a Hub stands for.
+// Commit is what the revisions of a Hub stand for.
 const Commit = "0123456789abcdef0123456789abcdef01234567"
 
 // Middleware answers some requests itself and gives the others on.
@@ -31,6 +32,7 @@ type Hub struct {
 	Repo     string
 	Files    map[string][]byte
 	LFS      func(name string) bool // which files are in Git LFS; nil for those of .safetensors and .gguf
+	Commits  map[string]string      // what other revisions stand for; all commits have the same files
 	PageSize int                    // entries of a page of the tree; 0 for all
 	Entries  []any                  // more entries of the tree, as they are
 	Bare     bool                   // the tree has no checksums
@@ -94,18 +96,20 @@ func (h *Hub) serveAPI(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Error-Message", message)
 		w.WriteHeader(status)
 	}
-	api, file := "/api/models/"+h.Repo, "/"+h.Repo+"/resolve/"+Commit+"/"
+	api, file := "/api/models/"+h.Repo, "/"+h.Repo+"/resolve/"
 	switch {
 	case h.Token != "" && r.Header.Get("Authorization") != "Bearer "+h.Token:
 		refuse(http.StatusUnauthorized, "RepoNotFound", "Repository not found")
 	case r.URL.Path == api+"/revision/gone":
 		refuse(http.StatusNotFound, "RevisionNotFound", "Invalid rev id: gone")
 	case strings.HasPrefix(r.URL.Path, api+"/revision/"):
-		h.json(w, map[string]any{"id": h.Repo, "sha": Commit})
+		revision := strings.TrimPrefix(r.URL.Path, api+"/revision/")
+		h.json(w, map[string]any{"id": h.Repo, "sha": cmp.Or(h.Commits[revision], Commit)})
 	case strings.HasPrefix(r.URL.Path, api+"/tree/") && r.URL.Query().Get("recursive") == "true":
 		h.tree(w, r)
 	case strings.HasPrefix(r.URL.Path, file):
-		h.resolve(w, r, strings.TrimPrefix(r.URL.Path, file))
+		commit, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, file), "/")
+		h.resolve(w, r, commit, name)
 	default:
 		refuse(http.StatusNotFound, "RepoNotFound", "Repository not found")
 	}
@@ -142,14 +146,14 @@ func (h *Hub) tree(w http.ResponseWriter, r *http.Request) {
 	h.json(w, entries)
 }
 
-func (h *Hub) resolve(w http.ResponseWriter, r *http.Request, name string) {
+func (h *Hub) resolve(w http.ResponseWriter, r *http.Request, commit, name string) {
 	b, ok := h.Files[name]
-	if !ok {
+	if !ok || commit != Commit && !slices.Contains(slices.Collect(maps.Values(h.Commits)), commit) {
 		w.Header().Set("X-Error-Code", "EntryNotFound")
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
-	w.Header().Set("X-Repo-Commit", Commit)
+	w.Header().Set("X-Repo-Commit", commit)
 	if h.lfs(name) {
 		w.Header().Set("X-Linked-Etag", `"`+SHA256(b)+`"`)
 		w.Header().Set("X-Linked-Size", strconv.Itoa(len(b)))
