@@ -103,7 +103,7 @@ func (a *Adapter) sites() ([]llama.Site, error) {
 		}
 		s, err := llama.ParseSite(t)
 		if err != nil {
-			return nil, fmt.Errorf("peft: target %q: %w; there are %s, %s and %s", t, ErrAdapter, llama.Beside, strings.Trim(fmt.Sprint(llama.LinearSites()), "[]"), allLinear)
+			return nil, fmt.Errorf("peft: target %q: %w; there are %s, %s and %s", t, ErrAdapter, llama.Beside, listed(llama.LinearSites()), allLinear)
 		}
 		sites = append(sites, s)
 	}
@@ -119,6 +119,15 @@ func (a *Adapter) sites() ([]llama.Site, error) {
 	}
 	slices.Sort(sites)
 	return slices.Compact(sites), nil
+}
+
+// listed names sites in a message.
+func listed(sites []llama.Site) string {
+	names := make([]string, len(sites))
+	for i, s := range sites {
+		names[i] = s.String()
+	}
+	return strings.Join(names, ", ")
 }
 
 // kind returns the kind at a site.
@@ -169,6 +178,13 @@ func (a *Adapter) spots(c *llama.Config, r *retrieval.Router, place func(tables 
 	sites, err := a.sites()
 	if err != nil {
 		return nil, err
+	}
+	all := slices.Contains(a.Targets, allLinear)
+	sites = slices.DeleteFunc(sites, func(s llama.Site) bool { return all && s != llama.Beside && !slices.Contains(c.LinearSites(), s) })
+	for _, s := range sites {
+		if s != llama.Beside && !slices.Contains(c.LinearSites(), s) {
+			return nil, fmt.Errorf("peft: target %s: this base has no such layer, only %s: %w", s, listed(c.LinearSites()), ErrAdapter)
+		}
 	}
 	var spots []peer.Spot
 	for block := range c.Layers {
