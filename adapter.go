@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/gopeft/peft/adapters"
 	"github.com/gopeft/peft/adapters/bottleneck"
@@ -103,7 +102,7 @@ func (a *Adapter) sites() ([]llama.Site, error) {
 		}
 		s, err := llama.ParseSite(t)
 		if err != nil {
-			return nil, fmt.Errorf("peft: target %q: %w; there are %s, %s and %s", t, ErrAdapter, llama.Beside, strings.Trim(fmt.Sprint(llama.LinearSites()), "[]"), allLinear)
+			return nil, fmt.Errorf("peft: target %q: %w; there are %v and %s", t, ErrAdapter, append(llama.LinearSites(), llama.Beside), allLinear)
 		}
 		sites = append(sites, s)
 	}
