@@ -144,7 +144,8 @@ func TestRevisions(t *testing.T) {
 	}
 	remove := func(name string, want int64) {
 		t.Helper()
-		if removed, n, err := x.cache.Remove(t.Context(), name); removed != repo+name[strings.Index(name, "@"):] || n != want || err != nil {
+		_, revision, _ := strings.Cut(name, "@")
+		if removed, n, err := x.cache.Remove(t.Context(), name); removed != repo+"@"+revision || n != want || err != nil {
 			t.Errorf("%s %d %v, want %d bytes", removed, n, err, want)
 		}
 	}

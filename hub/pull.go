@@ -75,7 +75,7 @@ func (c *Cache) Pull(ctx context.Context, client *Client, r Ref, o PullOptions) 
 		dir: filepath.Join(c.dir, filepath.FromSlash(p.dir))}
 	if old, err := readManifest(s.dir + manifestSuffix); err == nil {
 		old.drop(r.Revision)
-		s.Revisions = append(old.Revisions, r.Revision)
+		s.Revisions = slices.Concat(old.Revisions, s.Revisions)
 		for _, f := range old.Files {
 			if !has(s.Files, f.Path) {
 				s.Files = append(s.Files, f)
