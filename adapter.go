@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/gopeft/peft/adapters"
 	"github.com/gopeft/peft/adapters/bottleneck"
@@ -103,7 +102,7 @@ func (a *Adapter) sites() ([]llama.Site, error) {
 		}
 		s, err := llama.ParseSite(t)
 		if err != nil {
-			return nil, fmt.Errorf("peft: target %q: %w; there are %s, %s and %s", t, ErrAdapter, llama.Beside, strings.Trim(fmt.Sprint(llama.LinearSites()), "[]"), allLinear)
+			return nil, fmt.Errorf("peft: target %q: %w; there are %s, %v and %s", t, ErrAdapter, llama.Beside, llama.LinearSites(), allLinear)
 		}
 		sites = append(sites, s)
 	}
@@ -167,6 +166,16 @@ func (a *Adapter) kind(s llama.Site) (adapters.Kind, error) {
 // layers.
 func (a *Adapter) spots(c *llama.Config, r *retrieval.Router, place func(tables int) ([]peer.Placement, error)) ([]peer.Spot, error) {
 	sites, err := a.sites()
+	if err != nil {
+		return nil, err
+	}
+	sites = slices.DeleteFunc(sites, func(s llama.Site) bool { // a family without gates
+		missing := s != llama.Beside && !slices.Contains(c.LinearSites(), s)
+		if missing && slices.Contains(a.Targets, s.String()) {
+			err = fmt.Errorf("peft: target %s: the base has %s and %v: %w", s, llama.Beside, c.LinearSites(), ErrAdapter)
+		}
+		return missing
+	})
 	if err != nil {
 		return nil, err
 	}
