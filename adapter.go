@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/gopeft/peft/adapters"
 	"github.com/gopeft/peft/adapters/bottleneck"
@@ -103,7 +102,7 @@ func (a *Adapter) sites() ([]llama.Site, error) {
 		}
 		s, err := llama.ParseSite(t)
 		if err != nil {
-			return nil, fmt.Errorf("peft: target %q: %w; there are %s, %s and %s", t, ErrAdapter, llama.Beside, listed(llama.LinearSites()), allLinear)
+			return nil, fmt.Errorf("peft: target %q: %w; there are %s, %v and %s", t, ErrAdapter, llama.Beside, llama.LinearSites(), allLinear)
 		}
 		sites = append(sites, s)
 	}
@@ -119,15 +118,6 @@ func (a *Adapter) sites() ([]llama.Site, error) {
 	}
 	slices.Sort(sites)
 	return slices.Compact(sites), nil
-}
-
-// listed names sites in a message.
-func listed(sites []llama.Site) string {
-	names := make([]string, len(sites))
-	for i, s := range sites {
-		names[i] = s.String()
-	}
-	return strings.Join(names, ", ")
 }
 
 // kind returns the kind at a site.
@@ -179,12 +169,15 @@ func (a *Adapter) spots(c *llama.Config, r *retrieval.Router, place func(tables 
 	if err != nil {
 		return nil, err
 	}
-	all := slices.Contains(a.Targets, allLinear)
-	sites = slices.DeleteFunc(sites, func(s llama.Site) bool { return all && s != llama.Beside && !slices.Contains(c.LinearSites(), s) })
-	for _, s := range sites {
-		if s != llama.Beside && !slices.Contains(c.LinearSites(), s) {
-			return nil, fmt.Errorf("peft: target %s: this base has no such layer, only %s: %w", s, listed(c.LinearSites()), ErrAdapter)
+	sites = slices.DeleteFunc(sites, func(s llama.Site) bool { // a family without gates
+		missing := s != llama.Beside && !slices.Contains(c.LinearSites(), s)
+		if missing && slices.Contains(a.Targets, s.String()) {
+			err = fmt.Errorf("peft: target %s: the base has %s and %v: %w", s, llama.Beside, c.LinearSites(), ErrAdapter)
 		}
+		return missing
+	})
+	if err != nil {
+		return nil, err
 	}
 	var spots []peer.Spot
 	for block := range c.Layers {

@@ -38,10 +38,16 @@ func (m Matrix) check(what string, rows, cols int) {
 }
 
 // MulNT writes c = a·bᵀ, or adds it: c: [m, n], a: [m, k], b: [n, k]. It is MatMulNT for matrices with strides. A row of c
-// depends on its row of a alone, to the bit. c must not share memory with a or b.
+// depends on its row of a alone, to the bit. c must not share memory with a or b. A b of few rows without gaps, as those of a
+// low rank, is read as it is, with sums in another order than a packed one's.
 func MulNT(p *Pool, c, a, b Matrix, accumulate bool) {
 	a.check("a", c.Rows, b.Cols)
 	b.check("b", c.Cols, a.Cols)
+	if few(b) && !accumulate {
+		c.check("c", c.Rows, b.Rows)
+		fewDots.run(p, c.Rows, rowGrain, fewRows{c, a, b, false})
+		return
+	}
 	mulMatrix(p, c, a, b, b.Stride, 1, false, accumulate)
 }
 
@@ -49,6 +55,11 @@ func MulNT(p *Pool, c, a, b Matrix, accumulate bool) {
 func MulNN(p *Pool, c, a, b Matrix, accumulate bool) {
 	a.check("a", c.Rows, b.Rows)
 	b.check("b", a.Cols, c.Cols)
+	if few(b) {
+		c.check("c", c.Rows, b.Cols)
+		fewSums.run(p, c.Rows, rowGrain, fewRows{c, a, b, accumulate})
+		return
+	}
 	mulMatrix(p, c, a, b, 1, b.Stride, false, accumulate)
 }
 
@@ -57,6 +68,39 @@ func MulTN(p *Pool, c, a, b Matrix, accumulate bool) {
 	a.check("a", b.Rows, c.Rows)
 	b.check("b", a.Rows, c.Cols)
 	mulMatrix(p, c, a, b, 1, b.Stride, true, accumulate)
+}
+
+// maxFew is how many rows of b, such as a low rank, are too few for packing them to pay: a panel has 48.
+const maxFew = 16
+
+// firstRows are the numbers of b's rows.
+var firstRows = [maxFew]uint32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
+
+func few(b Matrix) bool { return b.Rows <= maxFew && b.Stride == b.Cols }
+
+// fewRows is a product with few rows of b: row by row of c, as b is.
+type fewRows struct {
+	c, a, b    Matrix
+	accumulate bool
+}
+
+var fewDots, fewSums = keep((*fewRows).dots), keep((*fewRows).sums)
+
+// dots computes the rows [lo, hi) of a·bᵀ.
+func (o *fewRows) dots(lo, hi int) {
+	for i := lo; i < hi; i++ {
+		GatherDot(o.c.Row(i), o.b.Data, o.b.Cols, firstRows[:o.b.Rows], o.a.Row(i))
+	}
+}
+
+// sums computes the rows [lo, hi) of a·b.
+func (o *fewRows) sums(lo, hi int) {
+	for i := lo; i < hi; i++ {
+		if !o.accumulate {
+			clear(o.c.Row(i))
+		}
+		GatherAxpy(o.c.Row(i), o.b.Data, o.b.Cols, firstRows[:o.b.Rows], o.a.Row(i))
+	}
 }
 
 // mulMatrix packs b, whose strides along n and k are given, and a when it is transposed, into scratch.

@@ -47,7 +47,11 @@ func TestMatrixProducts(t *testing.T) {
 				gaps := withGaps(dense, 5)
 				before := slices.Clone(dense.Data)
 				c.f(nil, dense, c.a, c.b, acc)
-				c.f(pool, gaps, withGaps(c.a, 3), withGaps(c.b, 7), acc)
+				b := c.b
+				if !few(b) { // few rows with gaps between them are packed, those without are not
+					b = withGaps(b, 7)
+				}
+				c.f(pool, gaps, withGaps(c.a, 3), b, acc)
 				for i := range m {
 					if !slices.Equal(gaps.Row(i), dense.Row(i)) {
 						t.Fatalf("%s %v: row %d has other bits with gaps", name, s, i)

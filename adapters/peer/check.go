@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/gopeft/peft/adapters"
 	"github.com/gopeft/peft/base/llama"
@@ -103,6 +104,9 @@ func (s *Set) CheckBase(c *llama.Config) error {
 	for _, t := range s.Tables {
 		if t.Block < 0 || t.Block >= c.Layers {
 			return fmt.Errorf("peer: set %s: block %d of a base with %d: %w", s.Name, t.Block, c.Layers, ErrPlace)
+		}
+		if t.Site != llama.Beside && !slices.Contains(c.LinearSites(), t.Site) {
+			return fmt.Errorf("peer: set %s: block %d: the base has no %s, but %v: %w", s.Name, t.Block, t.Site, c.LinearSites(), ErrPlace)
 		}
 		if want := Widths(c, t.Site, t.Kind); t.Dims != want {
 			return fmt.Errorf("peer: set %s: block %d, %s: experts from width %d to %d, the base wants %d to %d: %w",

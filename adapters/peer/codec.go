@@ -290,7 +290,7 @@ func (h *header) check() (Format, error) {
 }
 
 // maxWidth bounds the widths of layers and blocks' numbers, and maxRow the values of an expert.
-const maxWidth, maxRow = 1 << 20, 1 << 28
+const maxWidth, maxRow = 1 << 20, 1 << 25
 
 // table returns the table without its parts.
 func (l *layerHeader) table(h *header) (*Table, error) {

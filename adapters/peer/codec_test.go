@@ -144,8 +144,10 @@ func replace(p Parts, from, to string) {
 
 func FuzzDecodeHeader(f *testing.F) {
 	f.Add([]byte(`{"format":1,"kind":"neuron","hidden":2,"width":4,"scale":1,"router_sha256":"x","rows":"f32","layers":[{"block":1,"cells":4,"experts":1}]}`), []byte{2, 4, 1, 1, 0, 1, 0}, make([]byte, 16))
+	f.Add([]byte(`{"format":2,"hidden":2,"scale":1,"router_sha256":"x","rows":"f32","layers":[{"block":1,"cells":0,"experts":1,"kind":"lora-r1-a2","in":2,"out":2,"scale":0.5},{"block":1,"cells":4,"experts":1,"site":"q_proj","kind":"ia3","in":4,"out":4}]}`), []byte{2, 4, 1, 1, 0, 1, 0}, make([]byte, 16))
 	f.Fuzz(func(t *testing.T, header, occupancy, rows []byte) {
-		p := Parts{headerPart: bytes.NewBuffer(header), "001/occupancy": bytes.NewBuffer(occupancy), "001/rows": bytes.NewBuffer(rows)}
+		p := Parts{headerPart: bytes.NewBuffer(header), "001/occupancy": bytes.NewBuffer(occupancy), "001/rows": bytes.NewBuffer(rows),
+			"001.q_proj/occupancy": bytes.NewBuffer(bytes.Clone(occupancy)), "001.q_proj/rows": bytes.NewBuffer(bytes.Clone(rows))}
 		s, err := Decode(2, p.Open)
 		if err != nil {
 			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrUnknownKind) {

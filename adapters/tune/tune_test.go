@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/gopeft/peft/adapters"
+	"github.com/gopeft/peft/adapters/ia3"
 	"github.com/gopeft/peft/adapters/neuron"
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/base/llama"
@@ -212,8 +213,19 @@ func rows(tr *peer.Training) []float32 {
 // TestResume stops runs at several steps and goes on from the checkpoint.
 func TestResume(t *testing.T) {
 	f := newFixture(t)
+	for name, set := range map[string]func() *peer.Set{
+		"neurons": func() *peer.Set { return f.set(t, "a", 0) },
+		"kinds": func() *peer.Set {
+			return f.sited(t, "a", 0.1, at{0, llama.Query, rank3, false}, at{0, llama.Down, ia3.Input, false}, at{1, llama.Beside, neck, false}, at{1, llama.Out, dora3, false}, at{2, llama.Up, rank3, true})
+		},
+	} {
+		t.Run(name, func(t *testing.T) { checkResume(t, f, set) })
+	}
+}
+
+func checkResume(t *testing.T, f *fixture, set func() *peer.Set) {
 	seqs := f.sequences(9)
-	whole := f.training(t, f.set(t, "a", 0))
+	whole := f.training(t, set())
 	o := options()
 	o.Clip, o.Quiet, o.Background = 0.05, 0.1, f.sequences(20)[9:]
 	if _, err := Run(ctx, f.m, whole, seqs, seqs[:2], o); err != nil {
@@ -229,12 +241,12 @@ func TestResume(t *testing.T) {
 				cancel()
 			}
 		}
-		if _, err := Run(c, f.m, f.training(t, f.set(t, "a", 0)), seqs, seqs[:2], part); !errors.Is(err, context.Canceled) {
+		if _, err := Run(c, f.m, f.training(t, set()), seqs, seqs[:2], part); !errors.Is(err, context.Canceled) {
 			t.Fatalf("stopped at %d: %v", stop, err)
 		}
 		rest := o
 		rest.Resume = bytes.NewReader(saved.Bytes())
-		tr := f.training(t, f.set(t, "a", 0))
+		tr := f.training(t, set())
 		res, err := Run(ctx, f.m, tr, seqs, seqs[:2], rest)
 		if err != nil {
 			t.Fatal(err)
@@ -245,12 +257,12 @@ func TestResume(t *testing.T) {
 		other := rest
 		other.LearningRate = 1
 		other.Resume = bytes.NewReader(saved.Bytes())
-		if _, err := Run(ctx, f.m, f.training(t, f.set(t, "a", 0)), seqs, seqs[:2], other); !errors.Is(err, ErrCheckpoint) {
+		if _, err := Run(ctx, f.m, f.training(t, set()), seqs, seqs[:2], other); !errors.Is(err, ErrCheckpoint) {
 			t.Errorf("resumed with another learning rate: %v", err)
 		}
 		other = rest
 		other.Resume = bytes.NewReader(saved.Bytes()[:saved.Len()-3])
-		if _, err := Run(ctx, f.m, f.training(t, f.set(t, "a", 0)), seqs, seqs[:2], other); !errors.Is(err, ErrCheckpoint) {
+		if _, err := Run(ctx, f.m, f.training(t, set()), seqs, seqs[:2], other); !errors.Is(err, ErrCheckpoint) {
 			t.Errorf("resumed from a truncated checkpoint: %v", err)
 		}
 	}
