@@ -57,7 +57,8 @@ func TestE2EBadBase(t *testing.T) {
 		"missing tensor":  {bytes.Replace(good, []byte(weight), []byte("blk.1.ffn_dawn.weight"), 1), []string{weight}},
 		"architecture":    {rewrite(t, good, "general.architecture", "mamba", ""), []string{"mamba", "llama"}},
 		"no merges":       {rewrite(t, good, "tokenizer.ggml.merges", nil, ""), []string{"merges"}},
-		"other tokenizer": {rewrite(t, good, "tokenizer.ggml.model", "llama", ""), []string{"tokenizer", "llama", "gpt2"}},
+		"other tokenizer": {rewrite(t, good, "tokenizer.ggml.model", "rwkv", ""), []string{"tokenizer", "rwkv", "gpt2"}},
+		"no scores":       {rewrite(t, good, "tokenizer.ggml.model", "llama", ""), []string{"tokenizer", "scores"}},
 		"not a number":    {rewrite(t, good, "", nil, weight), []string{"layers.1.mlp.down_proj", "NaN"}},
 	} {
 		q := *p
