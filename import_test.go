@@ -43,7 +43,11 @@ func TestExchange(t *testing.T) {
 // for one, and is trained on.
 func testImport(t *testing.T, e *peft.Engine, hf, gguf string) {
 	a := eval(t, e, "a")
-	for from, data := range map[string][]string{hf: nil, gguf: {tidal}} {
+	for _, c := range []struct {
+		from string
+		data []string
+	}{{hf, nil}, {gguf, []string{tidal}}} { // in this order: the last one stays, for the tests that follow
+		from, data := c.from, c.data
 		if _, err := e.AddExperts(ctx, "b", peft.AddOptions{From: from, Data: data, ReportTokens: 64}); err != nil {
 			t.Fatal(err)
 		}

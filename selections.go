@@ -11,8 +11,8 @@ import (
 	"github.com/gopeft/peft/retrieval"
 )
 
-// samples returns at most so many of what the set's own texts select, from all over them, or all that it selected together where so few would
-// stand for little.
+// samples returns at most so many of what the set's own texts select, from all over them, or all that it selected together
+// where so few would stand for little.
 func (g *storedGate) samples(most int) []peer.Sample {
 	const few = 8
 	if most < few {

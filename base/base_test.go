@@ -5,38 +5,20 @@ import (
 	"encoding/json"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/gopeft/peft/base"
+	"github.com/gopeft/peft/base/basetest"
 	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/kernels"
 )
 
-// shared returns the path of a file of the reference data, which stands beside the repository or where PEFT_SHARED says.
-// Without it the test is skipped, but in CI it fails.
-func shared(t testing.TB, name string) string {
-	t.Helper()
-	dir := os.Getenv("PEFT_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "shared")
-	}
-	path := filepath.Join(dir, name)
-	if _, err := os.Stat(path); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("reference data: %v", err)
-		}
-		t.Skipf("no reference data: %v", err)
-	}
-	return path
-}
-
 func smollm(t testing.TB, prec kernels.Precision) *base.Base {
 	t.Helper()
 	pool := kernels.NewPool(2)
-	b, err := base.Open(shared(t, "models/SmolLM2-135M-Instruct.Q4_1.gguf"), base.Options{Pool: pool, Precision: prec})
+	b, err := base.Open(basetest.Shared(t, "models/SmolLM2-135M-Instruct.Q4_1.gguf"), base.Options{Pool: pool, Precision: prec})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +59,7 @@ func TestParitySmolLM2(t *testing.T) {
 
 func parity(t *testing.T, b *base.Base, tolerance float64) {
 	var ref reference
-	raw, err := os.ReadFile(shared(t, "fixtures/smollm2-135m.json"))
+	raw, err := os.ReadFile(basetest.Shared(t, "fixtures/smollm2-135m.json"))
 	if err == nil {
 		err = json.Unmarshal(raw, &ref)
 	}
@@ -132,7 +114,7 @@ func TestPerplexityParity(t *testing.T) {
 	for _, prec := range []kernels.Precision{kernels.F32, kernels.Stored, kernels.BF16, kernels.Int8} {
 		b := smollm(t, prec)
 		for file, want := range map[string]float64{"data/wikitext2-valid.txt": 19.7522, "data/shakespeare.txt": 43.9108} {
-			text, err := os.ReadFile(shared(t, file))
+			text, err := os.ReadFile(basetest.Shared(t, file))
 			if err != nil {
 				t.Fatal(err)
 			}

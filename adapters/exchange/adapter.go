@@ -50,15 +50,7 @@ type IA3 struct {
 }
 
 // Name returns Hugging Face's name of the layer, such as "model.layers.3.self_attn.q_proj".
-func (m *Module) Name() string { return layerName(m.Block, m.Site) }
-
-func layerName(block int, s llama.Site) string {
-	part := "self_attn"
-	if s == llama.Gate || s == llama.Up || s == llama.Down {
-		part = "mlp"
-	}
-	return fmt.Sprintf("model.layers.%d.%s.%s", block, part, s)
-}
+func (m *Module) Name() string { return llama.LayerName(m.Block, m.Site) }
 
 // Sort puts the modules in the order of their blocks and sites.
 func (a *Adapter) Sort() { slices.SortStableFunc(a.Modules, compare) }

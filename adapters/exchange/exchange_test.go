@@ -16,32 +16,15 @@ import (
 
 	"github.com/gopeft/peft/base/gguf"
 	"github.com/gopeft/peft/base/llama"
-	"github.com/gopeft/peft/base/safetensors"
+	"github.com/gopeft/peft/base/llama/llamatest"
 	"github.com/gopeft/peft/kernels"
 )
 
 // tiny opens the base of testdata/make.py.
 func tiny(t testing.TB) (*llama.Config, llama.Source) {
 	t.Helper()
-	dir := filepath.Join("testdata", "base")
-	b, err := os.ReadFile(filepath.Join(dir, "config.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := llama.ConfigFromHF(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := safetensors.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := f.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return &c, llama.FromSafetensors(f, c)
+	c, src := llamatest.Open(t, filepath.Join("testdata", "base"))
+	return &c, src
 }
 
 // logits of every position: [len(ids), vocab].

@@ -8,33 +8,16 @@ import (
 	"testing"
 
 	"github.com/gopeft/peft/base"
+	"github.com/gopeft/peft/base/basetest"
 	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/kernels"
 )
-
-// shared returns the path of a file of the reference data, which stands beside the repository or where PEFT_SHARED says.
-// Without it the test is skipped, but in CI it fails.
-func shared(t testing.TB, name string) string {
-	t.Helper()
-	dir := os.Getenv("PEFT_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	path := filepath.Join(dir, name)
-	if _, err := os.Stat(path); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("reference data: %v", err)
-		}
-		t.Skipf("no reference data: %v", err)
-	}
-	return path
-}
 
 // TestParitySmolLM: adapters that Hugging Face PEFT trained on SmolLM2 give, merged into it, the logits that PEFT computes.
 func TestParitySmolLM(t *testing.T) {
 	pool := kernels.NewPool(2)
 	defer pool.Close()
-	b, err := base.Open(shared(t, "models/SmolLM2-135M-Instruct.Q4_1.gguf"), base.Options{Precision: kernels.F32, Pool: pool})
+	b, err := base.Open(basetest.Shared(t, "models/SmolLM2-135M-Instruct.Q4_1.gguf"), base.Options{Precision: kernels.F32, Pool: pool})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +25,7 @@ func TestParitySmolLM(t *testing.T) {
 	c := &b.Model.Config
 	for name, modules := range map[string]int{"hf-lora-qv-r8": 60, "hf-ia3": 90} {
 		t.Run(name, func(t *testing.T) {
-			dir := shared(t, "fixtures/"+name)
+			dir := basetest.Shared(t, "fixtures/"+name)
 			var texts []struct {
 				Text   string    `json:"text"`
 				NLL    float64   `json:"mean_nll"`

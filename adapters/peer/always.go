@@ -40,6 +40,17 @@ func (m *always) group(p *kernels.Pool, a *active, e int) adapters.Group {
 // ownOutput is a copy of what a linear layer gave before any set changed it, for the experts that read it.
 type ownOutput struct{ out, both []float32 }
 
+// read returns what experts of a port other than InIn read at a layer that makes y of x.
+func (o *ownOutput) read(p adapters.Port, y, x kernels.Matrix) kernels.Matrix {
+	switch p {
+	case adapters.OutOut:
+		return o.matrix(y)
+	case adapters.BothOut:
+		return o.beside(y, x)
+	}
+	return x
+}
+
 // keep copies y, and x beside it where both is wanted.
 func (o *ownOutput) keep(y, x kernels.Matrix, both bool) {
 	o.out = resize(o.out, y.Rows*y.Cols)

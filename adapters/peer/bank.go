@@ -3,7 +3,6 @@ package peer
 import (
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/gopeft/peft/kernels"
 )
@@ -20,7 +19,6 @@ type bank struct {
 	capped   bool           // whether a table has a cap
 	norms    []float32      // [tokens] of the stream then, before any set was added
 	tiles    []trainTile
-	scratch  sync.Pool // *tileState
 	grad     RowGrad
 	learning RowGrad  // the part of grad that is of experts which are not frozen
 	segments []uint64 // expert, tile, group of the trained table
@@ -116,8 +114,8 @@ func (b *bank) forward(y, x kernels.Matrix) error {
 func (b *bank) forwardTiles(first, last int) {
 	l, r := b.layer, b.layer.Routing()
 	perToken := l.Router.Heads * l.Router.TopK
-	s := b.spare()
-	defer b.scratch.Put(s)
+	s := tileStates.Get().(*tileState)
+	defer tileStates.Put(s)
 	for i := first; i < last; i++ {
 		t := &b.tiles[i]
 		t.lo, t.hi = i*tile, min((i+1)*tile, b.tokens)
@@ -136,13 +134,6 @@ func (b *bank) forwardTiles(first, last int) {
 			addHit(y, acc, p.hit)
 		}
 	}
-}
-
-func (b *bank) spare() *tileState {
-	if s, ok := b.scratch.Get().(*tileState); ok {
-		return s
-	}
-	return new(tileState)
 }
 
 // backward returns the trained rows' gradient, nil when the set has none here, and leaves what backwardInput needs.
@@ -167,8 +158,8 @@ func (b *bank) backwardInput(dx, dy kernels.Matrix) {
 
 // inputTiles computes the gradient with respect to x, and to the gates, of the tiles [first, last).
 func (b *bank) inputTiles(first, last int) {
-	s := b.spare()
-	defer b.scratch.Put(s)
+	s := tileStates.Get().(*tileState)
+	defer tileStates.Put(s)
 	for i := first; i < last; i++ {
 		b.inputTile(s, &b.tiles[i])
 	}
@@ -261,8 +252,8 @@ func (b *bank) backwardRows(dy kernels.Matrix) *RowGrad {
 // rowGrads computes the gradients of those rows of b.grad.
 func (b *bank) rowGrads(lo, hi int) {
 	a, g := &b.routed[b.learns], &b.grad
-	state, spare := a.Kind.State(a.Dims), b.spare()
-	defer b.scratch.Put(spare)
+	state, spare := a.Kind.State(a.Dims), tileStates.Get().(*tileState)
+	defer tileStates.Put(spare)
 	for i := lo; i < hi; i++ {
 		d := g.Row(i)
 		clear(d)

@@ -109,8 +109,8 @@ func (f *pass) byHeads(a *active) {
 
 // sumHeads forms the sums of the heads [lo, hi), counted over all tokens.
 func (f *pass) sumHeads(lo, hi int) {
-	t := f.stack.tiles.Get().(*tileState)
-	defer f.stack.tiles.Put(t)
+	t := tileStates.Get().(*tileState)
+	defer tileStates.Put(t)
 	g, heads, out := &t.gathered, f.layer.router.Heads, f.y.Cols
 	g.find(f.table, &f.routing, lo, hi, f.layer.router.TopK)
 	for h := lo; h < hi; h++ {

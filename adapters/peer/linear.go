@@ -61,19 +61,11 @@ func (l *linear) After(y []float32, stride int, x []float32, tokens int) error {
 		f.own.keep(ym, xm, !l.layer.ports[adapters.BothOut].empty())
 	}
 	for port := range l.layer.ports {
-		b, read := &l.layer.ports[port], xm
-		if b.empty() {
+		b, p := &l.layer.ports[port], adapters.Port(port)
+		if b.empty() || p == adapters.InIn { // which Before has added
 			continue
 		}
-		switch adapters.Port(port) {
-		case adapters.InIn:
-			continue
-		case adapters.OutOut:
-			read = f.own.matrix(ym)
-		case adapters.BothOut:
-			read = f.own.beside(ym, xm)
-		}
-		f.sum(l.layer, b, ym, read)
+		f.sum(l.layer, b, ym, f.own.read(p, ym, xm))
 	}
 	return nil
 }

@@ -9,37 +9,10 @@ import (
 	"testing"
 
 	"github.com/gopeft/peft/adapters/neuron"
+	"github.com/gopeft/peft/base/basetest"
 	"github.com/gopeft/peft/kernels"
 	"github.com/gopeft/peft/retrieval"
 )
-
-// sharedDir returns the directory of models, data and reference values beside the repository.
-func sharedDir(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("PEFT_SHARED")
-	if dir == "" {
-		wd, err := os.Getwd()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for d := wd; ; d = filepath.Dir(d) {
-			if _, err := os.Stat(filepath.Join(d, "go.mod")); err == nil {
-				dir = filepath.Join(filepath.Dir(d), "shared")
-				break
-			}
-			if d == filepath.Dir(d) {
-				t.Fatal("no go.mod above ", wd)
-			}
-		}
-	}
-	if _, err := os.Stat(dir); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("reference values are missing: %v", err)
-		}
-		t.Skipf("no reference values at ../shared beside the repository (or set PEFT_SHARED): %v", err)
-	}
-	return dir
-}
 
 // tensors reads the f32 tensors of a safetensors file.
 func tensors(t *testing.T, path string) map[string][]float32 {
@@ -149,7 +122,7 @@ func dense(g *RowGrad, rows int) []float32 {
 
 // TestPaperLayer compares the layer with its router trainable to PEER-pytorch: output, all gradients, and 8 steps of Adam.
 func TestPaperLayer(t *testing.T) {
-	dir := filepath.Join(sharedDir(t), "fixtures", "peer")
+	dir := filepath.Join(basetest.Shared(t, ""), "fixtures", "peer")
 	f := tensors(t, filepath.Join(dir, "peer-softmax.safetensors"))
 	for _, threads := range []int{1, 2} {
 		_, l := paperTraining(t, f, threads)

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/gopeft/peft/adapters"
 	"github.com/gopeft/peft/base/llama"
@@ -34,6 +35,10 @@ type pass struct {
 
 	sumTokens, headSums func(lo, hi int)
 }
+
+// tileStates keeps memory between tiles, for all stacks and trainings together: of each its own, it would take long until
+// every processor had met one of every kind.
+var tileStates = sync.Pool{New: func() any { return new(tileState) }}
 
 // tileState is one goroutine's memory.
 type tileState struct {
@@ -127,8 +132,8 @@ func (f *pass) sum(l *stackLayer, b *bench, y, x kernels.Matrix) {
 
 // byTokens adds the tables' contributions to the tokens [lo, hi).
 func (f *pass) byTokens(lo, hi int) {
-	t, l, r := f.stack.tiles.Get().(*tileState), f.layer.router, &f.routing
-	defer f.stack.tiles.Put(t)
+	t, l, r := tileStates.Get().(*tileState), f.layer.router, &f.routing
+	defer tileStates.Put(t)
 	for i := range f.tables {
 		a := &f.tables[i]
 		switch {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gopeft/peft/adapters/neuron"
 	"github.com/gopeft/peft/base"
+	"github.com/gopeft/peft/base/basetest"
 	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/kernels"
 	"github.com/gopeft/peft/retrieval"
@@ -21,7 +22,7 @@ func TestSmolLM2(t *testing.T) {
 	if os.Getenv("PEFT_SLOW") == "" {
 		t.Skip("needs about a minute: set PEFT_SLOW=1")
 	}
-	dir := sharedDir(t)
+	dir := basetest.Shared(t, "")
 	pool := kernels.NewPool(2)
 	defer pool.Close()
 	b, err := base.Open(filepath.Join(dir, "models", "SmolLM2-135M-Instruct.Q4_1.gguf"), base.Options{Pool: pool})

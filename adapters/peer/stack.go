@@ -24,7 +24,6 @@ type Stack struct {
 	layers map[place]*stackLayer
 	routes map[int]bool // blocks whose selection gates experts at linear layers
 	spare  sync.Pool    // *pass
-	tiles  sync.Pool    // *tileState
 }
 
 var _ llama.Passing = (*Stack)(nil)
@@ -68,7 +67,6 @@ func NewStack(r *retrieval.Router, p *kernels.Pool, sets ...*Set) (*Stack, error
 		f.sumTokens, f.headSums = f.byTokens, f.sumHeads
 		return f
 	}
-	s.tiles.New = func() any { return new(tileState) }
 	for i, set := range sets {
 		if i > 0 && sets[i-1].Name == set.Name {
 			return nil, fmt.Errorf("peer: set %s is on twice", set.Name)

@@ -36,19 +36,11 @@ func (l *TrainLayer) After(y []float32, stride int, x []float32, tokens int) err
 		l.own.keep(ym, xm, l.banks[adapters.BothOut] != nil)
 	}
 	for port, b := range l.banks {
-		if b == nil {
+		p := adapters.Port(port)
+		if b == nil || p == adapters.InIn { // which Before has added
 			continue
 		}
-		read := xm
-		switch adapters.Port(port) {
-		case adapters.InIn:
-			continue
-		case adapters.OutOut:
-			read = l.own.matrix(ym)
-		case adapters.BothOut:
-			read = l.own.beside(ym, xm)
-		}
-		if err := b.forward(ym, read); err != nil {
+		if err := b.forward(ym, l.own.read(p, ym, xm)); err != nil {
 			return err
 		}
 	}

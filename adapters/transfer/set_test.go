@@ -20,8 +20,9 @@ import (
 	"github.com/gopeft/peft/adapters/neuron"
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/base"
+	"github.com/gopeft/peft/base/basetest"
 	"github.com/gopeft/peft/base/llama"
-	"github.com/gopeft/peft/base/safetensors"
+	"github.com/gopeft/peft/base/llama/llamatest"
 	"github.com/gopeft/peft/kernels"
 	"github.com/gopeft/peft/retrieval"
 )
@@ -32,28 +33,11 @@ var made = filepath.Join("..", "exchange", "testdata")
 // tiny opens the base that those adapters are for.
 func tiny(t testing.TB) *llama.Model {
 	t.Helper()
-	dir := filepath.Join(made, "base")
-	b, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	c, src := llamatest.Open(t, filepath.Join(made, "base"))
+	m, err := llama.New(c, src, kernels.F32, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := llama.ConfigFromHF(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := safetensors.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := llama.New(c, llama.FromSafetensors(f, c), kernels.F32, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := f.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	return m
 }
 
@@ -300,7 +284,7 @@ func TestRefusals(t *testing.T) {
 func TestParitySmolLM(t *testing.T) {
 	pool := kernels.NewPool(2)
 	defer pool.Close()
-	b, err := base.Open(shared(t, "models/SmolLM2-135M-Instruct.Q4_1.gguf"), base.Options{Precision: kernels.F32, Pool: pool})
+	b, err := base.Open(basetest.Shared(t, "models/SmolLM2-135M-Instruct.Q4_1.gguf"), base.Options{Precision: kernels.F32, Pool: pool})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +292,7 @@ func TestParitySmolLM(t *testing.T) {
 	c := &b.Model.Config
 	r := router(c.Hidden, 1)
 	for name, tables := range map[string]int{"hf-lora-qv-r8": 60, "hf-ia3": 90} {
-		dir := shared(t, "fixtures/"+name)
+		dir := basetest.Shared(t, "fixtures/"+name)
 		var texts []struct {
 			Text   string    `json:"text"`
 			IDs    []int32   `json:"last_top10_ids"`
@@ -345,22 +329,4 @@ func TestParitySmolLM(t *testing.T) {
 			t.Logf("%s, %q: logits at most %.2g away", name, ref.Text, worst)
 		}
 	}
-}
-
-// shared returns the path of a file of the reference data, which stands beside the repository or where PEFT_SHARED says.
-// Without it the test is skipped, but in CI it fails.
-func shared(t testing.TB, name string) string {
-	t.Helper()
-	dir := os.Getenv("PEFT_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	path := filepath.Join(dir, name)
-	if _, err := os.Stat(path); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("reference data: %v", err)
-		}
-		t.Skipf("no reference data: %v", err)
-	}
-	return path
 }

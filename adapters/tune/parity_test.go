@@ -12,6 +12,7 @@ import (
 	"github.com/gopeft/peft/adapters/lora"
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/base"
+	"github.com/gopeft/peft/base/basetest"
 	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/kernels"
 	"github.com/gopeft/peft/retrieval"
@@ -42,17 +43,7 @@ func TestParity(t *testing.T) {
 	if os.Getenv("PEFT_SLOW") == "" {
 		t.Skip("set PEFT_SLOW=1 to train beside Hugging Face PEFT's losses")
 	}
-	dir := os.Getenv("PEFT_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	path := filepath.Join(dir, "models", "SmolLM2-135M-Instruct.Q4_1.gguf")
-	if _, err := os.Stat(path); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	path := basetest.Shared(t, "models/SmolLM2-135M-Instruct.Q4_1.gguf")
 	var ref struct {
 		Beta1, Beta2 float64
 		Tokens       [][][]int32

@@ -3,8 +3,6 @@ package llama_test
 import (
 	"errors"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,24 +11,6 @@ import (
 	"github.com/gopeft/peft/base/llama/llamatest"
 	"github.com/gopeft/peft/kernels"
 )
-
-// shared returns the path of a file of the reference data, which stands beside the repository or where PEFT_SHARED says.
-// Without it the test is skipped, but in CI it fails.
-func shared(t testing.TB, name string) string {
-	t.Helper()
-	dir := os.Getenv("PEFT_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	path := filepath.Join(dir, name)
-	if _, err := os.Stat(path); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("reference data: %v", err)
-		}
-		t.Skipf("no reference data: %v", err)
-	}
-	return path
-}
 
 func random(t testing.TB, c llama.Config, prec kernels.Precision, pool *kernels.Pool) *llama.Model {
 	t.Helper()

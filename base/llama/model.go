@@ -176,11 +176,7 @@ func (m *Model) Weight(block int, s Site) (w []float32, in, out int, err error) 
 		return nil, 0, 0, fmt.Errorf("block %d, %s: no such linear layer in a model of %d blocks: %w", block, s, m.Config.Layers, ErrWeights)
 	}
 	in, out = m.Config.Dims(s)
-	part := "self_attn."
-	if s == Gate || s == Up || s == Down {
-		part = "mlp."
-	}
-	w, err = load(m.src, blockName(block, part+s.String()), out, in)
+	w, err = load(m.src, LayerName(block, s)+".weight", out, in)
 	return w, in, out, err
 }
 

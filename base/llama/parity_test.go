@@ -9,10 +9,10 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/gopeft/peft/base/basetest"
 	"github.com/gopeft/peft/base/gguf"
 	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/base/llama/llamatest"
-	"github.com/gopeft/peft/base/safetensors"
 	"github.com/gopeft/peft/kernels"
 )
 
@@ -37,7 +37,7 @@ func openTiny(t testing.TB, name string) (f fixture) {
 	t.Helper()
 	dir := filepath.Join("testdata", name)
 	if name != "tiny-gemma2" {
-		dir = shared(t, "fixtures/"+name)
+		dir = basetest.Shared(t, "fixtures/"+name)
 	}
 	b, err := os.ReadFile(filepath.Join(dir, "reference.json"))
 	if err == nil {
@@ -46,19 +46,7 @@ func openTiny(t testing.TB, name string) (f fixture) {
 	if err != nil || len(f.ref.Last) == 0 {
 		t.Fatal("reference:", err)
 	}
-	config, err := os.ReadFile(filepath.Join(dir, "config.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if f.c, err = llama.ConfigFromHF(config); err != nil {
-		t.Fatal(err)
-	}
-	file, err := safetensors.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = file.Close() })
-	f.src = llama.FromSafetensors(file, f.c)
+	f.c, f.src = llamatest.Open(t, dir)
 	return f
 }
 

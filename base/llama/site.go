@@ -34,6 +34,15 @@ func (s Site) String() string {
 	return fmt.Sprintf("Site(%d)", uint8(s))
 }
 
+// LayerName returns the name that Hugging Face gives a linear layer of a block, such as "model.layers.3.self_attn.q_proj".
+func LayerName(block int, s Site) string {
+	part := "self_attn."
+	if s == Gate || s == Up || s == Down {
+		part = "mlp."
+	}
+	return layerName(block, part+s.String())
+}
+
 // ParseSite is the inverse of String. The error wraps ErrUnsupported.
 func ParseSite(name string) (Site, error) {
 	for s, n := range siteNames {

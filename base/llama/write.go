@@ -38,14 +38,10 @@ func (c *Config) Weights() []Weight {
 				add(blockName(i, "self_attn.q_norm"), c.HeadDim)
 				add(blockName(i, "self_attn.k_norm"), c.HeadDim)
 			}
-			part := "mlp."
-			if s < Gate {
-				part = "self_attn."
-			}
 			in, out := c.Dims(s)
-			add(blockName(i, part+s.String()), out, in)
+			add(LayerName(i, s)+".weight", out, in)
 			if t.bias || t.qkvBias && s < Out {
-				add(layerName(i, part+s.String())+".bias", out)
+				add(LayerName(i, s)+".bias", out)
 			}
 		}
 		norm(layerName(i, "post_attention_layernorm"))

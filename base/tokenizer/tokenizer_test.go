@@ -10,28 +10,11 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/gopeft/peft/base/basetest"
 	"github.com/gopeft/peft/base/gguf"
 
 	"pgregory.net/rapid"
 )
-
-// shared returns the path of a file of the reference data, which stands beside the repository or where PEFT_SHARED says.
-// Without it the test is skipped, but in CI it fails.
-func shared(t testing.TB, name string) string {
-	t.Helper()
-	dir := os.Getenv("PEFT_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	path := filepath.Join(dir, name)
-	if _, err := os.Stat(path); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("reference data: %v", err)
-		}
-		t.Skipf("no reference data: %v", err)
-	}
-	return path
-}
 
 const sample = "The quick brown fox, doesn't it? It jumps over 12 lazy dogs; the dogs don't mind. naïve café 🙂\n\n\tend  of   it."
 
@@ -48,7 +31,7 @@ func trained(t testing.TB) *Tokenizer {
 
 func smollm(t testing.TB) *Tokenizer {
 	t.Helper()
-	f, err := gguf.Open(shared(t, "models/SmolLM2-135M-Instruct.Q4_1.gguf"))
+	f, err := gguf.Open(basetest.Shared(t, "models/SmolLM2-135M-Instruct.Q4_1.gguf"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +60,7 @@ type reference struct {
 
 func TestParity(t *testing.T) {
 	tok := smollm(t)
-	b, err := os.ReadFile(shared(t, "fixtures/smollm2-135m.json"))
+	b, err := os.ReadFile(basetest.Shared(t, "fixtures/smollm2-135m.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +91,7 @@ func TestParity(t *testing.T) {
 		}
 	}
 	for file, want := range map[string]int{"data/wikitext2-valid.txt": 273868, "data/shakespeare.txt": 341094} {
-		b, err := os.ReadFile(shared(t, file))
+		b, err := os.ReadFile(basetest.Shared(t, file))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/gopeft/peft/base/basetest"
 	"github.com/gopeft/peft/base/gguf"
 )
 
@@ -111,7 +112,7 @@ func rewrite(t *testing.T, file []byte, key string, value any, nan string) []byt
 // TestE2EBadDirectory opens Hugging Face directories whose parts are broken or absent.
 func TestE2EBadDirectory(t *testing.T) {
 	p := newProgram(t, "builtin")
-	from := shared(t, "fixtures/tiny-llama31-rope")
+	from := basetest.Shared(t, "fixtures/tiny-llama31-rope")
 	config, weights := must(os.ReadFile(filepath.Join(from, "config.json"))), must(os.ReadFile(filepath.Join(from, "model.safetensors")))
 	header := func(json string, data int) []byte {
 		b := binary.LittleEndian.AppendUint64(nil, uint64(len(json)))

@@ -13,30 +13,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gopeft/peft/base/basetest"
 )
 
 // These tests run the built program as people do. They take minutes: set PEFT_E2E=1.
-
-// shared returns the path of a file of the reference data, which stands beside the repository or where PEFT_SHARED says.
-// Without it the test is skipped, but in CI it fails.
-func shared(t testing.TB, name string) string {
-	t.Helper()
-	dir := os.Getenv("PEFT_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	path, err := filepath.Abs(filepath.Join(dir, name))
-	if err == nil {
-		_, err = os.Stat(path)
-	}
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("reference data: %v", err)
-		}
-		t.Skipf("no reference data: %v", err)
-	}
-	return path
-}
 
 // program is the built binary with a registry.
 type program struct {
@@ -107,7 +88,7 @@ func (p *program) file(name, content string) string {
 
 // head returns a file with the first n bytes of a reference text.
 func (p *program) head(name string, n int) string {
-	b, err := os.ReadFile(shared(p.t, name))
+	b, err := os.ReadFile(basetest.Shared(p.t, name))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -116,7 +97,7 @@ func (p *program) head(name string, n int) string {
 
 // TestE2EAlgebra shows on SmolLM2 that adding, training and removing sets changes nothing else, to the bit.
 func TestE2EAlgebra(t *testing.T) {
-	p := newProgram(t, shared(t, "models/SmolLM2-135M-Instruct.Q4_1.gguf"))
+	p := newProgram(t, basetest.Shared(t, "models/SmolLM2-135M-Instruct.Q4_1.gguf"))
 	a, b := p.head("data/shakespeare.txt", 20000), p.head("data/wikitext2-valid.txt", 20000)
 	background := p.file("background.txt", string(must(os.ReadFile(p.head("data/gsm8k-train.jsonl", 60000))))) // JSON is text too
 	logits := func(sets ...string) string {
@@ -349,7 +330,7 @@ func TestE2EOtherBase(t *testing.T) {
 	p.run("export", "a", file)
 	p.run("remove", "a")
 	p.run("add-experts", "b", "--from", file)
-	p.base = shared(t, "models/SmolLM2-135M-Instruct.Q4_1.gguf")
+	p.base = basetest.Shared(t, "models/SmolLM2-135M-Instruct.Q4_1.gguf")
 	p.run("init", "--background", p.head("data/shakespeare.txt", 40000))
 	p.fails(1, []string{"another base"}, "generate", "x", "--sets", "b")
 	p.fails(1, []string{"another base"}, "add-experts", "c", "--from", file)
