@@ -5,7 +5,7 @@
 
 Peer and peft have the same file, threads and sizes. Each runs in a process of its own that waits while the other is
 measured; a round is one measurement of each, and what counts is the median of the rounds' ratios. With --only the other
-rows of docs/performance.json stay as they were; with --only alone the page is written anew from them. registry,
+rows of docs/performance.json stay as they were, and one from another machine says so; with --only alone the page is written anew from them. registry,
 grown-256 and grown-1 need no Python packages: peft is its own peer there.
 """
 
@@ -204,7 +204,7 @@ def shares(results):
         "| work | at the limit | peft's | share |", "|---|---|---|---|"]
     for name, (what, bound) in bounds.items():
         r = results["rows"].get(name)
-        if r:
+        if r and "machine" not in r:
             share = r["peft_median"] / bound if WORKS[name][2] else bound / r["peft_median"]
             lines.append(f"| {r['work']}: {what} | {number(bound)} {r['unit']} | {number(r['peft_median'])} {r['unit']} | {share:.2f} |")
     return lines
@@ -212,6 +212,7 @@ def shares(results):
 
 def page(results):
     m = results["machine"]
+    elsewhere = [r for r in results["rows"].values() if "machine" in r]
     lines = [
         "# Performance", "",
         "Written by `bench/peers/run.py`, which measures peft and each peer in alternating rounds on the same machine, file and",
@@ -227,6 +228,10 @@ def page(results):
         lines += [
             "", "What works of peft's own cost, as a multiple of another's time, in the same alternating rounds; less is better.", "",
             *costs]
+    lines += [""] if elsewhere else []
+    for r in elsewhere:
+        rates = ", ".join(f"{name} {value:.0f} {unit}" for name, value, unit in r["machine"]["limits"])
+        lines += [f"- {r['work']}, beside {r['peer']}, was measured on another machine: {r['machine']['cpu']}, of one thread {rates}."]
     lines += shares(results)
     notes = ROOT / "bench/peers/notes.md"
     if notes.exists():
@@ -270,9 +275,12 @@ def main():
     with tempfile.TemporaryDirectory() as tmp:
         binary = os.path.join(tmp, "peft")
         subprocess.run(["go", "build", "-C", str(ROOT), "-o", binary, "./cmd/peft"], check=True)
-        results["machine"] = machine(binary, args)
+        here = machine(binary, args)
+        first = results.setdefault("machine", here)
         for name in args.only:
             row = results["rows"][name] = (cost if name in COSTS else run)(name, binary, args)
+            if here["cpu"] != first["cpu"]:
+                row["machine"] = here
             print(json.dumps(row, ensure_ascii=False), flush=True)
             RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     page(results)
