@@ -21,7 +21,18 @@ type GenerateOptions struct {
 	MaxTokens   int                 // default 128
 	Temperature float64             // 0 is greedy
 	TopP        float64             // 0 or 1 is all
-	Seed        uint64
+	TopK        int                 // 0 is all
+	MinP        float64             // least probability, as a share of the most probable token's; 0 is all
+	// Repetition divides (positive) or multiplies the logits of tokens that the prompt or the answer has (arXiv 1909.05858,
+	// section 4.1); 0 or 1: none. Presence and Frequency are taken off the logits of tokens that the answer has, once and for
+	// each time.
+	Repetition, Presence, Frequency float64
+	LogitBias                       map[int32]float32 // added to logits
+	LogProbs                        int               // how many of the most probable tokens to tell of, with each token's own probability; below 1: none
+	Stop                            []string          // strings before which the text ends
+	Provenance                      bool              // tell what each set contributed
+	Client                          string            // who asks: a Batcher's queue is fair between clients
+	Seed                            uint64
 }
 
 // GenerateResult is what Generate wrote.

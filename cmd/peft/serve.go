@@ -38,7 +38,11 @@ func serve(c *cli.Context, e *peft.Engine) error {
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
-	srv := &http.Server{Handler: server.New(e), ReadHeaderTimeout: 10 * time.Second}
+	h, err := server.New(e, server.Options{})
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	fmt.Fprintf(c.App.ErrWriter, "listening on http://%s\n", l.Addr())
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
@@ -49,7 +53,7 @@ func serve(c *cli.Context, e *peft.Engine) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	err = srv.Shutdown(ctx)
+	err = errors.Join(srv.Shutdown(ctx), h.Close(ctx))
 	if serr := <-done; !errors.Is(serr, http.ErrServerClosed) {
 		err = errors.Join(err, serr)
 	}

@@ -17,7 +17,7 @@ const (
 	defaultChat       = 512
 )
 
-func (s *server) completions(w http.ResponseWriter, r *http.Request) {
+func (s *Server) completions(w http.ResponseWriter, r *http.Request) {
 	q, err := read(w, r)
 	if err != nil {
 		fail(w, err)
@@ -55,7 +55,7 @@ func prompt(raw json.RawMessage, o *peft.GenerateOptions) error {
 	return nil
 }
 
-func (s *server) chat(w http.ResponseWriter, r *http.Request) {
+func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 	q, err := read(w, r)
 	if err != nil {
 		fail(w, err)
@@ -125,7 +125,7 @@ func messages(raw []json.RawMessage) ([]tokenizer.Message, error) {
 
 // answer is one response in the shapes of its call.
 type answer struct {
-	s             *server
+	s             *Server
 	q             *request
 	id            string
 	object, chunk string

@@ -20,25 +20,58 @@ import (
 // maxBody bounds a request, in bytes.
 const maxBody = 8 << 20
 
-// server handles requests; the engine computes one at a time.
-type server struct {
+// Options of New.
+type Options struct {
+	Batch peft.BatchOptions
+}
+
+// Server answers requests.
+type Server struct {
 	e       *peft.Engine
-	turn    chan struct{}
+	batch   *peft.Batcher
+	mux     *http.ServeMux
 	ids     atomic.Int64
 	started int64
 }
 
-// New returns the handler of an engine.
-func New(e *peft.Engine) http.Handler {
-	s := &server{e: e, turn: make(chan struct{}, 1), started: time.Now().Unix()}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/models", s.models)
-	mux.HandleFunc("GET /v1/models/{id}", s.model)
-	mux.HandleFunc("POST /v1/completions", s.completions)
-	mux.HandleFunc("POST /v1/chat/completions", s.chat)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
-	return mux
+// scope is what a caller must be allowed to do.
+type scope int
+
+const (
+	public scope = iota // anybody
+	use                 // generate, and see sets
+	admin               // change the registry, run jobs, profile
+)
+
+// New starts a server of an engine.
+func New(e *peft.Engine, o Options) (*Server, error) {
+	b, err := e.NewBatcher(o.Batch)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{e: e, batch: b, mux: http.NewServeMux(), started: time.Now().Unix()}
+	s.routeOpenAI()
+	s.handle("GET /healthz", public, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	return s, nil
 }
+
+// handle routes a pattern. Every handler is registered by it, with the scope that its caller needs.
+func (s *Server) handle(pattern string, need scope, h http.HandlerFunc) {
+	s.mux.Handle(pattern, h)
+}
+
+func (s *Server) routeOpenAI() {
+	s.handle("GET /v1/models", use, s.models)
+	s.handle("GET /v1/models/{id}", use, s.model)
+	s.handle("POST /v1/completions", use, s.completions)
+	s.handle("POST /v1/chat/completions", use, s.chat)
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// Close ends the server when what runs has come to its end, or ctx has.
+func (s *Server) Close(ctx context.Context) error { return s.batch.Close(ctx) }
 
 // apiError is an error with its HTTP status.
 type apiError struct {
@@ -86,7 +119,7 @@ type model struct {
 	Parent  string `json:"parent,omitempty"`
 }
 
-func (s *server) all() ([]model, error) {
+func (s *Server) all() ([]model, error) {
 	b, err := s.e.Base()
 	if err != nil {
 		return nil, err
@@ -108,7 +141,7 @@ func (s *server) all() ([]model, error) {
 	return list, nil
 }
 
-func (s *server) models(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) models(w http.ResponseWriter, _ *http.Request) {
 	list, err := s.all()
 	if err != nil {
 		fail(w, err)
@@ -117,7 +150,7 @@ func (s *server) models(w http.ResponseWriter, _ *http.Request) {
 	write(w, http.StatusOK, map[string]any{"object": "list", "data": list})
 }
 
-func (s *server) model(w http.ResponseWriter, r *http.Request) {
+func (s *Server) model(w http.ResponseWriter, r *http.Request) {
 	list, err := s.all()
 	if err != nil {
 		fail(w, err)
@@ -169,7 +202,7 @@ func read(w http.ResponseWriter, r *http.Request) (*request, error) {
 const autoModel = "auto"
 
 // options translates a request; sets come from the model's name: the base's, a set's, a+b, or auto.
-func (s *server) options(q *request, limit int) (peft.GenerateOptions, []string, error) {
+func (s *Server) options(q *request, limit int) (peft.GenerateOptions, []string, error) {
 	o := peft.GenerateOptions{MaxTokens: limit, Temperature: 1, TopP: 1, Seed: uint64(s.ids.Add(1)) ^ uint64(time.Now().UnixNano())}
 	for _, n := range []*int{q.MaxTokens, q.MaxCompletionTokens} {
 		if n != nil {
@@ -229,15 +262,9 @@ func stopStrings(raw json.RawMessage) ([]string, error) {
 }
 
 // generate runs one generation when its turn has come and cuts it at a stop string.
-func (s *server) generate(ctx context.Context, o peft.GenerateOptions, stops []string, emit func(string) error) (text, finish string, res *peft.GenerateResult, err error) {
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return "", "", nil, ctx.Err()
-	}
+func (s *Server) generate(ctx context.Context, o peft.GenerateOptions, stops []string, emit func(string) error) (text, finish string, res *peft.GenerateResult, err error) {
 	cut := &cutter{stops: stops, emit: emit}
-	res, err = s.e.Generate(ctx, o, cut.add)
+	res, err = s.batch.Generate(ctx, o, func(t peft.Token) error { return cut.add(t.Text) })
 	if errors.Is(err, errStop) {
 		return cut.text.String(), "stop", &peft.GenerateResult{PromptTokens: cut.prompt, TokenIDs: make([]int32, cut.pieces)}, nil
 	}

@@ -34,7 +34,11 @@ func serve(t *testing.T) *httptest.Server {
 	if _, err := e.AddExperts(ctx, "empty", peft.AddOptions{Data: []string{data}}); err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewServer(New(e))
+	h, err := New(e, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(h)
 	t.Cleanup(func() {
 		s.Close()
 		if err := e.Close(); err != nil {
