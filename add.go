@@ -56,8 +56,13 @@ var reserved = []string{"base", "auto", base.Builtin, "none", "self"}
 // and every other set stay as they are.
 func (e *Engine) AddExperts(ctx context.Context, name string, o AddOptions) (*AddResult, error) {
 	start := time.Now()
+	release, err := e.claims.take(name, "add")
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	s := e.reg.Snapshot()
-	err := freeName(s, name)
+	err = freeName(s, name)
 	s.Close()
 	if err != nil {
 		return nil, err

@@ -169,6 +169,11 @@ func (e *Engine) History(name string) ([]*SetInfo, error) {
 
 // Rollback makes an earlier revision of a set the current one. With revision 0 it goes to the current one's parent.
 func (e *Engine) Rollback(ctx context.Context, name string, revision int) (*SetInfo, error) {
+	release, err := e.claims.take(name, "rollback")
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	if revision == 0 {
 		now, err := e.Show(name)
 		if err != nil {
@@ -191,6 +196,11 @@ func (e *Engine) Remove(ctx context.Context, name string) error {
 	if err := registry.CheckName(name); err != nil {
 		return err
 	}
+	release, err := e.claims.take(name, "remove")
+	if err != nil {
+		return err
+	}
+	defer release()
 	unfinished := e.reg.Remove(ctx, nsCheckpoints, name)
 	if unfinished != nil && !errors.Is(unfinished, registry.ErrNotFound) {
 		return unfinished
