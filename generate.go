@@ -46,6 +46,12 @@ type GenerateResult struct {
 	Fired           []Fired `json:"fired,omitempty"`     // with Auto: which sets were on
 }
 
+// sampling is how the options want tokens to be chosen.
+func (o *GenerateOptions) sampling() base.Sampling {
+	return base.Sampling{Temperature: o.Temperature, TopP: o.TopP, TopK: o.TopK, MinP: o.MinP, Repetition: o.Repetition, Frequency: o.Frequency, Presence: o.Presence,
+		LogitBias: o.LogitBias, Seed: o.Seed}
+}
+
 // Generate continues a prompt or answers a chat. emit, when not nil, gets the text as it comes; its error ends the text.
 func (e *Engine) Generate(ctx context.Context, o GenerateOptions, emit func(text string) error) (*GenerateResult, error) {
 	b, seam, a, err := e.withSetsOr(ctx, o.Sets, o.Auto)
@@ -62,7 +68,7 @@ func (e *Engine) Generate(ctx context.Context, o GenerateOptions, emit func(text
 		o.MaxTokens = 128
 	}
 	ids := b.Tokenizer.Encode(prompt, true)
-	gen := base.GenOptions{Sampling: base.Sampling{Temperature: o.Temperature, TopP: o.TopP, Seed: o.Seed}, MaxTokens: o.MaxTokens, Seam: seam}
+	gen := base.GenOptions{Sampling: o.sampling(), MaxTokens: o.MaxTokens, Seam: seam}
 	if a != nil {
 		gen.Choose = a.choose(len(ids))
 	}
