@@ -210,7 +210,7 @@ func (s *Sampler) filter(p []float32) []int32 {
 		}
 		idx = idx[:n]
 	} else {
-		if nucleus && s.s.MinP == 0 {
+		if nucleus && s.s.MinP == 0 && s.s.TopK == 0 {
 			// Tokens below this cannot be in the nucleus, as even all of them together do not reach what it leaves out.
 			floor = float32((1 - s.s.TopP) / float64(len(p)))
 		}
