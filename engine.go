@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
-	"time"
 
 	"github.com/adrg/xdg"
 
@@ -36,20 +35,20 @@ type Options struct {
 
 // Progress is one report on long work.
 type Progress struct {
-	Task  string // what is being done, such as "train manual"
-	Done  int    // units done
-	Total int    // units in all; 0 when not known
-	Unit  string // such as "steps" or "tokens"
-	Note  string // more about the moment, such as the loss
-	Step  *Step  // of a training, where the units are its steps
+	Task  string `json:"task"`           // what is being done, such as "train manual"
+	Done  int    `json:"done"`           // units done
+	Total int    `json:"total"`          // units in all; 0 when not known
+	Unit  string `json:"unit"`           // such as "steps" or "tokens"
+	Note  string `json:"note,omitempty"` // more about the moment, such as the loss
+	Step  *Step  `json:"step,omitempty"` // of a training, where the units are its steps
 }
 
 // Step is a step of a training.
 type Step struct {
-	Loss            float64       `json:"loss"`               // of its batch, nats a trained token
-	HeldOut         float64       `json:"held_out,omitempty"` // perplexity of the held-out text; 0 where it was not measured
-	TokensPerSecond float64       `json:"tokens_per_second"`  // of this step
-	Remaining       time.Duration `json:"remaining"`          // expected
+	Loss            float64 `json:"loss"`               // of its batch, nats a trained token
+	HeldOut         float64 `json:"held_out,omitempty"` // perplexity of the held-out text; 0 where it was not measured
+	TokensPerSecond float64 `json:"tokens_per_second"`  // of this step
+	SecondsLeft     float64 `json:"seconds_left"`       // of the training, expected
 }
 
 // Engine is a base with a registry of routers and expert sets. Its methods may be called from several goroutines.

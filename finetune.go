@@ -271,7 +271,7 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 	o.Checkpoint = f.checkpoint
 	o.Progress = func(p tune.Progress) {
 		note := fmt.Sprintf("loss %.3f, %.0f tokens/s", p.Loss, p.TokensPerSecond)
-		step := &Step{Loss: p.Loss, TokensPerSecond: p.TokensPerSecond, Remaining: p.Remaining}
+		step := &Step{Loss: p.Loss, TokensPerSecond: p.TokensPerSecond, SecondsLeft: p.Remaining.Seconds()}
 		if !math.IsNaN(p.HeldOut) {
 			step.HeldOut = math.Exp(p.HeldOut)
 			note += fmt.Sprintf(", held-out perplexity %.2f", step.HeldOut)

@@ -43,6 +43,7 @@ func serve(c *cli.Context, e *peft.Engine) error {
 		return errors.Join(err, l.Close())
 	}
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	srv.RegisterOnShutdown(h.Interrupt)
 	fmt.Fprintf(c.App.ErrWriter, "listening on http://%s\n", l.Addr())
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()

@@ -2,11 +2,13 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -22,13 +24,18 @@ const maxBody = 8 << 20
 
 // Options of New.
 type Options struct {
-	Batch peft.BatchOptions
+	Batch     peft.BatchOptions
+	Uploads   string // directory of uploaded files; default: uploads in the registry's
+	MaxUpload int64  // bytes of a file; default 1 GiB
+	Jobs      string // directory of the jobs' records; default: jobs in the registry's
 }
 
 // Server answers requests.
 type Server struct {
 	e       *peft.Engine
 	batch   *peft.Batcher
+	uploads *uploads
+	jobs    *jobs
 	mux     *http.ServeMux
 	ids     atomic.Int64
 	started int64
@@ -50,8 +57,19 @@ func New(e *peft.Engine, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{e: e, batch: b, mux: http.NewServeMux(), started: time.Now().Unix()}
+	dir := e.Registry().Dir()
+	if s.uploads, err = openUploads(cmp.Or(o.Uploads, filepath.Join(dir, "uploads")), o.MaxUpload); err != nil {
+		return nil, err
+	}
+	if s.jobs, err = openJobs(s, cmp.Or(o.Jobs, filepath.Join(dir, "jobs"))); err != nil {
+		return nil, errors.Join(err, s.uploads.close())
+	}
 	s.routeOpenAI()
+	s.routeSets()
+	s.routeUploads()
+	s.routeJobs()
 	s.handle("GET /healthz", public, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	s.jobs.start()
 	return s, nil
 }
 
@@ -70,8 +88,14 @@ func (s *Server) routeOpenAI() {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
-// Close ends the server when what runs has come to its end, or ctx has.
-func (s *Server) Close(ctx context.Context) error { return s.batch.Close(ctx) }
+// Interrupt ends the running job, which goes on when the server starts again, and what looks on jobs.
+func (s *Server) Interrupt() { s.jobs.close() }
+
+// Close interrupts the running job and ends the server when the requests that run have come to their end, or ctx has.
+func (s *Server) Close(ctx context.Context) error {
+	s.Interrupt()
+	return errors.Join(s.batch.Close(ctx), s.uploads.close())
+}
 
 // apiError is an error with its HTTP status.
 type apiError struct {
