@@ -142,7 +142,7 @@ func findSet(s *registry.Snapshot, ref string) (*registry.Manifest, error) {
 	}
 	m, err := s.Manifest(nsSets, name, rev)
 	if errors.Is(err, registry.ErrNotFound) {
-		return nil, fmt.Errorf("expert set %s: %w; the registry has %q", ref, registry.ErrNotFound, s.Names(nsSets))
+		return nil, fmt.Errorf("expert set %s: %w; see peft list", ref, registry.ErrNotFound) // no names: the server passes it on to those who see some sets only
 	}
 	return m, err
 }

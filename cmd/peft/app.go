@@ -69,7 +69,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			initCommand(), addExpertsCommand(), finetuneCommand(), evalCommand(), generateCommand(), logitsCommand(),
 			listCommand(), showCommand(), historyCommand(), rollbackCommand(), pruneCommand(), removeCommand(), exportCommand(), gateCommand(), reportCommand(),
 			verifyCommand(), backupCommand(), restoreCommand(), pullCommand(),
-			serveCommand(), benchCommand(), pretrainCommand(),
+			serveCommand(), keysCommand(), benchCommand(), pretrainCommand(),
 		},
 		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
 		ExitErrHandler:  func(*cli.Context, error) {}, // run decides
