@@ -68,6 +68,8 @@ func New(e *peft.Engine, o Options) (*Server, error) {
 	s.routeSets()
 	s.routeUploads()
 	s.routeJobs()
+	s.routePage()
+	s.routeStats()
 	s.handle("GET /healthz", public, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	s.jobs.start()
 	return s, nil
