@@ -1,6 +1,11 @@
 package peft
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
 
 // BatchOptions of NewBatcher. Zero values mean the defaults.
 type BatchOptions struct {
@@ -22,8 +27,8 @@ type Batcher struct {
 
 // Token is one new token of a generation, as it comes.
 type Token struct {
-	ID      int32
-	Text    string         // that it completes; may be empty
+	ID      int32          // -1 for text that was held back to the end
+	Text    string         // that it completes, as far as it cannot become a stop string; may be empty
 	LogProb float64        // natural logarithm of its probability before temperature and penalties, with GenerateOptions.LogProbs
 	Top     []TokenLogProb // the most probable tokens in its place
 	Shares  []Share        // with GenerateOptions.Provenance
@@ -34,12 +39,6 @@ type TokenLogProb struct {
 	ID      int32
 	Text    string
 	LogProb float64
-}
-
-// Share is what a set contributed to an output.
-type Share struct {
-	Set   string  `json:"set"`   // name@revision
-	Share float64 `json:"share"` // of the norms that blocks and sets add to the residual stream
 }
 
 // NewBatcher starts a batcher.
@@ -56,13 +55,29 @@ func (b *Batcher) Generate(ctx context.Context, o GenerateOptions, emit func(Tok
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	return b.e.Generate(ctx, o, func(text string) error {
+	return b.e.generate(ctx, o, func(t Token) error {
 		if emit == nil {
 			return nil
 		}
-		return emit(Token{Text: text})
+		return emit(t)
 	})
 }
+
+// ErrBusy reports a full queue.
+var ErrBusy = errors.New("too many requests are waiting")
+
+// BusyError is the ErrBusy of a Batcher.
+type BusyError struct {
+	Waiting    int           // requests
+	RetryAfter time.Duration // when there may be room, by how long the ones that run have taken
+}
+
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("peft: %v: %d; try again in %v", ErrBusy, e.Waiting, e.RetryAfter)
+}
+
+// Is makes it ErrBusy.
+func (e *BusyError) Is(target error) bool { return target == ErrBusy }
 
 // BatchStats says what a batcher is doing.
 type BatchStats struct {

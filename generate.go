@@ -16,6 +16,7 @@ import (
 type GenerateOptions struct {
 	Prompt      string
 	Messages    []tokenizer.Message // a chat in the model's template, instead of Prompt
+	PromptIDs   []int32             // tokens, instead of Prompt
 	Sets        []string            // that are on, as "name" or "name@revision"; with Auto, between which the gates decide
 	Auto        bool                // gates decide by the prompt's last 128 tokens which sets are on, all that have one when Sets names none
 	MaxTokens   int                 // default 128
@@ -38,12 +39,15 @@ type GenerateOptions struct {
 // GenerateResult is what Generate wrote.
 type GenerateResult struct {
 	Text            string  `json:"text"`
-	TokenIDs        []int32 `json:"token_ids"` // the new ones
+	TokenIDs        []int32 `json:"token_ids"` // the new ones, those of a stop string included
 	PromptTokens    int     `json:"prompt_tokens"`
-	Stop            string  `json:"stop"` // "stop" when the model ended the text, "length" otherwise
+	Stop            string  `json:"stop"` // "stop" when the model or a stop string ended the text, "length" otherwise
 	TokensPerSecond float64 `json:"tokens_per_second"`
 	FirstToken      float64 `json:"first_token_seconds"` // from the call to the first new token, loading not counted
 	Fired           []Fired `json:"fired,omitempty"`     // with Auto: which sets were on
+
+	Gates  []GateScore `json:"gates,omitempty"`  // with Auto: what each gate found
+	Shares []Share     `json:"shares,omitempty"` // with Provenance: over the whole answer
 }
 
 // sampling is how the options want tokens to be chosen.
@@ -52,44 +56,100 @@ func (o *GenerateOptions) sampling() base.Sampling {
 		LogitBias: o.LogitBias, Seed: o.Seed}
 }
 
+// prompt returns the tokens that are to be continued.
+func (o *GenerateOptions) prompt(t *tokenizer.Tokenizer) ([]int32, error) {
+	switch {
+	case len(o.PromptIDs) > 0:
+		for _, id := range o.PromptIDs {
+			if id < 0 || int(id) >= t.Vocab() {
+				return nil, fmt.Errorf("generate: the prompt has token %d, the model's are 0 to %d: %w", id, t.Vocab()-1, llama.ErrInput)
+			}
+		}
+		return o.PromptIDs, nil
+	case len(o.Messages) > 0:
+		text, err := t.ApplyChat(o.Messages, true)
+		if err != nil {
+			return nil, err
+		}
+		return t.Encode(text, true), nil
+	}
+	return t.Encode(o.Prompt, true), nil
+}
+
 // Generate continues a prompt or answers a chat. emit, when not nil, gets the text as it comes; its error ends the text.
 func (e *Engine) Generate(ctx context.Context, o GenerateOptions, emit func(text string) error) (*GenerateResult, error) {
+	return e.generate(ctx, o, func(t Token) error {
+		if emit == nil || t.Text == "" {
+			return nil
+		}
+		return emit(t.Text)
+	})
+}
+
+// generate is Generate with every token, without Shares.
+func (e *Engine) generate(ctx context.Context, o GenerateOptions, emit func(Token) error) (*GenerateResult, error) {
+	cut, err := newCutter(o.Stop)
+	if err != nil {
+		return nil, err
+	}
 	b, seam, a, err := e.withSetsOr(ctx, o.Sets, o.Auto)
 	if err != nil {
 		return nil, err
 	}
-	prompt := o.Prompt
-	if len(o.Messages) > 0 {
-		if prompt, err = b.Tokenizer.ApplyChat(o.Messages, true); err != nil {
-			return nil, err
-		}
+	ids, err := o.prompt(b.Tokenizer)
+	if err != nil {
+		return nil, err
 	}
 	if o.MaxTokens == 0 {
 		o.MaxTokens = 128
 	}
-	ids := b.Tokenizer.Encode(prompt, true)
 	gen := base.GenOptions{Sampling: o.sampling(), MaxTokens: o.MaxTokens, Seam: seam}
 	if a != nil {
 		gen.Choose = a.choose(len(ids))
 	}
+	var prob float64
+	var top []TokenLogProb
+	if o.LogProbs > 0 {
+		gen.Chosen = func(id int32, logits []float32) { prob, top = logProbs(b.Tokenizer, logits, id, o.LogProbs) }
+	}
 	res := &GenerateResult{PromptTokens: len(ids)}
 	start := time.Now()
-	res.TokenIDs, res.Stop, err = b.Generate(ctx, ids, gen, func(_ int32, text string) error {
+	res.TokenIDs, res.Stop, err = b.Generate(ctx, ids, gen, func(id int32, text string) error {
 		if res.FirstToken == 0 {
 			res.FirstToken = time.Since(start).Seconds()
 		}
-		if emit == nil || text == "" {
-			return nil
+		text, stopped := cut.add(text)
+		t := Token{ID: id, Text: text, LogProb: prob, Top: top}
+		if id < 0 {
+			t.LogProb, t.Top = 0, nil
 		}
-		return emit(text)
+		if err := emit(t); err != nil || !stopped {
+			return err
+		}
+		return errStop
 	})
+	if errors.Is(err, errStop) {
+		res.Stop, err = base.StopEOS, nil
+	} else if rest := cut.flush(); err == nil && rest != "" {
+		err = emit(Token{ID: -1, Text: rest})
+	}
 	if err != nil {
 		return nil, err
 	}
 	res.TokensPerSecond = float64(len(res.TokenIDs)) / time.Since(start).Seconds()
-	res.Text = b.Tokenizer.Decode(res.TokenIDs)
+	res.Text = cut.text.String()
 	res.Fired = a.report()
 	return res, nil
+}
+
+// logProbs returns the logarithm of a token's probability by logits: [vocab], and those of the n most probable ones.
+func logProbs(t *tokenizer.Tokenizer, logits []float32, id int32, n int) (float64, []TokenLogProb) {
+	of, best := base.LogProbs(logits, id, n)
+	top := make([]TokenLogProb, len(best))
+	for i, b := range best {
+		top[i] = TokenLogProb{b.ID, t.Decode([]int32{b.ID}), b.LogProb}
+	}
+	return of, top
 }
 
 // LogitsOptions of Logits.

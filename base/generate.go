@@ -14,6 +14,9 @@ type GenOptions struct {
 	Seam      llama.Seam // nil for the bare base
 	// Choose, when not nil, decides after the prompt was read what goes on, in place of Seam.
 	Choose *Choice
+	// Chosen, when not nil, is called with every token of the answer before emit, and the logits that it was chosen by: [vocab],
+	// valid during the call.
+	Chosen func(id int32, logits []float32)
 }
 
 // readTokens is how much of a prompt is read at a time, so that a long one takes the memory of its cache alone.
@@ -72,6 +75,9 @@ func (b *Base) Generate(ctx context.Context, prompt []int32, o GenOptions, emit 
 			return out, StopEOS, flush(stream.Flush(), emit)
 		}
 		out = append(out, id)
+		if o.Chosen != nil {
+			o.Chosen(id, logits)
+		}
 		if emit != nil {
 			if err := emit(id, stream.Next(id)); err != nil {
 				return out, "", err

@@ -287,18 +287,17 @@ func stopStrings(raw json.RawMessage) ([]string, error) {
 	return many, nil
 }
 
-// generate runs one generation when its turn has come and cuts it at a stop string.
+// generate runs one generation.
 func (s *Server) generate(ctx context.Context, o peft.GenerateOptions, stops []string, emit func(string) error) (text, finish string, res *peft.GenerateResult, err error) {
-	cut := &cutter{stops: stops, emit: emit}
-	res, err = s.batch.Generate(ctx, o, func(t peft.Token) error { return cut.add(t.Text) })
-	if errors.Is(err, errStop) {
-		return cut.text.String(), "stop", &peft.GenerateResult{PromptTokens: cut.prompt, TokenIDs: make([]int32, cut.pieces)}, nil
-	}
+	o.Stop = stops
+	res, err = s.batch.Generate(ctx, o, func(t peft.Token) error {
+		if emit == nil || t.Text == "" {
+			return nil
+		}
+		return emit(t.Text)
+	})
 	if err != nil {
 		return "", "", nil, err
 	}
-	if err := cut.flush(); err != nil {
-		return "", "", nil, err
-	}
-	return cut.text.String(), res.Stop, res, nil
+	return res.Text, res.Stop, res, nil
 }

@@ -182,34 +182,3 @@ func stream(t *testing.T, s *httptest.Server, path, body string) (text string, u
 	}
 	return text, usage
 }
-
-func TestCutter(t *testing.T) {
-	for _, c := range []struct {
-		pieces []string
-		stops  []string
-		want   string
-		hit    bool
-	}{
-		{[]string{"ab", "cd", "ef"}, nil, "abcdef", false},
-		{[]string{"ab", "cd", "ef"}, []string{"de"}, "abc", true},
-		{[]string{"ab", "cd", "ef"}, []string{"dx"}, "abcdef", false},
-		{[]string{"a", "a", "a", "b"}, []string{"aab"}, "a", true},
-		{[]string{"xyz"}, []string{"z", "y"}, "x", true},
-	} {
-		k := &cutter{stops: c.stops}
-		hit := false
-		for _, p := range c.pieces {
-			if hit = k.add(p) != nil; hit {
-				break
-			}
-		}
-		if !hit {
-			if err := k.flush(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if k.text.String() != c.want || hit != c.hit {
-			t.Errorf("%q with %q: %q, %v", c.pieces, c.stops, k.text.String(), hit)
-		}
-	}
-}
