@@ -69,11 +69,12 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			initCommand(), addExpertsCommand(), finetuneCommand(), evalCommand(), generateCommand(), logitsCommand(),
 			listCommand(), showCommand(), historyCommand(), rollbackCommand(), pruneCommand(), removeCommand(), exportCommand(), gateCommand(), reportCommand(),
 			verifyCommand(), backupCommand(), restoreCommand(), pullCommand(),
-			serveCommand(), keysCommand(), benchCommand(), pretrainCommand(),
+			serveCommand(), keysCommand(), benchCommand(), pretrainCommand(), completionCommand(),
 		},
-		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
-		ExitErrHandler:  func(*cli.Context, error) {}, // run decides
-		HideHelpCommand: false,
+		OnUsageError:         func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
+		ExitErrHandler:       func(*cli.Context, error) {}, // run decides
+		HideHelpCommand:      false,
+		EnableBashCompletion: true,
 		CommandNotFound: func(c *cli.Context, name string) {
 			fmt.Fprintf(stderr, "peft: no command %q\n", name)
 		},
@@ -85,6 +86,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		},
 	}
 	for _, cmd := range app.Commands {
+		exemplify(cmd)
 		cmd.OnUsageError = func(_ *cli.Context, err error, _ bool) error {
 			return usageError{fmt.Errorf("%s: %w", cmd.Name, err)}
 		}
