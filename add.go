@@ -266,7 +266,7 @@ func (e *Engine) storeSet(ctx context.Context, set *peer.Set, baseName string, s
 			rec.Sites = append(rec.Sites, s)
 		}
 	}
-	if len(rec.Sites) > 0 && set.Tables[0].Site == llama.Beside {
+	if len(rec.Sites) > 0 && slices.ContainsFunc(set.Tables, func(t *peer.Table) bool { return t.Site == llama.Beside }) {
 		rec.Sites = slices.Insert(rec.Sites, 0, llama.Beside.String())
 	}
 	own.record(&rec)

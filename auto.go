@@ -3,6 +3,7 @@ package peft
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/base"
@@ -19,6 +20,7 @@ type auto struct {
 	stacks map[string]*peer.Stack // by the sets that are on
 	fired  map[string]int         // sequences, by name@revision
 	seen   int                    // sequences in all
+	scores []GateScore            // of the last sequence
 }
 
 // newAuto prepares deciding between the named sets, or all that have a gate when none is named. It returns nil when there
@@ -69,8 +71,14 @@ func (a *auto) choose(prompt int) *base.Choice {
 // decide returns the seam with the sets whose gates fire, nil when none does.
 func (a *auto) decide(j *peer.Judge) (llama.Seam, error) {
 	var on []string
+	a.scores = nil
 	for i, g := range a.gates {
-		if g.info.fires(j.Rows(i)) {
+		rows := j.Rows(i)
+		fires := g.info.fires(rows)
+		if at := g.info.threshold(len(rows)); !math.IsInf(at, 1) {
+			a.scores = append(a.scores, GateScore{Set: g.ref, Score: peer.Score(rows), Threshold: at, Fired: fires})
+		}
+		if fires {
 			on = append(on, g.ref)
 			a.fired[g.ref]++
 		}
@@ -117,6 +125,14 @@ func (a *auto) report() []Fired {
 		all[i] = Fired{Set: g.ref, Sequences: a.fired[g.ref], Share: float64(a.fired[g.ref]) / float64(max(1, a.seen))}
 	}
 	return all
+}
+
+// gateScores returns what each gate found in the last sequence, in order of name; nil on a nil auto.
+func (a *auto) gateScores() []GateScore {
+	if a == nil {
+		return nil
+	}
+	return a.scores
 }
 
 // promptOf returns how many tokens of a window decide: all before the first that is scored, and of plain text so many.

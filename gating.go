@@ -86,14 +86,17 @@ type storedGate struct {
 }
 
 // fires reports whether judged rows pass the gate's threshold.
-func (i *GateInfo) fires(rows [][]float64) bool {
+func (i *GateInfo) fires(rows [][]float64) bool { return peer.Score(rows) > i.threshold(len(rows)) }
+
+// threshold returns what so many judged rows must score more than: infinity of too few.
+func (i *GateInfo) threshold(rows int) float64 {
 	at := math.Inf(1)
 	for _, t := range i.Thresholds {
-		if len(rows) >= t.Tokens {
+		if rows >= t.Tokens {
 			at = t.Score
 		}
 	}
-	return peer.Score(rows) > at
+	return at
 }
 
 // judged returns which tokens of a prompt are judged: its last gateJudged, but never the first of a text, whose cells say

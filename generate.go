@@ -46,7 +46,7 @@ type GenerateResult struct {
 	FirstToken      float64 `json:"first_token_seconds"` // from the call to the first new token, loading not counted
 	Fired           []Fired `json:"fired,omitempty"`     // with Auto: which sets were on
 
-	Gates  []GateScore `json:"gates,omitempty"`  // with Auto: what each gate found
+	Gates  []GateScore `json:"gates,omitempty"`  // with Auto: what each gate found; none of a prompt too short to judge
 	Shares []Share     `json:"shares,omitempty"` // with Provenance: over the whole answer
 }
 
@@ -138,7 +138,7 @@ func (e *Engine) generate(ctx context.Context, o GenerateOptions, emit func(Toke
 	}
 	res.TokensPerSecond = float64(len(res.TokenIDs)) / time.Since(start).Seconds()
 	res.Text = cut.text.String()
-	res.Fired = a.report()
+	res.Fired, res.Gates = a.report(), a.gateScores()
 	return res, nil
 }
 

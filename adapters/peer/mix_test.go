@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -191,4 +192,69 @@ func TestMixAllocates(t *testing.T) {
 	if n := testing.AllocsPerRun(50, step); n > 0 {
 		t.Errorf("a pass allocates %g times", n)
 	}
+}
+
+// TestProvenance: a set's norm is that of what it adds, found by taking it away, and a share is of all sets' and the base's.
+func TestProvenance(t *testing.T) {
+	r := testRouter(3)
+	a, b := testSet(t, r, "a", 1, F32), testSet(t, r, "b", 2, F32)
+	const tokens = 5
+	rnd := rand.New(rand.NewPCG(1, 9))
+	x, y := randn(rnd, tokens*testHidden), randn(rnd, tokens*testHidden)
+	p := stackOf(t, r, nil, a, b).Observed()
+	if err := p.Forward(1, slices.Clone(y), x, tokens); err != nil {
+		t.Fatal(err)
+	}
+	near := func(what string, got, want float64) {
+		t.Helper()
+		if math.Abs(got-want) > 1e-4*(1+want) {
+			t.Errorf("%s: %g, want %g", what, got, want)
+		}
+	}
+	added := func(s *Set, row int) float64 {
+		with := slices.Clone(y)
+		if err := stackOf(t, r, nil, s).Forward(1, with, x, tokens); err != nil {
+			t.Fatal(err)
+		}
+		var sum float64
+		for i := row * testHidden; i < (row+1)*testHidden; i++ {
+			sum += math.Pow(float64(with[i])-float64(y[i]), 2)
+		}
+		return math.Sqrt(sum)
+	}
+	var sumA, sum float64
+	for row := range tokens {
+		na, nb := added(a, row), added(b, row)
+		sumA, sum = sumA+na, sum+na+nb
+		if s := p.Row(row, nil); na+nb > 0 {
+			near("share of a", s[0], na/(na+nb))
+			near("share of b", s[1], nb/(na+nb))
+		}
+	}
+	near("share of all rows", p.All(nil)[0], sumA/sum)
+
+	m := mixModel(t, llama.Llama, nil)
+	batch := llama.One([]int32{3, 1, 4, 1, 5}, nil)
+	one := stackOf(t, r, nil, siteSet(t, r, "one", 3, false, spot{5, llama.Value, testLoRA, false, false})).Observed()
+	if _, err := m.Forward(batch, one); err != nil {
+		t.Fatal(err)
+	}
+	var base float64 // what the first five blocks add, which the set has no part in
+	var before []float32
+	for n := range 6 {
+		stream, err := m.ForwardTo(batch, nil, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last := stream[4*testHidden:]; n == 0 {
+			before = slices.Clone(last)
+		} else {
+			base += distance(last, before)
+			before = slices.Clone(last)
+		}
+	}
+	if got := one.base[4]; got < base*(1-1e-5) || one.sets[4] <= 0 {
+		t.Errorf("the base's norm is %g, that of five of six blocks %g; the set's %g", got, base, one.sets[4])
+	}
+	near("share of the last row", one.Row(4, nil)[0], one.sets[4]/(one.sets[4]+one.base[4]))
 }
