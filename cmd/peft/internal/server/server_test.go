@@ -126,7 +126,7 @@ func TestServer(t *testing.T) {
 			`{"model":"builtin"}`:                               http.StatusBadRequest,
 			`{"model":"builtin","prompt":"x","max_tokens":0}`:   http.StatusBadRequest,
 			`{"model":"builtin","prompt":"x","temperature":-1}`: http.StatusBadRequest,
-			`{"model":"builtin","prompt":"x","n":3}`:            http.StatusBadRequest,
+			`{"model":"builtin","prompt":"x","n":300}`:          http.StatusBadRequest,
 			`{"model":"builtin","prompt":"x","stop":[""]}`:      http.StatusBadRequest,
 			`{`: http.StatusBadRequest,
 		} {
