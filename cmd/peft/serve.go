@@ -25,7 +25,7 @@ func serveCommand() *cli.Command {
 			if err := want(c); err != nil {
 				return err
 			}
-			return withEngine(c, func(e *peft.Engine) error { return serve(c, e) })
+			return withOwnEngine(c, func(e *peft.Engine) error { return serve(c, e) })
 		},
 	}
 }
@@ -44,6 +44,10 @@ func serve(c *cli.Context, e *peft.Engine) error {
 	}
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	srv.RegisterOnShutdown(h.Interrupt)
+	others, err := host(e, h)
+	if err != nil { // it serves without
+		fmt.Fprintln(c.App.ErrWriter, "peft: warning: other commands cannot use the registry while it is served:", err)
+	}
 	fmt.Fprintf(c.App.ErrWriter, "listening on http://%s\n", l.Addr())
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
@@ -54,7 +58,11 @@ func serve(c *cli.Context, e *peft.Engine) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	err = errors.Join(srv.Shutdown(ctx), h.Close(ctx))
+	err = nil
+	if others != nil {
+		err = others.Close()
+	}
+	err = errors.Join(err, srv.Shutdown(ctx), h.Close(ctx))
 	if serr := <-done; !errors.Is(serr, http.ErrServerClosed) {
 		err = errors.Join(err, serr)
 	}
