@@ -52,15 +52,16 @@ func serve(c *cli.Context, e *peft.Engine) error {
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
 	select {
-	case err := <-done:
-		return fmt.Errorf("serve: %w", err)
+	case err = <-done:
+		err = fmt.Errorf("serve: %w", err)
+		done <- http.ErrServerClosed
 	case <-c.Context.Done():
+		err = nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	err = nil
 	if others != nil {
-		err = others.Close()
+		err = errors.Join(err, others.Close())
 	}
 	err = errors.Join(err, srv.Shutdown(ctx), h.Close(ctx))
 	if serr := <-done; !errors.Is(serr, http.ErrServerClosed) {
