@@ -19,11 +19,12 @@ import (
 
 // place is a server on the built-in base that can be ended and started again on the same registry.
 type place struct {
-	t   testing.TB
-	dir string
-	e   *peft.Engine
-	h   *Server
-	s   *httptest.Server
+	t    testing.TB
+	dir  string
+	base string // other than the built-in one
+	e    *peft.Engine
+	h    *Server
+	s    *httptest.Server
 }
 
 func newPlace(t testing.TB) *place {
@@ -37,7 +38,7 @@ func newPlace(t testing.TB) *place {
 func (p *place) start() {
 	p.t.Helper()
 	var err error
-	if p.e, err = peft.Open(peft.Options{Registry: p.dir}); err != nil {
+	if p.e, err = peft.Open(peft.Options{Registry: p.dir, Base: p.base}); err != nil {
 		p.t.Fatal(err)
 	}
 	if p.h, err = New(p.e, Options{MaxUpload: 1 << 20}); err != nil {

@@ -12,6 +12,12 @@ export function paint(css) {
   return getComputedStyle(probe).color
 }
 
+// lately is the range of an axis of time: five minutes up to now, in seconds.
+function lately() {
+  const now = Date.now() / 1000
+  return [now - 300, now]
+}
+
 // chart draws data ([x, ...ys]) into a figure: series are {label, colour, bars: -1, 0 or 1 for which side of its place}, axes have
 // {label, format}; names are those of the places on x, when it has names.
 export function chart({ label, series, x = {}, y = {}, height = 220, names = null, time = false }) {
@@ -24,18 +30,18 @@ export function chart({ label, series, x = {}, y = {}, height = 220, names = nul
   })
   const options = width => ({
     width, height, padding: [10, 12, 0, 0], legend: { show: true, live: true }, cursor: { points: { size: 6 }, drag: { x: false, y: false } },
-    scales: { x: { time, range: names ? () => [-0.6, names().length - 0.4] : undefined }, y: { range: y.range } },
+    scales: { x: { time, range: names ? () => [-0.6, names().length - 0.4] : time ? lately : undefined }, y: { range: y.range } },
     axes: [
-      axis(x, names ? { splits: () => names().map((_, i) => i), values: (_, at) => at.map(i => names()[i] ?? ''), grid: { show: false }, size: 30 } : { space: 60, size: 28 }),
+      axis(x, names ? { splits: () => names().map((_, i) => i), values: (_, at) => at.map(i => names()[i] ?? ''), grid: { show: false }, size: 30 } : { space: 60, size: time ? 40 : 28 }),
       axis(y, { size: 52, values: y.format ? (_, at) => at.map(v => y.format(v)) : undefined }),
     ],
     series: [
-      { label: x.label || 'time', value: names ? (_, v) => v === null ? '–' : names()[v] : undefined },
+      { label: x.label || 'time', value: names ? (_, v) => v === null ? '' : names()[v] : undefined },
       ...series.map(s => ({
         label: s.label, stroke: () => paint(s.colour), width: s.bars === undefined ? 1.75 : 0, spanGaps: true, points: { show: false, ...s.points },
         fill: s.bars === undefined ? undefined : () => paint(s.colour),
         paths: s.bars === undefined ? undefined : uPlot.paths.bars({ size: [0.28, 36], align: s.bars, radius: 0.15 }),
-        value: (_, v) => v === null || v === undefined ? '–' : (y.format ?? String)(v),
+        value: (_, v) => v === null || v === undefined ? '' : (y.format ?? String)(v),
       })),
     ],
   })

@@ -2,7 +2,7 @@
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
 
 export const count = n => whole.format(n)
-export const percent = (share, digits = 0) => (100 * share).toFixed(digits) + ' %'
+export const percent = (share, digits = 0) => (100 * share).toFixed(digits) + '\u00a0%'
 export const signed = (share, digits = 1) => (share > 0 ? '+' : share < 0 ? '−' : '') + Math.abs(100 * share).toFixed(digits) + ' %'
 
 // figure gives a number three significant digits, without an exponent.

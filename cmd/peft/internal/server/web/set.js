@@ -17,7 +17,7 @@ export async function showSet(name, changed) {
       h('h1', { id: 'sets-title' }, s.name), h('span', { class: 'tag' }, 'revision ' + s.revision),
       h('button', { type: 'button', class: 'push danger', onclick: () => remove(s) }, 'Remove …')),
     w.length > 0 && h('ul', { class: 'warnings', 'aria-label': 'Warnings' }, w.map(t => h('li', {}, t))),
-    h('div', { class: 'grid' }, facts(s), gate(s), curve(s), forgetting(s), revisions(s, history, changed)),
+    h('div', { class: 'grid' }, facts(s), h('div', { class: 'stack' }, gate(s), curve(s)), forgetting(s), revisions(s, history, changed)),
   ].filter(Boolean)
 }
 

@@ -1,22 +1,17 @@
-// Live usage: what runs, tokens a second over time, and which cells requests select.
-import { get } from './api.js'
+// Live usage: what runs, and tokens a second over time.
 import { chart } from './chart.js'
 import { bar, h, table } from './dom.js'
 import { count, figure } from './format.js'
-import { heatmap } from './heatmap.js'
 import { state, watch } from './state.js'
 
-const every = 3000 // milliseconds between two heat maps
-
-let tiles, rates, load, running, maps, note, timer = 0, visible = false
-const heat = new Map() // by block
+let tiles, rates, load, running, visible = false
 
 export function mount(el) {
   const tile = label => {
     const value = h('strong', {}, '–')
     return { value, element: h('div', { class: 'tile' }, h('span', {}, label), value) }
   }
-  tiles = { running: tile('Running'), waiting: tile('Waiting'), rate: tile('Tokens/s written'), written: tile('Tokens written'), prompt: tile('Prompt tokens read'), reused: tile('Prompt tokens reused') }
+  tiles = { running: tile('Running'), waiting: tile('Waiting'), rate: tile('Tokens/s'), written: tile('Written'), prompt: tile('Prompt read'), reused: tile('Prompt reused') }
   rates = chart({
     label: 'Tokens a second', time: true, height: 200, y: { format: figure, range: (_, __, hi) => [0, Math.max(10, (hi ?? 0) * 1.1)] },
     series: [{ label: 'written', colour: 'var(--set-1)' }, { label: 'read', colour: 'var(--set-0)' }],
@@ -26,29 +21,21 @@ export function mount(el) {
     series: [{ label: 'running', colour: 'var(--set-1)' }, { label: 'waiting', colour: 'var(--set-5)' }],
   })
   running = h('div', {})
-  maps = h('div', { class: 'heats' })
-  note = h('p', { class: 'hint' })
   const card = (title, cls, ...kids) => h('section', { class: 'card ' + cls, 'aria-label': title }, h('h2', {}, title), kids)
   el.append(h('header', { class: 'head' }, h('h1', { id: 'usage-title' }, 'Usage')),
     h('div', { class: 'tiles' }, Object.values(tiles).map(t => t.element)),
     h('div', { class: 'grid' }, card('Tokens a second', '', rates.element), card('Sequences', '', load.element),
-      card('Sets in use now', 'broad', running), card('Cells that requests select', 'broad', note, maps, scale())))
+      card('Sets in use now', 'broad', running)))
   watch(() => { if (visible) draw() })
 }
-
-const scale = () => h('p', { class: 'scale', 'aria-hidden': 'true' }, 'never', h('span', {}), 'most often')
 
 export function show() {
   visible = true
   draw()
-  cells()
-  clearInterval(timer)
-  timer = setInterval(() => { if (!document.hidden) cells() }, every)
 }
 
 export function hide() {
   visible = false
-  clearInterval(timer)
 }
 
 function draw() {
@@ -68,23 +55,4 @@ function draw() {
   running.replaceChildren(sets.length
     ? table('Running sequences by set', [{ name: 'Set' }, { name: '', class: 'bars' }, { name: 'Sequences', class: 'n' }], sets.map(([n, c]) => [n, bar(c / Math.max(1, s.running)), c]))
     : h('p', { class: 'hint' }, s.running ? 'The base alone is answering.' : 'Nothing runs.'))
-}
-
-async function cells() {
-  let grids
-  try {
-    ({ grids } = await get('/peft/v1/usage', { background: true }))
-  } catch (e) {
-    note.textContent = e.message
-    return
-  }
-  note.textContent = grids.length ? 'One square a block with expert cells; each has its own scale. What the base alone answers selects none.' : 'Nothing was routed yet: ask a set something.'
-  for (const g of grids) {
-    if (!heat.has(g.block)) {
-      const m = heatmap()
-      heat.set(g.block, m)
-      maps.append(m.element)
-    }
-    heat.get(g.block).set(g)
-  }
 }
