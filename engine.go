@@ -95,7 +95,7 @@ func Open(o Options) (*Engine, error) {
 	if n := reg.Swept(); n > 0 && o.Warn != nil {
 		o.Warn(fmt.Sprintf("removed %d chunks that an interrupted write had left", n))
 	}
-	return &Engine{opt: o, state: &state{reg: reg, pool: kernels.NewPool(o.Threads), making: make(chan struct{}, 1)}}, nil
+	return &Engine{opt: o, state: &state{reg: reg, pool: kernels.NewPool(o.Threads), making: make(chan struct{}, 1), sets: newSetCache()}}, nil
 }
 
 // Reporting returns the same engine with other callbacks, so that what runs side by side reports apart. Work waits for

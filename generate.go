@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/gopeft/peft/base"
 	"github.com/gopeft/peft/base/llama"
@@ -88,10 +87,6 @@ func (e *Engine) Generate(ctx context.Context, o GenerateOptions, emit func(text
 
 // generate is Generate with every token, without Shares.
 func (e *Engine) generate(ctx context.Context, o GenerateOptions, emit func(Token) error) (*GenerateResult, error) {
-	cut, err := newCutter(o.Stop)
-	if err != nil {
-		return nil, err
-	}
 	b, seam, a, err := e.withSetsOr(ctx, o.Sets, o.Auto)
 	if err != nil {
 		return nil, err
@@ -100,56 +95,35 @@ func (e *Engine) generate(ctx context.Context, o GenerateOptions, emit func(Toke
 	if err != nil {
 		return nil, err
 	}
-	if o.MaxTokens == 0 {
-		o.MaxTokens = 128
+	w, err := newWriter(&o, len(ids), emit)
+	if err != nil {
+		return nil, err
 	}
 	gen := base.GenOptions{Sampling: o.sampling(), MaxTokens: o.MaxTokens, Seam: seam}
 	if a != nil {
 		gen.Choose = a.choose(len(ids))
 	}
-	var prob float64
-	var top []TokenLogProb
+	var t Token
 	if o.LogProbs > 0 {
-		gen.Chosen = func(id int32, logits []float32) { prob, top = logProbs(b.Tokenizer, logits, id, o.LogProbs) }
+		gen.Chosen = func(id int32, logits []float32) {
+			of, top := base.LogProbs(logits, id, o.LogProbs)
+			t.LogProb, t.Top = of, named(b.Tokenizer, top)
+		}
 	}
-	res := &GenerateResult{PromptTokens: len(ids)}
-	start := time.Now()
-	res.TokenIDs, res.Stop, err = b.Generate(ctx, ids, gen, func(id int32, text string) error {
-		if res.FirstToken == 0 {
-			res.FirstToken = time.Since(start).Seconds()
-		}
-		text, stopped := cut.add(text)
-		t := Token{ID: id, Text: text, LogProb: prob, Top: top}
-		if id < 0 {
-			t.LogProb, t.Top = 0, nil
-		}
-		if err := emit(t); err != nil || !stopped {
-			return err
-		}
-		return errStop
+	_, stop, err := b.Generate(ctx, ids, gen, func(id int32, text string) error {
+		t.ID, t.Text = id, text
+		return w.add(t)
 	})
-	if errors.Is(err, errStop) {
-		res.Stop, err = base.StopEOS, nil
-	} else if rest := cut.flush(); err == nil && rest != "" {
-		err = emit(Token{ID: -1, Text: rest})
-	}
-	if err != nil {
-		return nil, err
-	}
-	res.TokensPerSecond = float64(len(res.TokenIDs)) / time.Since(start).Seconds()
-	res.Text = cut.text.String()
-	res.Fired, res.Gates = a.report(), a.gateScores()
-	return res, nil
+	return w.end(stop, err, a)
 }
 
-// logProbs returns the logarithm of a token's probability by logits: [vocab], and those of the n most probable ones.
-func logProbs(t *tokenizer.Tokenizer, logits []float32, id int32, n int) (float64, []TokenLogProb) {
-	of, best := base.LogProbs(logits, id, n)
-	top := make([]TokenLogProb, len(best))
-	for i, b := range best {
-		top[i] = TokenLogProb{b.ID, t.Decode([]int32{b.ID}), b.LogProb}
+// named adds texts to tokens.
+func named(t *tokenizer.Tokenizer, of []base.TokenLogProb) []TokenLogProb {
+	all := make([]TokenLogProb, len(of))
+	for i, p := range of {
+		all[i] = TokenLogProb{p.ID, t.Decode([]int32{p.ID}), p.LogProb}
 	}
-	return of, top
+	return all
 }
 
 // LogitsOptions of Logits.
