@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
-	"strconv"
 
 	"github.com/gopeft/peft"
 	"github.com/gopeft/peft/base/llama"
@@ -68,8 +66,12 @@ func (e *apiError) object(err error) map[string]any {
 func fail(w http.ResponseWriter, err error) {
 	api := asAPI(err)
 	if busy := (*peft.BusyError)(nil); errors.As(err, &busy) {
-		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(busy.RetryAfter.Seconds())))))
+		retryAfter(w, busy.RetryAfter)
 	}
+	if limit := (*limitError)(nil); errors.As(err, &limit) {
+		retryAfter(w, limit.wait)
+	}
+	blame(w, api.status, err)
 	write(w, api.status, api.object(err))
 }
 

@@ -273,3 +273,14 @@ func (q *jobs) save(j *job) error {
 	}
 	return nil
 }
+
+// states counts the jobs by state.
+func (q *jobs) states() map[string]int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := map[string]int{queued: 0, running: 0, done: 0, failed: 0, cancelled: 0}
+	for _, j := range q.all {
+		n[j.State]++
+	}
+	return n
+}

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -93,12 +92,4 @@ func (s *Server) named(r *http.Request, q *request) (sets []string, auto bool, e
 		sets = strings.Split(q.Model, "+")
 	}
 	return s.narrow(r.Context(), sets, auto)
-}
-
-// visible reports whether the caller sees a set.
-func (s *Server) visible(context.Context, string) bool { return true }
-
-// narrow keeps a caller's sets to those it sees, and auto to the ones among them.
-func (s *Server) narrow(_ context.Context, sets []string, auto bool) ([]string, bool, error) {
-	return sets, auto, nil
 }

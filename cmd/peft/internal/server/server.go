@@ -5,10 +5,15 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/gopeft/peft"
 )
@@ -19,27 +24,39 @@ type Options struct {
 	Uploads   string // directory of uploaded files; default: uploads in the registry's
 	MaxUpload int64  // bytes of a file; default 1 GiB
 	Jobs      string // directory of the jobs' records; default: jobs in the registry's
+	Access    AccessOptions
+	Log       *slog.Logger         // of requests; nil: none
+	Tracer    trace.TracerProvider // nil: none
 }
 
 // Server answers requests.
 type Server struct {
 	e       *peft.Engine
-	batch   *peft.Batcher
+	batch   *generator
+	guard   guard
 	uploads *uploads
 	jobs    *jobs
 	loras   loras
 	mux     *http.ServeMux
 	ids     atomic.Int64
 	started int64
+
+	metrics  *metrics
+	log      *slog.Logger
+	tracer   trace.Tracer
+	routes   map[string]scope // by pattern
+	draining atomic.Bool
+	running  sync.RWMutex // read by requests while they run
 }
 
 // scope is what a caller must be allowed to do.
 type scope int
 
 const (
-	public scope = iota // anybody
-	use                 // generate, and see sets
-	admin               // change the registry, run jobs, profile
+	public  scope = iota // anybody
+	use                  // generate, and see sets
+	monitor              // read measurements
+	admin                // change the registry, run jobs, profile
 )
 
 // New starts a server of an engine.
@@ -48,7 +65,11 @@ func New(e *peft.Engine, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{e: e, batch: b, mux: http.NewServeMux(), started: time.Now().Unix()}
+	s := &Server{e: e, mux: http.NewServeMux(), started: time.Now().Unix(), routes: map[string]scope{}, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler))}
+	s.batch, s.guard.o, s.metrics, s.tracer = &generator{b, s}, o.Access, s.newMetrics(), noop.NewTracerProvider().Tracer("")
+	if o.Tracer != nil {
+		s.tracer = o.Tracer.Tracer("github.com/gopeft/peft/cmd/peft")
+	}
 	dir := e.Registry().Dir()
 	if s.uploads, err = openUploads(cmp.Or(o.Uploads, filepath.Join(dir, "uploads")), o.MaxUpload); err != nil {
 		return nil, err
@@ -62,14 +83,17 @@ func New(e *peft.Engine, o Options) (*Server, error) {
 	s.routeJobs()
 	s.routePage()
 	s.routeStats()
-	s.handle("GET /healthz", public, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	s.routeHealth()
+	s.routeMetrics()
+	s.routeProfiles()
 	s.jobs.start()
 	return s, nil
 }
 
 // handle routes a pattern. Every handler is registered by it, with the scope that its caller needs.
 func (s *Server) handle(pattern string, need scope, h http.HandlerFunc) {
-	s.mux.Handle(pattern, h)
+	s.routes[pattern] = need
+	s.mux.Handle(pattern, s.authorise(need, h))
 }
 
 func (s *Server) routeOpenAI() {
@@ -83,9 +107,6 @@ func (s *Server) routeOpenAI() {
 	s.handle("GET /lora-adapters", use, s.loraAdapters)
 	s.handle("POST /lora-adapters", admin, s.setLoraAdapters)
 }
-
-// ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
 // Interrupt ends the running job, which goes on when the server starts again, and what looks on jobs.
 func (s *Server) Interrupt() { s.jobs.close() }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"path/filepath"
+	"slices"
 
 	"github.com/gopeft/peft"
 	"github.com/gopeft/peft/registry"
@@ -22,8 +23,9 @@ func (s *Server) routeSets() {
 	s.handle("GET /peft/v1/report", admin, s.report)
 }
 
-func (s *Server) listSets(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) listSets(w http.ResponseWriter, r *http.Request) {
 	sets, err := s.e.List()
+	sets = slices.DeleteFunc(sets, func(set *peft.SetInfo) bool { return !s.visible(r.Context(), set.Name) })
 	answerWith(w, http.StatusOK, map[string]any{"sets": sets}, err)
 }
 

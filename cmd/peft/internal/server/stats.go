@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -29,7 +30,7 @@ func (s *Server) routeStats() {
 	start := time.Now()
 	var once sync.Once
 	var chat bool // a template is rendered to know it
-	s.handle("GET /peft/v1/stats", use, func(w http.ResponseWriter, _ *http.Request) {
+	s.handle("GET /peft/v1/stats", use, func(w http.ResponseWriter, r *http.Request) {
 		b, err := s.e.Base()
 		if err != nil {
 			fail(w, err)
@@ -48,6 +49,7 @@ func (s *Server) routeStats() {
 		if now.Sets == nil {
 			now.Sets = map[string]int{}
 		}
+		maps.DeleteFunc(now.Sets, func(set string, _ int) bool { return !s.visible(r.Context(), set) })
 		w.Header().Set("Cache-Control", "no-store")
 		write(w, http.StatusOK, stats{
 			Base: b.Name, Fingerprint: print, Chat: chat, Seconds: time.Since(start).Seconds(),
