@@ -120,3 +120,23 @@ type limitError struct {
 }
 
 func (e *limitError) Unwrap() error { return e.error }
+
+// Embed is peft.Batcher's, for the caller that ctx has.
+func (g *generator) Embed(ctx context.Context, texts, sets []string, auto bool) (vectors [][]float32, tokens int, err error) {
+	x := exchangeOf(ctx)
+	if sets, auto, err = g.s.narrow(ctx, sets, auto); err != nil {
+		return nil, 0, err
+	}
+	for _, t := range texts {
+		if _, err := g.within(x, &peft.GenerateOptions{Prompt: t}); err != nil {
+			return nil, 0, err
+		}
+	}
+	vectors, tokens, err = g.Batcher.Embed(ctx, texts, sets, auto)
+	x.prompt.Add(int64(tokens))
+	g.s.metrics.prompt.Add(float64(tokens))
+	if x.key != nil {
+		g.s.guard.rates.charge(tokensOf(x), x.key.TokensPerMinute, tokens)
+	}
+	return vectors, tokens, err
+}
