@@ -208,12 +208,12 @@ func (s *Server) narrow(ctx context.Context, sets []string, auto bool) ([]string
 	if err != nil {
 		return nil, false, err
 	}
-	sets, auto = among(k, gated)
+	sets, auto = autoFor(k, gated)
 	return sets, auto, nil
 }
 
-// among returns the sets that auto decides between for a key; without any it is the base, since none named would mean all.
-func among(k *access.Key, gated []string) (sets []string, auto bool) {
+// autoFor returns the sets that auto decides between for a key; without any it is the base, since none named would mean all.
+func autoFor(k *access.Key, gated []string) (sets []string, auto bool) {
 	sets = slices.DeleteFunc(gated, func(n string) bool { return !k.Sees(n) })
 	return sets, len(sets) > 0
 }

@@ -174,7 +174,7 @@ func TestTenants(t *testing.T) {
 		}
 	}
 	for pattern, want := range map[string]string{"op*": "open", "nothing": "", "*": "open,secret"} { // none named would mean all
-		sets, auto := among(&access.Key{Rights: access.Rights{Sets: []string{pattern}}}, []string{"open", "secret"})
+		sets, auto := autoFor(&access.Key{Rights: access.Rights{Sets: []string{pattern}}}, []string{"open", "secret"})
 		if strings.Join(sets, ",") != want || auto != (want != "") {
 			t.Errorf("auto of a key for %s is between %q, %v", pattern, sets, auto)
 		}
