@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/base"
@@ -33,6 +34,8 @@ type Batcher struct {
 	b   *base.Base
 	s   *batch.Scheduler
 	mix peer.Mix // of the pass under way
+
+	used atomic.Pointer[peer.Usage] // nil until a request had sets
 }
 
 // Token is one new token of a generation, as it comes.
@@ -73,7 +76,7 @@ func (e *Engine) NewBatcher(o BatchOptions) (*Batcher, error) {
 
 // mixed is the seam of a pass.
 func (b *Batcher) mixed(parts []batch.Part) llama.Seam {
-	b.mix.Parts = b.mix.Parts[:0]
+	b.mix.Parts, b.mix.Usage = b.mix.Parts[:0], b.used.Load()
 	for _, p := range parts {
 		b.mix.Parts = append(b.mix.Parts, peer.Part(p))
 	}
@@ -97,6 +100,9 @@ func (b *Batcher) Generate(ctx context.Context, o GenerateOptions, emit func(Tok
 		return nil, err
 	}
 	defer release()
+	if err := b.count(ctx, o.Auto || len(o.Sets) > 0); err != nil {
+		return nil, err
+	}
 	stream := b.b.Tokenizer.Stream()
 	stop, err := b.s.Generate(ctx, r, func(t batch.Token) error {
 		n := Token{ID: t.ID, Text: stream.Next(t.ID), LogProb: t.LogProb, Top: named(b.b.Tokenizer, t.Top)}
@@ -144,6 +150,27 @@ func (b *Batcher) choose(ctx context.Context, r *batch.Request, sets []string, g
 		return c.sets(provenance), err
 	}}
 	return a, release, nil
+}
+
+// count begins to count which cells are selected, when sets may be on for the first time.
+func (b *Batcher) count(ctx context.Context, sets bool) error {
+	if !sets || b.used.Load() != nil {
+		return nil
+	}
+	r, err := b.e.router(ctx)
+	if err == nil {
+		b.used.CompareAndSwap(nil, peer.NewUsage(r.Router))
+	}
+	return err
+}
+
+// Usage returns how often the requests so far selected each cell of the router's layers; nil before any had sets.
+func (b *Batcher) Usage() []peer.LayerUsage {
+	u := b.used.Load()
+	if u == nil {
+		return nil
+	}
+	return u.Snapshot()
 }
 
 // Embed returns a vector for each text, [hidden], of length 1: the mean of its tokens' final-normed rows, with those sets on or,

@@ -83,6 +83,7 @@ func New(e *peft.Engine, o Options) (*Server, error) {
 	s.routeJobs()
 	s.routePage()
 	s.routeStats()
+	s.handle("GET /peft/v1/usage", use, s.usage)
 	s.routeHealth()
 	s.routeMetrics()
 	s.routeProfiles()

@@ -1,4 +1,5 @@
 // Live usage: what runs, and tokens a second over time.
+import { cells, follow, leave } from './cells.js'
 import { chart } from './chart.js'
 import { bar, h, table } from './dom.js'
 import { count, figure } from './format.js'
@@ -25,17 +26,19 @@ export function mount(el) {
   el.append(h('header', { class: 'head' }, h('h1', { id: 'usage-title' }, 'Usage')),
     h('div', { class: 'tiles' }, Object.values(tiles).map(t => t.element)),
     h('div', { class: 'grid' }, card('Tokens a second', '', rates.element), card('Sequences', '', load.element),
-      card('Sets in use now', 'broad', running)))
+      card('Sets in use now', 'broad', running), card('Cells that requests select', 'broad', cells())))
   watch(() => { if (visible) draw() })
 }
 
 export function show() {
   visible = true
   draw()
+  follow()
 }
 
 export function hide() {
   visible = false
+  leave()
 }
 
 function draw() {
