@@ -13,14 +13,14 @@ import (
 
 // TestPage reads the page as a browser would, by hand.
 func TestPage(t *testing.T) {
-	h := serve(t).Config.Handler
+	server := serve(t).Config.Handler
 	get := func(at, etag string) (*http.Response, string) {
 		r := httptest.NewRequest("GET", "http://127.0.0.1"+at, nil)
 		if etag != "" {
 			r.Header.Set("If-None-Match", etag)
 		}
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
+		server.ServeHTTP(w, r)
 		b, err := io.ReadAll(w.Result().Body)
 		if err != nil {
 			t.Fatal(err)
