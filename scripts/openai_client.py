@@ -1,4 +1,5 @@
-"""Checks a running `peft serve` with OpenAI's own client: openai_client.py URL MODEL CHAT, where CHAT is 1 for a base with a chat template."""
+"""Checks a running `peft serve` with OpenAI's own client: openai_client.py URL MODEL CHAT, where an empty MODEL is
+the base and CHAT is 1 for one with a chat template."""
 
 import math
 import sys
@@ -10,11 +11,12 @@ client = OpenAI(base_url=url + "/v1", api_key="none", max_retries=0)
 
 models = client.models.list().data
 base = models[0].id
+model = model or base
 assert any(m.id == model for m in models), models
 assert client.models.retrieve(model).id == model
 
 whole = client.completions.create(model=model, prompt="To descale", max_tokens=12, temperature=0, logprobs=2)
-assert whole.usage.completion_tokens == len(whole.choices[0].logprobs.tokens) == 12, whole
+assert whole.usage.completion_tokens == len(whole.choices[0].logprobs.tokens) > 0, whole
 assert all(len(t) == 2 and max(t.values()) == p for t, p in zip(whole.choices[0].logprobs.top_logprobs, whole.choices[0].logprobs.token_logprobs)), whole
 text, usage = "", None
 for chunk in client.completions.create(model=model, prompt="To descale", max_tokens=12, temperature=0, stream=True, stream_options={"include_usage": True}):
