@@ -12,8 +12,8 @@ import (
 	"github.com/gopeft/peft/base/basetest"
 )
 
-// TestOpenAIClient: OpenAI's own Python client, unchanged, against a started server, on the built-in base and on a chat model.
-// PEFT_PYTHON names a Python with the package; PEFT_E2E is needed as well.
+// TestOpenAIClient: OpenAI's own clients for Python and Go, unchanged, against a started server, on the built-in base and on a chat
+// model. PEFT_PYTHON names a Python with the package; PEFT_E2E is needed as well.
 func TestOpenAIClient(t *testing.T) {
 	python := os.Getenv("PEFT_PYTHON")
 	if python == "" {
@@ -52,6 +52,14 @@ func openAIClient(t *testing.T, python, base, chat string) {
 	out, err := exec.Command(python, filepath.Join("..", "..", "scripts", "openai_client.py"), url, model, chat).CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil || !strings.Contains(string(out), "errors") {
+		t.Fatal(err)
+	}
+	if model == "" {
+		return
+	}
+	out, err = exec.Command("go", "run", "-C", filepath.Join("..", "..", "scripts", "_openai"), ".", url, model).CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
 		t.Fatal(err)
 	}
 }

@@ -167,6 +167,9 @@ func TestOpenAI(t *testing.T) {
 		if n := dot(v[0], v[0]); math.Abs(n-1) > 1e-4 || dot(v[0], v[2]) <= dot(v[0], v[1]) {
 			t.Errorf("length² %v; like %v, unlike %v", n, dot(v[0], v[2]), dot(v[0], v[1]))
 		}
+		if many := embed(`"input":["a"` + strings.Repeat(`,"b"`, 399) + `],"dimensions":1`); len(many) != 400 { // more than the queue has room for
+			t.Errorf("%d of 400", len(many))
+		}
 		if b := embed(`"input":"The lake is calm.","encoding_format":"base64"`)[0]; len(b) != len(v[0]) || math.Abs(dot(b, v[0])-1) > 1e-4 {
 			t.Errorf("base64: %d of %d numbers", len(b), len(v[0]))
 		}
