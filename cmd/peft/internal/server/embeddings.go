@@ -6,10 +6,14 @@ import (
 	"encoding/json"
 	"math"
 	"net/http"
+	"slices"
 )
 
 // maxTexts bounds how many texts one call embeds, as the protocol has it.
 const maxTexts = 2048
+
+// textsAtOnce is how many of them wait in the batcher's queue at a time: all would fill it.
+const textsAtOnce = 32
 
 type embedRequest struct {
 	request
@@ -48,9 +52,14 @@ func (s *Server) embed(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	vectors, tokens, err := s.batch.Embed(r.Context(), texts, sets, auto)
-	if err != nil {
-		return err
+	var vectors [][]float32
+	tokens := 0
+	for part := range slices.Chunk(texts, textsAtOnce) {
+		v, n, err := s.batch.Embed(r.Context(), part, sets, auto)
+		if err != nil {
+			return err
+		}
+		vectors, tokens = append(vectors, v...), tokens+n
 	}
 	list := make([]any, len(vectors))
 	for i, v := range vectors {
