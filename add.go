@@ -56,8 +56,13 @@ var reserved = []string{"base", "auto", base.Builtin, "none", "self"}
 // and every other set stay as they are.
 func (e *Engine) AddExperts(ctx context.Context, name string, o AddOptions) (*AddResult, error) {
 	start := time.Now()
+	release, err := e.claims.take(name, "add")
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	s := e.reg.Snapshot()
-	err := freeName(s, name)
+	err = freeName(s, name)
 	s.Close()
 	if err != nil {
 		return nil, err
@@ -261,7 +266,7 @@ func (e *Engine) storeSet(ctx context.Context, set *peer.Set, baseName string, s
 			rec.Sites = append(rec.Sites, s)
 		}
 	}
-	if len(rec.Sites) > 0 && set.Tables[0].Site == llama.Beside {
+	if len(rec.Sites) > 0 && slices.ContainsFunc(set.Tables, func(t *peer.Table) bool { return t.Site == llama.Beside }) {
 		rec.Sites = slices.Insert(rec.Sites, 0, llama.Beside.String())
 	}
 	own.record(&rec)

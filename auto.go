@@ -2,11 +2,12 @@ package peft
 
 import (
 	"context"
-	"fmt"
+	"math"
 
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/base"
 	"github.com/gopeft/peft/base/llama"
+	"github.com/gopeft/peft/registry"
 )
 
 // auto decides by gates which sets are on, once a sequence, from its prompt while the base alone reads it. All whose
@@ -16,9 +17,10 @@ type auto struct {
 	router *storedRouter
 	gates  []*storedGate
 	plain  []*peer.Gate
-	stacks map[string]*peer.Stack // by the sets that are on
-	fired  map[string]int         // sequences, by name@revision
-	seen   int                    // sequences in all
+	fired  map[string]int     // sequences, by name@revision
+	seen   int                // sequences in all
+	held   *registry.Snapshot // in which the sets are that may be on; nil for the registry as it is when they are
+	scores []GateScore        // of the last sequence
 }
 
 // newAuto prepares deciding between the named sets, or all that have a gate when none is named. It returns nil when there
@@ -26,6 +28,11 @@ type auto struct {
 func (e *Engine) newAuto(ctx context.Context, names []string) (*auto, error) {
 	s := e.reg.Snapshot()
 	defer s.Close()
+	return e.newAutoIn(ctx, s, names)
+}
+
+// newAutoIn is newAuto of the sets in a snapshot.
+func (e *Engine) newAutoIn(ctx context.Context, s *registry.Snapshot, names []string) (*auto, error) {
 	if len(names) == 0 && len(s.Names(nsSets)) == 0 { // before a router is made for nothing
 		return nil, nil
 	}
@@ -37,7 +44,7 @@ func (e *Engine) newAuto(ctx context.Context, names []string) (*auto, error) {
 	if err != nil || len(gates) == 0 {
 		return nil, err
 	}
-	a := &auto{e: e, router: r, gates: gates, stacks: map[string]*peer.Stack{}, fired: map[string]int{}}
+	a := &auto{e: e, router: r, gates: gates, fired: map[string]int{}}
 	for _, g := range gates {
 		a.plain = append(a.plain, g.Gate)
 	}
@@ -47,8 +54,8 @@ func (e *Engine) newAuto(ctx context.Context, names []string) (*auto, error) {
 // withSetsOr is withSets or, by gates, the base with what decides between the sets.
 func (e *Engine) withSetsOr(ctx context.Context, names []string, gates bool) (*base.Base, llama.Seam, *auto, error) {
 	if !gates {
-		b, seam, err := e.withSets(ctx, names)
-		return b, seam, nil, err
+		b, c, err := e.withSets(ctx, names)
+		return b, c.seam(), nil, err
 	}
 	b, err := e.Base()
 	if err != nil {
@@ -60,17 +67,32 @@ func (e *Engine) withSetsOr(ctx context.Context, names []string, gates bool) (*b
 
 // choose returns how a text is read whose first tokens are a prompt of that length.
 func (a *auto) choose(prompt int) *base.Choice {
+	j := a.look(prompt)
+	return &base.Choice{Prompt: prompt, Look: j, Decide: func() (llama.Seam, error) {
+		c, err := a.decide(j)
+		return c.seam(), err
+	}}
+}
+
+// look returns what sees a prompt of that length, for decide.
+func (a *auto) look(prompt int) *peer.Judge {
 	a.seen++
 	j := peer.NewJudge(a.router.Router, a.e.pool, a.plain...)
 	j.From, j.To = judged(prompt)
-	return &base.Choice{Prompt: prompt, Look: j, Decide: func() (llama.Seam, error) { return a.decide(j) }}
+	return j
 }
 
-// decide returns the seam with the sets whose gates fire, nil when none does.
-func (a *auto) decide(j *peer.Judge) (llama.Seam, error) {
+// decide returns the combination of the sets whose gates fire, nil when none does.
+func (a *auto) decide(j *peer.Judge) (*combination, error) {
 	var on []string
+	a.scores = nil
 	for i, g := range a.gates {
-		if g.info.fires(j.Rows(i)) {
+		rows := j.Rows(i)
+		fires := g.info.fires(rows)
+		if at := g.info.threshold(len(rows)); !math.IsInf(at, 1) {
+			a.scores = append(a.scores, GateScore{Set: g.ref, Score: peer.Score(rows), Threshold: at, Fired: fires})
+		}
+		if fires {
 			on = append(on, g.ref)
 			a.fired[g.ref]++
 		}
@@ -78,26 +100,20 @@ func (a *auto) decide(j *peer.Judge) (llama.Seam, error) {
 	if len(on) == 0 {
 		return nil, nil
 	}
-	key := fmt.Sprint(on)
-	if s := a.stacks[key]; s != nil {
-		return s, nil
+	s := a.held
+	if s == nil {
+		s = a.e.reg.Snapshot()
+		defer s.Close()
 	}
-	s := a.e.reg.Snapshot()
-	defer s.Close()
-	var sets []*peer.Set
-	for _, ref := range on {
-		set, err := a.e.loadSet(s, a.router.Router, ref)
+	wanted := make([]strong, len(on))
+	for i, ref := range on {
+		m, err := findSet(s, ref)
 		if err != nil {
 			return nil, err
 		}
-		sets = append(sets, set)
+		wanted[i] = strong{m, 1}
 	}
-	stack, err := peer.NewStack(a.router.Router, a.e.pool, sets...)
-	if err != nil {
-		return nil, err
-	}
-	a.stacks[key] = stack
-	return stack, nil
+	return a.e.combine(s, a.router.Router, wanted)
 }
 
 // Fired says of how many sequences a set's gate found that they are its own.
@@ -117,6 +133,14 @@ func (a *auto) report() []Fired {
 		all[i] = Fired{Set: g.ref, Sequences: a.fired[g.ref], Share: float64(a.fired[g.ref]) / float64(max(1, a.seen))}
 	}
 	return all
+}
+
+// gateScores returns what each gate found in the last sequence, in order of name; nil on a nil auto.
+func (a *auto) gateScores() []GateScore {
+	if a == nil {
+		return nil
+	}
+	return a.scores
 }
 
 // promptOf returns how many tokens of a window decide: all before the first that is scored, and of plain text so many.

@@ -111,6 +111,9 @@ func autoGenerate(t *testing.T, e *peft.Engine) {
 		if ref := gen(peft.GenerateOptions{Prompt: prompt, Sets: want}); !reflect.DeepEqual(got.TokenIDs, ref.TokenIDs) || (got.Fired[0].Sequences > 0) != (want != nil) {
 			t.Errorf("%.20q: %q, fired %v; with %v on %q", prompt, got.Text, got.Fired, want, ref.Text)
 		}
+		if g := got.Gates; (len(g) == 0) != (prompt == "x") || len(g) == 1 && (g[0].Set != "manual@1" || g[0].Fired != (want != nil) || g[0].Fired != (g[0].Score > g[0].Threshold)) {
+			t.Errorf("%.20q: gates found %+v", prompt, g)
+		}
 		l := logits(peft.LogitsOptions{Text: prompt, Auto: true})
 		if ref := logits(peft.LogitsOptions{Text: prompt, Sets: want}); !reflect.DeepEqual(l.Top, ref.Top) || l.MeanNLL != ref.MeanNLL {
 			t.Errorf("%.20q: logits differ from those with %v on", prompt, want)

@@ -35,18 +35,34 @@ type Options struct {
 
 // Progress is one report on long work.
 type Progress struct {
-	Task  string // what is being done, such as "train manual"
-	Done  int    // units done
-	Total int    // units in all; 0 when not known
-	Unit  string // such as "steps" or "tokens"
-	Note  string // more about the moment, such as the loss
+	Task  string `json:"task"`           // what is being done, such as "train manual"
+	Done  int    `json:"done"`           // units done
+	Total int    `json:"total"`          // units in all; 0 when not known
+	Unit  string `json:"unit"`           // such as "steps" or "tokens"
+	Note  string `json:"note,omitempty"` // more about the moment, such as the loss
+	Step  *Step  `json:"step,omitempty"` // of a training, where the units are its steps
+}
+
+// Step is a step of a training.
+type Step struct {
+	Loss            float64 `json:"loss"`               // of its batch, nats a trained token
+	HeldOut         float64 `json:"held_out,omitempty"` // perplexity of the held-out text; 0 where it was not measured
+	TokensPerSecond float64 `json:"tokens_per_second"`  // of this step
+	SecondsLeft     float64 `json:"seconds_left"`       // of the training, expected
 }
 
 // Engine is a base with a registry of routers and expert sets. Its methods may be called from several goroutines.
 type Engine struct {
-	opt  Options
-	reg  *registry.DB
-	pool *kernels.Pool
+	opt Options
+	*state
+}
+
+// state is what an engine has in common with those that Reporting makes of it.
+type state struct {
+	reg    *registry.DB
+	pool   *kernels.Pool
+	claims claims
+	making chan struct{} // holds a token while a router is made
 
 	mu   sync.Mutex // guards what is loaded lazily
 	base *base.Base
@@ -79,8 +95,19 @@ func Open(o Options) (*Engine, error) {
 	if n := reg.Swept(); n > 0 && o.Warn != nil {
 		o.Warn(fmt.Sprintf("removed %d chunks that an interrupted write had left", n))
 	}
-	return &Engine{opt: o, reg: reg, pool: kernels.NewPool(o.Threads)}, nil
+	return &Engine{opt: o, state: &state{reg: reg, pool: kernels.NewPool(o.Threads), making: make(chan struct{}, 1), sets: newSetCache()}}, nil
 }
+
+// Reporting returns the same engine with other callbacks, so that what runs side by side reports apart. Work waits for
+// progress to return. Only the engine that Open returned is closed.
+func (e *Engine) Reporting(progress func(Progress), warn func(msg string)) *Engine {
+	o := e.opt
+	o.Progress, o.Warn = progress, warn
+	return &Engine{opt: o, state: e.state}
+}
+
+// Options returns what the engine was opened with, its defaults filled in.
+func (e *Engine) Options() Options { return e.opt }
 
 // Close ends the engine. Nothing else may be running.
 func (e *Engine) Close() error {

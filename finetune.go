@@ -98,12 +98,14 @@ const measuredTokens = 16384
 // Finetune trains one set, or a new one when the registry has none of that name, and commits the result as one revision.
 // Base, router and all other sets stay as they are. A cancelled context leaves a checkpoint, and the sets as they were.
 func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (*FinetuneResult, error) {
+	release, err := e.claims.take(name, "finetune")
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	o.defaults()
 	if err := o.check(e, name); err != nil {
 		return nil, err
-	}
-	if o.ForbidRegression != nil && reportLength(o.ReportTokens) == 0 {
-		return nil, errors.New("peft: finetune: a regression cannot be forbidden without measuring it; let the report read some tokens")
 	}
 	b, err := e.Base()
 	if err != nil {
@@ -269,10 +271,12 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 	o.Checkpoint = f.checkpoint
 	o.Progress = func(p tune.Progress) {
 		note := fmt.Sprintf("loss %.3f, %.0f tokens/s", p.Loss, p.TokensPerSecond)
+		step := &Step{Loss: p.Loss, TokensPerSecond: p.TokensPerSecond, SecondsLeft: p.Remaining.Seconds()}
 		if !math.IsNaN(p.HeldOut) {
-			note += fmt.Sprintf(", held-out perplexity %.2f", math.Exp(p.HeldOut))
+			step.HeldOut = math.Exp(p.HeldOut)
+			note += fmt.Sprintf(", held-out perplexity %.2f", step.HeldOut)
 		}
-		f.e.progress(Progress{Task: "train " + f.name, Done: p.Step, Total: p.Steps, Unit: "steps", Note: note})
+		f.e.progress(Progress{Task: "train " + f.name, Done: p.Step, Total: p.Steps, Unit: "steps", Note: note, Step: step})
 	}
 	if f.o.Resume {
 		s := f.e.reg.Snapshot()
@@ -295,6 +299,14 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 }
 
 const partState = "state"
+
+// Unfinished reports whether a training of that set was interrupted and can be resumed.
+func (e *Engine) Unfinished(name string) bool {
+	s := e.reg.Snapshot()
+	defer s.Close()
+	_, err := s.Manifest(nsCheckpoints, name, 0)
+	return err == nil
+}
 
 // checkpoint stores a run's state as the only checkpoint of the set. It is kept when the run was cancelled, so the
 // cancelled context does not count here.

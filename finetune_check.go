@@ -8,6 +8,12 @@ import (
 	"github.com/gopeft/peft/registry"
 )
 
+// CheckFinetune reports, without computing anything, what Finetune would refuse at once.
+func (e *Engine) CheckFinetune(name string, o FinetuneOptions) error {
+	o.defaults()
+	return o.check(e, name)
+}
+
 // check reports, before anything is computed, data that is missing, options that cannot be, and names that the registry
 // does not have or that a new set cannot take. o has its defaults.
 func (o *FinetuneOptions) check(e *Engine, name string) error {
@@ -18,6 +24,9 @@ func (o *FinetuneOptions) check(e *Engine, name string) error {
 		if err := exists("data", f); err != nil {
 			return err
 		}
+	}
+	if o.ForbidRegression != nil && reportLength(o.ReportTokens) == 0 {
+		return errors.New("peft: finetune: a regression cannot be forbidden without measuring it; let the report read some tokens")
 	}
 	if !(o.Prune >= 0 && o.Prune <= 1) {
 		return fmt.Errorf("peft: finetune: keep a share of %g of the experts, want 0 to 1", o.Prune)

@@ -86,14 +86,17 @@ type storedGate struct {
 }
 
 // fires reports whether judged rows pass the gate's threshold.
-func (i *GateInfo) fires(rows [][]float64) bool {
+func (i *GateInfo) fires(rows [][]float64) bool { return peer.Score(rows) > i.threshold(len(rows)) }
+
+// threshold returns what so many judged rows must score more than: infinity of too few.
+func (i *GateInfo) threshold(rows int) float64 {
 	at := math.Inf(1)
 	for _, t := range i.Thresholds {
-		if len(rows) >= t.Tokens {
+		if rows >= t.Tokens {
 			at = t.Score
 		}
 	}
-	return peer.Score(rows) > at
+	return at
 }
 
 // judged returns which tokens of a prompt are judged: its last gateJudged, but never the first of a text, whose cells say
@@ -369,13 +372,22 @@ func (e *Engine) storedGates(s *registry.Snapshot, r *storedRouter, names []stri
 			}
 			return nil, fmt.Errorf("expert set %s has no gate for this base; make one with peft gate %s: %w", ref, m.Name, ErrNoGate)
 		}
-		data, err := s.ReadPart(p)
-		if err != nil {
-			return nil, err
-		}
-		g := &storedGate{ref: ref, name: m.Name, info: info.Gate}
-		if g.Gate, err = peer.UnmarshalGate(data, r.Router); err != nil {
-			return nil, fmt.Errorf("expert set %s: %w", ref, err)
+		key := fmt.Sprintf("%s %d %s", ref, m.Created.UnixNano(), sum)
+		e.mu.Lock()
+		g, ok := e.sets.gates.get(key)
+		e.mu.Unlock()
+		if !ok {
+			data, err := s.ReadPart(p)
+			if err != nil {
+				return nil, err
+			}
+			g = &storedGate{ref: ref, name: m.Name, info: info.Gate}
+			if g.Gate, err = peer.UnmarshalGate(data, r.Router); err != nil {
+				return nil, fmt.Errorf("expert set %s: %w", ref, err)
+			}
+			e.mu.Lock()
+			e.sets.gates.put(key, g, p.Size)
+			e.mu.Unlock()
 		}
 		gates = append(gates, g)
 	}

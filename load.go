@@ -9,15 +9,23 @@ import (
 
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/base"
-	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/registry"
 	"github.com/gopeft/peft/retrieval"
 )
 
-// setCache keeps what was read from the registry.
+// setCache keeps what was read from the registry, as long as there is room.
 type setCache struct {
-	router *storedRouter
-	sets   map[string]*peer.Set // by name@revision and when that was made: a removed name may come again
+	router       *storedRouter
+	sets         recent[*peer.Set] // by name@revision and when that was made: a removed name may come again
+	gates        recent[*storedGate]
+	combinations recent[routed]
+}
+
+// keptBytes is how much is kept of each kind, by its size in the registry. Much of what combinations keep is also among the sets.
+const keptBytes = 1 << 30
+
+func newSetCache() setCache {
+	return setCache{sets: recent[*peer.Set]{limit: keptBytes}, gates: recent[*storedGate]{limit: keptBytes / 4}, combinations: recent[routed]{limit: keptBytes}}
 }
 
 // ErrOtherBase reports a set that was made for another base or router.
@@ -43,9 +51,9 @@ func (e *Engine) loadSet(s *registry.Snapshot, r *retrieval.Router, ref string) 
 func (e *Engine) cachedSet(s *registry.Snapshot, m *registry.Manifest) (*peer.Set, error) {
 	key := fmt.Sprintf("%s@%d %d", m.Name, m.Revision, m.Created.UnixNano())
 	e.mu.Lock()
-	set := e.sets.sets[key]
+	set, ok := e.sets.sets.get(key)
 	e.mu.Unlock()
-	if set != nil {
+	if ok {
 		return set, nil
 	}
 	set, err := readSet(s, m, e.opt.Threads)
@@ -54,10 +62,7 @@ func (e *Engine) cachedSet(s *registry.Snapshot, m *registry.Manifest) (*peer.Se
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.sets.sets == nil {
-		e.sets.sets = map[string]*peer.Set{}
-	}
-	e.sets.sets[key] = set
+	e.sets.sets.put(key, set, m.Size())
 	return set, nil
 }
 
@@ -107,26 +112,33 @@ func readSet(s *registry.Snapshot, m *registry.Manifest, threads int) (*peer.Set
 	return set, nil
 }
 
-// withSets returns the base, and the seam with the named sets on: nil when none is named, so that the base runs as if there
-// were no sets. What the sets need is read from the registry while the base is loaded.
-func (e *Engine) withSets(ctx context.Context, names []string) (*base.Base, llama.Seam, error) {
+// withSets returns the base, and the combination with the named sets on: nil when none is named, so that the base runs as if
+// there were no sets. What the sets need is read from the registry while the base is loaded.
+func (e *Engine) withSets(ctx context.Context, names []string) (*base.Base, *combination, error) {
 	if len(names) == 0 {
 		b, err := e.Base()
 		return b, nil, err
 	}
 	s := e.reg.Snapshot()
 	defer s.Close()
-	refs, scales, wanted := make([]string, len(names)), make([]float32, len(names)), make([]*registry.Manifest, len(names))
+	wanted := make([]strong, len(names))
 	for i, n := range names { // before a base is loaded, or a router is made, for nothing
-		var err error
-		if refs[i], scales[i], err = parseScaled(n); err != nil {
+		ref, scale, err := parseScaled(n)
+		if err != nil {
 			return nil, nil, err
 		}
-		if wanted[i], err = findSet(s, refs[i]); err != nil {
+		wanted[i].scale = scale
+		if wanted[i].Manifest, err = findSet(s, ref); err != nil {
 			return nil, nil, err
 		}
 	}
-	wait := e.readAhead(s, wanted)
+	e.mu.Lock()
+	open := e.base != nil
+	e.mu.Unlock()
+	wait := func() {}
+	if !open {
+		wait = e.readAhead(s, wanted)
+	}
 	b, err := e.loadBase(true)
 	wait()
 	if err != nil {
@@ -136,34 +148,21 @@ func (e *Engine) withSets(ctx context.Context, names []string) (*base.Base, llam
 	if err != nil {
 		return nil, nil, err
 	}
-	var sets []*peer.Set
-	for i, m := range wanted {
-		set, err := e.loadSet(s, r.Router, fmt.Sprintf("%s@%d", m.Name, m.Revision))
-		if err != nil {
-			return nil, nil, err
-		}
-		if scales[i] != 0 { // otherwise it is as good as off, to the bit
-			sets = append(sets, set.Scaled(scales[i]))
-		}
-	}
-	if len(sets) == 0 {
-		return b, nil, nil
-	}
-	seam, err := peer.NewStack(r.Router, e.pool, sets...)
-	return b, seam, err
+	c, err := e.combine(s, r.Router, wanted)
+	return b, c, err
 }
 
 // readAhead begins to read sets, and the router of the first, into the cache and returns a function that waits for it. What
 // fails is read again when it is wanted, and fails then.
-func (e *Engine) readAhead(s *registry.Snapshot, sets []*registry.Manifest) (wait func()) {
+func (e *Engine) readAhead(s *registry.Snapshot, sets []strong) (wait func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if rec, err := infoOf(sets[0]); err == nil {
+		if rec, err := infoOf(sets[0].Manifest); err == nil {
 			_, _ = e.cachedRouter(rec.Fingerprint)
 		}
 		for _, m := range sets {
-			_, _ = e.cachedSet(s, m)
+			_, _ = e.cachedSet(s, m.Manifest)
 		}
 	}()
 	return func() { <-done }

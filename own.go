@@ -209,6 +209,11 @@ func (e *Engine) Regate(ctx context.Context, name string) (*SetInfo, error) {
 	if n, rev, err := registry.ParseRef(name); err == nil && rev != 0 {
 		return nil, fmt.Errorf("peft: gate: %s@%d names a revision; revisions never change, and only the current one is followed by another: %w", n, rev, registry.ErrName)
 	}
+	release, err := e.claims.take(name, "gate")
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	s := e.reg.Snapshot()
 	defer s.Close()
 	m, err := findSet(s, name)

@@ -113,6 +113,11 @@ func (e *Engine) revise(ctx context.Context, name string, change func(set *peer.
 	if _, rev, err := registry.ParseRef(name); err != nil || rev != 0 {
 		return nil, errors.Join(err, fmt.Errorf("peft: change %s: want the name of a set; go back to an earlier revision with rollback first", name))
 	}
+	release, err := e.claims.take(name, "another change of its experts")
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	old, err := e.Show(name)
 	if err != nil {
 		return nil, err

@@ -68,6 +68,12 @@ func (e *Engine) Init(ctx context.Context, o InitOptions) (*InitResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	select {
+	case e.making <- struct{}{}:
+		defer func() { <-e.making }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	s := e.reg.Snapshot()
 	m, err := s.Manifest(nsRouters, print, 0)
 	s.Close()

@@ -142,7 +142,7 @@ func findSet(s *registry.Snapshot, ref string) (*registry.Manifest, error) {
 	}
 	m, err := s.Manifest(nsSets, name, rev)
 	if errors.Is(err, registry.ErrNotFound) {
-		return nil, fmt.Errorf("expert set %s: %w; the registry has %q", ref, registry.ErrNotFound, s.Names(nsSets))
+		return nil, fmt.Errorf("expert set %s: %w; see peft list", ref, registry.ErrNotFound) // no names: the server passes it on to those who see some sets only
 	}
 	return m, err
 }
@@ -169,6 +169,11 @@ func (e *Engine) History(name string) ([]*SetInfo, error) {
 
 // Rollback makes an earlier revision of a set the current one. With revision 0 it goes to the current one's parent.
 func (e *Engine) Rollback(ctx context.Context, name string, revision int) (*SetInfo, error) {
+	release, err := e.claims.take(name, "rollback")
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	if revision == 0 {
 		now, err := e.Show(name)
 		if err != nil {
@@ -191,6 +196,11 @@ func (e *Engine) Remove(ctx context.Context, name string) error {
 	if err := registry.CheckName(name); err != nil {
 		return err
 	}
+	release, err := e.claims.take(name, "remove")
+	if err != nil {
+		return err
+	}
+	defer release()
 	unfinished := e.reg.Remove(ctx, nsCheckpoints, name)
 	if unfinished != nil && !errors.Is(unfinished, registry.ErrNotFound) {
 		return unfinished

@@ -87,6 +87,7 @@ type Weighted interface {
 // Weight is a frozen linear layer W: [out, in].
 type Weight struct {
 	Squares []float64                        // [out] the squared norms of its rows
+	Bias    []float32                        // [out] what the layer adds to the product; nil where it adds nothing
 	Mul     func(y, x []float32, tokens int) // y: [tokens, out] = x·Wᵀ, x: [tokens, in]
 	Memory  *Memory                          // scratch
 }

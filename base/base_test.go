@@ -134,38 +134,3 @@ func TestPerplexityParity(t *testing.T) {
 		}
 	}
 }
-
-func TestSampler(t *testing.T) {
-	logits := []float32{1, 3, 2, -1}
-	count := func(s base.Sampling) [4]int {
-		sm, err := base.NewSampler(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var n [4]int
-		for range 4000 {
-			n[sm.Next(logits)]++
-		}
-		return n
-	}
-	if n := count(base.Sampling{}); n[1] != 4000 {
-		t.Errorf("greedy %v", n)
-	}
-	all := count(base.Sampling{Temperature: 1, Seed: 3})
-	for i, p := range []float64{0.0889, 0.6571, 0.2417, 0.0120} {
-		if math.Abs(float64(all[i])/4000-p) > 0.03 {
-			t.Errorf("token %d came %d of 4000 times, its probability is %v", i, all[i], p)
-		}
-	}
-	if n := count(base.Sampling{Temperature: 1, TopP: 0.8, Seed: 3}); n[0] != 0 || n[3] != 0 || n[2] == 0 {
-		t.Errorf("nucleus of 0.8: %v", n)
-	}
-	if all != count(base.Sampling{Temperature: 1, Seed: 3}) || all == count(base.Sampling{Temperature: 1, Seed: 4}) {
-		t.Error("the seed does not decide")
-	}
-	for _, s := range []base.Sampling{{Temperature: -1}, {TopP: 2}, {Temperature: math.NaN()}} {
-		if _, err := base.NewSampler(s); err == nil {
-			t.Errorf("%+v was taken", s)
-		}
-	}
-}

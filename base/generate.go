@@ -3,20 +3,9 @@ package base
 import (
 	"context"
 	"fmt"
-	"math"
-	"math/rand/v2"
-	"slices"
 
 	"github.com/gopeft/peft/base/llama"
-	"github.com/gopeft/peft/kernels"
 )
-
-// Sampling says how the next token is chosen.
-type Sampling struct {
-	Temperature float64 // 0 is greedy
-	TopP        float64 // nucleus sampling (arXiv 1904.09751): the smallest set of tokens of this probability; 0 or 1 is all
-	Seed        uint64
-}
 
 // GenOptions of Generate.
 type GenOptions struct {
@@ -25,6 +14,9 @@ type GenOptions struct {
 	Seam      llama.Seam // nil for the bare base
 	// Choose, when not nil, decides after the prompt was read what goes on, in place of Seam.
 	Choose *Choice
+	// Chosen, when not nil, is called with every token of the answer before emit, and the logits that it was chosen by: [vocab],
+	// valid during the call.
+	Chosen func(id int32, logits []float32)
 }
 
 // readTokens is how much of a prompt is read at a time, so that a long one takes the memory of its cache alone.
@@ -49,6 +41,7 @@ func (b *Base) Generate(ctx context.Context, prompt []int32, o GenOptions, emit 
 	if err != nil {
 		return nil, "", err
 	}
+	sampler.Read(prompt)
 	cache, stream := b.Model.NewCache(), b.Tokenizer.Stream()
 	seam := o.Seam
 	if o.Choose != nil {
@@ -82,6 +75,9 @@ func (b *Base) Generate(ctx context.Context, prompt []int32, o GenOptions, emit 
 			return out, StopEOS, flush(stream.Flush(), emit)
 		}
 		out = append(out, id)
+		if o.Chosen != nil {
+			o.Chosen(id, logits)
+		}
 		if emit != nil {
 			if err := emit(id, stream.Next(id)); err != nil {
 				return out, "", err
@@ -119,98 +115,4 @@ func flush(rest string, emit func(int32, string) error) error {
 		return nil
 	}
 	return emit(-1, rest)
-}
-
-// Sampler chooses tokens.
-type Sampler struct {
-	s   Sampling
-	rnd *rand.Rand
-	idx []int32
-	p   []float32
-}
-
-// NewSampler returns a sampler; the same seed gives the same choices.
-func NewSampler(s Sampling) (*Sampler, error) {
-	if s.Temperature < 0 || math.IsNaN(s.Temperature) || math.IsInf(s.Temperature, 0) || s.TopP < 0 || s.TopP > 1 || math.IsNaN(s.TopP) {
-		return nil, fmt.Errorf("sampling with temperature %v and top-p %v: want at least 0, and 0 to 1: %w", s.Temperature, s.TopP, llama.ErrInput)
-	}
-	return &Sampler{s: s, rnd: rand.New(rand.NewPCG(s.Seed, 0x9e3779b97f4a7c15))}, nil
-}
-
-// Next returns a token by its logits: [vocab]. Equal logits go to the lower id.
-func (s *Sampler) Next(logits []float32) int32 {
-	if s.s.Temperature == 0 {
-		best := 0
-		for i, v := range logits {
-			if v > logits[best] {
-				best = i
-			}
-		}
-		return int32(best)
-	}
-	if s.p == nil {
-		s.p, s.idx = make([]float32, len(logits)), make([]int32, len(logits))
-	}
-	p := s.p
-	copy(p, logits)
-	kernels.Scale(float32(1/s.s.Temperature), p)
-	kernels.Softmax(nil, p, p, 1, len(p))
-	if s.s.TopP == 0 || s.s.TopP == 1 {
-		return s.any(p)
-	}
-	idx := s.nucleus(p, s.idx[:0])
-	var sum float64
-	for _, i := range idx {
-		sum += float64(p[i])
-	}
-	r := s.rnd.Float64() * sum
-	for _, i := range idx {
-		if r -= float64(p[i]); r < 0 {
-			return i
-		}
-	}
-	return idx[len(idx)-1]
-}
-
-// any returns a token by probabilities that sum up to 1, but for rounding.
-func (s *Sampler) any(p []float32) int32 {
-	r := s.rnd.Float64()
-	last := 0
-	for i, v := range p {
-		if v == 0 {
-			continue
-		}
-		if r -= float64(v); r < 0 {
-			return int32(i)
-		}
-		last = i
-	}
-	return int32(last)
-}
-
-// nucleus returns the most probable tokens that make up TopP.
-func (s *Sampler) nucleus(p []float32, idx []int32) []int32 {
-	// Tokens below this cannot be in the nucleus, as even all of them together do not reach what it leaves out.
-	floor := float32((1 - s.s.TopP) / float64(len(p)))
-	for i, v := range p {
-		if v >= floor {
-			idx = append(idx, int32(i))
-		}
-	}
-	slices.SortFunc(idx, func(a, b int32) int {
-		switch {
-		case p[a] > p[b]:
-			return -1
-		case p[a] < p[b]:
-			return 1
-		}
-		return int(a - b)
-	})
-	var sum float64
-	for n, i := range idx {
-		if sum += float64(p[i]); sum >= s.s.TopP {
-			return idx[:n+1]
-		}
-	}
-	return idx
 }

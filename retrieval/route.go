@@ -34,6 +34,13 @@ type Routing struct {
 	byTokens, byHeads func(lo, hi int)
 }
 
+// Slice makes part what r found for the tokens [lo, hi), in r's memory: it serves until r's next Route, and must have none
+// itself.
+func (r *Routing) Slice(part *Routing, lo, hi int) {
+	picks, hid := len(r.Cells)/r.Tokens, len(r.XHat)/r.Tokens
+	part.Tokens, part.Cells, part.Gates, part.XHat = hi-lo, r.Cells[lo*picks:hi*picks], r.Gates[lo*picks:hi*picks], r.XHat[lo*hid:hi*hid]
+}
+
 // Route selects for every row of x: [tokens, hidden] each head's k best cells: the k first of all n² in the order of
 // falling score s1[i] + s2[j] (an f32 sum), ties going to the higher s1[i], then the lower i, then the higher s2[j], then
 // the lower j. Its result for a token depends on that token alone, to the bit, and not on the number of threads.

@@ -13,8 +13,9 @@ import (
 //
 //	f([x, y]) = (m/n - 1) ⊙ y + m/n ⊙ s·B·A·x
 //
-// is what it adds. The gradient takes n for a constant (section 4.3), as Hugging Face does. A row is that of the Kind, then
-// m: [Out] and n: [Out]; n is kept there so that only training needs W.
+// is what it adds. The gradient takes n for a constant (section 4.3), as Hugging Face does. Of a layer with a bias b, y is
+// W·x + b and it reads y - b. A row is that of the Kind, then m: [Out], n: [Out] and b: [Out]; n and b are kept there so that
+// only training needs the layer.
 type DoRA struct{ Kind }
 
 var (
@@ -28,8 +29,8 @@ func (k DoRA) Name() string { return "dora" + k.options() }
 // Port implements adapters.Kind.
 func (k DoRA) Port() adapters.Port { return adapters.BothOut }
 
-// Width implements adapters.Kind: A, B, m and n.
-func (k DoRA) Width(d adapters.Dims) int { return k.Kind.Width(inner(d)) + 2*d.Out }
+// Width implements adapters.Kind: A, B, m, n and b.
+func (k DoRA) Width(d adapters.Dims) int { return k.Kind.Width(inner(d)) + 3*d.Out }
 
 // inner returns the widths of the low-rank part.
 func inner(d adapters.Dims) adapters.Dims { return adapters.Dims{In: d.In - d.Out, Out: d.Out} }
@@ -37,16 +38,17 @@ func inner(d adapters.Dims) adapters.Dims { return adapters.Dims{In: d.In - d.Ou
 // Init implements adapters.Kind: m = n until Fit knows W.
 func (k DoRA) Init(row []float32, d adapters.Dims, rnd *rand.Rand) {
 	k.Kind.Init(row, inner(d), rnd)
-	norms := row[k.Kind.Width(inner(d)):k.Width(d)]
-	for i := range norms {
-		norms[i] = 1
+	m, n, b := k.vectors(row, d.Out)
+	clear(b)
+	for i := range m {
+		m[i], n[i] = 1, 1
 	}
 }
 
-// norms returns m and n.
-func (k DoRA) norms(row []float32, out int) (m, n []float32) {
-	tail := row[len(row)-2*out:]
-	return tail[:out], tail[out:]
+// vectors returns m, n and the bias.
+func (k DoRA) vectors(row []float32, out int) (m, n, bias []float32) {
+	tail := row[len(row)-3*out:]
+	return tail[:out], tail[out : 2*out], tail[2*out:]
 }
 
 // State implements adapters.Kind: that of the low-rank part, and s·B·A·x, which becomes its gradient.
@@ -63,7 +65,7 @@ func (k DoRA) parts(g adapters.Group, out int) (low adapters.Group, bax kernels.
 // Forward implements adapters.Kind. Its groups are of all tokens.
 func (k DoRA) Forward(g adapters.Group, row []float32, y, x kernels.Matrix) {
 	in, out := x.Cols-y.Cols, y.Cols
-	m, n := k.norms(row, out)
+	m, n, bias := k.vectors(row, out)
 	low, bax := k.parts(g, out)
 	a, b := k.split(row, in, out)
 	h, w := k.state(low)
@@ -77,7 +79,7 @@ func (k DoRA) Forward(g adapters.Group, row []float32, y, x kernels.Matrix) {
 		yr, own, low := y.Row(i), x.Row(i)[in:], bax.Row(i)
 		for j := range yr {
 			c := m[j] / n[j]
-			yr[j] += gate * ((c-1)*own[j] + c*low[j])
+			yr[j] += gate * ((c-1)*(own[j]-bias[j]) + c*low[j])
 		}
 	}
 }
@@ -85,13 +87,13 @@ func (k DoRA) Forward(g adapters.Group, row []float32, y, x kernels.Matrix) {
 // Backward implements adapters.Kind.
 func (k DoRA) Backward(g adapters.Group, row, grad, dGates []float32, dy, x kernels.Matrix) {
 	in, out := x.Cols-dy.Cols, dy.Cols
-	m, n := k.norms(row, out)
+	m, n, bias := k.vectors(row, out)
 	low, bax := k.parts(g, out)
 	_, b := k.split(row, in, out)
 	h, w := k.state(low)
 	var dm []float32
 	if grad != nil {
-		dm, _ = k.norms(grad, out)
+		dm, _, _ = k.vectors(grad, out)
 	}
 	for i, gate := range g.Gates {
 		d, own, l := dy.Row(i), x.Row(i)[in:], bax.Row(i)
@@ -99,9 +101,9 @@ func (k DoRA) Backward(g adapters.Group, row, grad, dGates []float32, dy, x kern
 		for j := range d {
 			c := m[j] / n[j]
 			if dm != nil {
-				dm[j] += gate * d[j] * (own[j] + l[j]) / n[j]
+				dm[j] += gate * d[j] * (own[j] - bias[j] + l[j]) / n[j]
 			}
-			dg += d[j] * ((c-1)*own[j] + c*l[j])
+			dg += d[j] * ((c-1)*(own[j]-bias[j]) + c*l[j])
 			l[j] = gate * c * d[j] // from here on the gradient of s·B·A·x
 		}
 		if dGates != nil {
@@ -125,7 +127,7 @@ func (k DoRA) Backward(g adapters.Group, row, grad, dGates []float32, dy, x kern
 // BackwardInput implements adapters.Kind.
 func (k DoRA) BackwardInput(g adapters.Group, row []float32, dx, dy kernels.Matrix) {
 	in, out := dx.Cols-dy.Cols, dy.Cols
-	m, n := k.norms(row, out)
+	m, n, _ := k.vectors(row, out)
 	low, _ := k.parts(g, out)
 	_, w := k.state(low)
 	a, _ := k.split(row, in, out)
@@ -138,11 +140,14 @@ func (k DoRA) BackwardInput(g adapters.Group, row []float32, dx, dy kernels.Matr
 	}
 }
 
-// Fit implements adapters.Weighted: it computes n, and for a new row m.
+// Fit implements adapters.Weighted: it computes n, copies b, and for a new row makes m.
 func (k DoRA) Fit(row []float32, d adapters.Dims, w adapters.Weight, fresh bool) {
 	in, out := d.In-d.Out, d.Out
 	a, b := k.split(row, in, out)
-	m, n := k.norms(row, out)
+	m, n, bias := k.vectors(row, out)
+	if w.Bias != nil {
+		copy(bias, w.Bias)
+	}
 	wa, gram := w.Memory.Room(0, k.Rank, out), w.Memory.Room(1, k.Rank, k.Rank) // A·Wᵀ, A·Aᵀ
 	w.Mul(wa.Data, a.Data, k.Rank)
 	kernels.MulNT(nil, gram, a, a, false)
@@ -166,9 +171,9 @@ func (k DoRA) Fit(row []float32, d adapters.Dims, w adapters.Weight, fresh bool)
 // Unpack returns A: [rank, in], a part of the row, B: [out, rank] and m: [out], a part of the row. Pack writes the first two.
 func (k DoRA) Unpack(row []float32, d adapters.Dims) (a, b, m []float32) {
 	a, b = k.Kind.Unpack(row, inner(d))
-	m, _ = k.norms(row, d.Out)
+	m, _, _ = k.vectors(row, d.Out)
 	return a, b, m
 }
 
-// Constant implements adapters.Weighted: n.
-func (k DoRA) Constant(d adapters.Dims) (lo, hi int) { return k.Width(d) - d.Out, k.Width(d) }
+// Constant implements adapters.Weighted: n and b.
+func (k DoRA) Constant(d adapters.Dims) (lo, hi int) { return k.Width(d) - 2*d.Out, k.Width(d) }

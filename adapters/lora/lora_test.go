@@ -84,13 +84,14 @@ func TestDoRA(t *testing.T) {
 	weight := adapters.Weight{Memory: new(adapters.Memory), Squares: make([]float64, out), Mul: func(y, x []float32, n int) {
 		kernels.MatMulNT(nil, y, x, w, n, out, in, false)
 	}}
+	weight.Bias = randn(out) // which Hugging Face PEFT leaves as it is
 	for o := range out {
 		weight.Squares[o] = float64(kernels.Dot(w[o*in:(o+1)*in], w[o*in:(o+1)*in]))
 	}
 	row := make([]float32, k.Width(d))
 	k.Init(row, d, rnd)
 	k.Fit(row, d, weight, true)
-	m, n := k.norms(row, out)
+	m, n, _ := k.vectors(row, out)
 	for o := range out {
 		if want := math.Sqrt(weight.Squares[o]); math.Abs(float64(m[o])-want) > 1e-5 || m[o] != n[o] {
 			t.Fatalf("new: m %g, n %g, want %g", m[o], n[o], want)
@@ -101,6 +102,9 @@ func TestDoRA(t *testing.T) {
 	k.Fit(row, d, weight, false)
 	y := make([]float32, tokens*out)
 	weight.Mul(y, x, tokens)
+	for i := range y {
+		y[i] += weight.Bias[i%out]
+	}
 	both := make([]float32, tokens*(in+out))
 	for i := range tokens {
 		copy(both[i*(in+out):], x[i*in:(i+1)*in])
@@ -119,7 +123,7 @@ func TestDoRA(t *testing.T) {
 				sum += v * float64(x[i*in+j])
 				norm += v * v
 			}
-			want := float64(m[o]) * sum / math.Sqrt(norm)
+			want := float64(m[o])*sum/math.Sqrt(norm) + float64(weight.Bias[o])
 			if math.Abs(float64(y[i*out+o])-want) > 1e-4*(1+math.Abs(want)) {
 				t.Errorf("y[%d, %d] = %g, want %g", i, o, y[i*out+o], want)
 			}

@@ -31,7 +31,11 @@ func (w *Weights) at(block int, s llama.Site) (adapters.Weight, error) {
 	if err != nil {
 		return adapters.Weight{}, err
 	}
-	k := adapters.Weight{Squares: make([]float64, out), Memory: &w.memory}
+	bias, err := w.model.Bias(block, s)
+	if err != nil {
+		return adapters.Weight{}, err
+	}
+	k := adapters.Weight{Squares: make([]float64, out), Bias: bias, Memory: &w.memory}
 	for o := range out {
 		for _, x := range v[o*in : (o+1)*in] {
 			k.Squares[o] += float64(x) * float64(x)

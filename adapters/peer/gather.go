@@ -1,8 +1,6 @@
 package peer
 
 import (
-	"slices"
-
 	"github.com/gopeft/peft/kernels"
 	"github.com/gopeft/peft/retrieval"
 )
@@ -41,7 +39,9 @@ func (g *gathered) find(a *active, r *retrieval.Routing, lo, hi, topK int) {
 		g.ends = append(g.ends, len(g.experts))
 	}
 	if n := len(g.experts); n > 0 {
-		g.experts = append(g.experts, slices.Repeat(g.experts[n-1:], most)...)
+		for last := g.experts[n-1]; most > len(g.experts)-n; {
+			g.experts = append(g.experts, last)
+		}
 	}
 	g.state = resize(g.state, most*a.gather.State(a.Dims))
 }
@@ -112,7 +112,7 @@ func (f *pass) sumHeads(lo, hi int) {
 	t := tileStates.Get().(*tileState)
 	defer tileStates.Put(t)
 	g, heads, out := &t.gathered, f.layer.router.Heads, f.y.Cols
-	g.find(f.table, &f.routing, lo, hi, f.layer.router.TopK)
+	g.find(f.table, f.routing, lo, hi, f.layer.router.TopK)
 	for h := lo; h < hi; h++ {
 		sum := f.sums[h*out : (h+1)*out]
 		clear(sum)

@@ -58,14 +58,14 @@ func (l *linear) After(y []float32, stride int, x []float32, tokens int) error {
 		return err
 	}
 	if l.Whole() {
-		f.own.keep(ym, xm, !l.layer.ports[adapters.BothOut].empty())
+		f.kept.keep(ym, xm, !l.layer.ports[adapters.BothOut].empty())
 	}
 	for port := range l.layer.ports {
 		b, p := &l.layer.ports[port], adapters.Port(port)
 		if b.empty() || p == adapters.InIn { // which Before has added
 			continue
 		}
-		f.sum(l.layer, b, ym, f.own.read(p, ym, xm))
+		f.sum(l.layer, b, ym, f.kept.read(p, ym, xm))
 	}
 	return nil
 }

@@ -14,8 +14,11 @@ import (
 // nothing.
 type pass struct {
 	stack   *Stack
-	routing retrieval.Routing
-	routed  int // the block whose selection is in routing; -1 for none
+	routing *retrieval.Routing // own, or view
+	own     retrieval.Routing
+	view    retrieval.Routing // rows of what a Mix selected for several
+	routed  int               // the block whose selection is in routing; -1 for none
+	watch   *Provenance       // nil when nobody asks
 
 	// What is worked on: tables in cells that read x and add to y.
 	layer  *stackLayer
@@ -30,7 +33,7 @@ type pass struct {
 	always  always
 	acc     []float32 // [tokens, hidden] of one capped table that is always on
 	changed []float32 // a linear layer's changed input
-	own     ownOutput
+	kept    ownOutput
 	linear  linear
 
 	sumTokens, headSums func(lo, hi int)
@@ -52,13 +55,14 @@ type tileState struct {
 
 func (s *Stack) begin() *pass {
 	f := s.spare.Get().(*pass)
-	f.routed = -1
+	f.routing, f.routed = &f.own, -1
 	return f
 }
 
 // End gives the pass's memory back.
 func (f *pass) End() {
 	f.layer, f.tables, f.table, f.y, f.x, f.linear = nil, nil, nil, kernels.Matrix{}, kernels.Matrix{}, linear{}
+	f.view, f.watch = retrieval.Routing{}, nil
 	f.stack.spare.Put(f)
 }
 
@@ -68,14 +72,21 @@ func (f *pass) route(l *retrieval.Layer, x []float32, tokens int) error {
 		return fmt.Errorf("peer: block %d: %d values for %d tokens of width %d", l.Block, len(x), tokens, l.Hidden)
 	}
 	if f.routed != l.Block || f.routing.Tokens != tokens {
-		l.Route(f.stack.pool, &f.routing, x, tokens)
-		f.routed = l.Block
+		f.routing, f.routed = &f.own, l.Block
+		l.Route(f.stack.pool, f.routing, x, tokens)
 	}
 	return nil
 }
 
+// share takes from r, what a block's router selected for more rows, the rows [lo, hi).
+func (f *pass) share(block int, r *retrieval.Routing, lo, hi int) {
+	r.Slice(&f.view, lo, hi)
+	f.routing, f.routed = &f.view, block
+}
+
 // Forward implements llama.Seam.
 func (f *pass) Forward(block int, y, x []float32, tokens int) error {
+	f.watch.block(y, tokens)
 	l := f.stack.layers[place{block, llama.Beside}]
 	if l == nil || tokens == 0 {
 		return nil
@@ -96,6 +107,26 @@ func (f *pass) Forward(block int, y, x []float32, tokens int) error {
 
 // sum adds what the tables of a bench make of x: [tokens, In] to y: [tokens, Out].
 func (f *pass) sum(l *stackLayer, b *bench, y, x kernels.Matrix) {
+	if f.watch == nil {
+		f.add(l, b, y, x)
+		return
+	}
+	for i := range b.always {
+		f.watched(l, &bench{always: b.always[i : i+1]}, b.always[i].set, y, x)
+	}
+	for i := range b.routed {
+		f.watched(l, &bench{routed: b.routed[i : i+1]}, b.routed[i].set, y, x)
+	}
+}
+
+// watched is add for one table, of which the set is told what it added.
+func (f *pass) watched(l *stackLayer, one *bench, set *Set, y, x kernels.Matrix) {
+	f.watch.before(y)
+	f.add(l, one, y, x)
+	f.watch.after(set, y)
+}
+
+func (f *pass) add(l *stackLayer, b *bench, y, x kernels.Matrix) {
 	p := f.stack.pool
 	for i := range b.always {
 		a := &b.always[i]
@@ -132,7 +163,7 @@ func (f *pass) sum(l *stackLayer, b *bench, y, x kernels.Matrix) {
 
 // byTokens adds the tables' contributions to the tokens [lo, hi).
 func (f *pass) byTokens(lo, hi int) {
-	t, l, r := tileStates.Get().(*tileState), f.layer.router, &f.routing
+	t, l, r := tileStates.Get().(*tileState), f.layer.router, f.routing
 	defer tileStates.Put(t)
 	for i := range f.tables {
 		a := &f.tables[i]

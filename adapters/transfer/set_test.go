@@ -330,3 +330,48 @@ func TestParitySmolLM(t *testing.T) {
 		}
 	}
 }
+
+// TestDoRAOfFamilies: as a set, a DoRA is the one that is merged into the weights, also where a layer has a bias, which it
+// leaves as it is.
+func TestDoRAOfFamilies(t *testing.T) {
+	ids := []int32{3, 1, 4, 1, 5, 9, 2, 6}
+	for name, c := range llamatest.Families() {
+		t.Run(name, func(t *testing.T) {
+			src := llamatest.Random(c, 5)
+			m, err := llama.New(c, src, kernels.F32, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := &exchange.Adapter{}
+			for _, site := range []llama.Site{llama.Query, llama.Value} {
+				one := oneLoRA(m, site, 0.1).Modules[0]
+				rnd := rand.New(rand.NewPCG(2, 9))
+				one.LoRA.Magnitude = randn(rnd, len(one.LoRA.B)/2)
+				for i, v := range one.LoRA.Magnitude {
+					one.LoRA.Magnitude[i] = 1 + v*v
+				}
+				a.Modules = append(a.Modules, one)
+			}
+			r := router(c.Hidden, 1)
+			set, err := ToSet("a", a, m, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			with, err := exchange.Merge(src, &c, exchange.Weighted{Adapter: a, Strength: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			merged, err := llama.New(c, with, kernels.F32, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := logits(t, merged, ids, r)
+			if d := largest(logits(t, m, ids, r, set), want); d > 1e-3 {
+				t.Errorf("logits differ by %g", d)
+			}
+			if d := largest(logits(t, m, ids, r), want); d < 1e-2 {
+				t.Errorf("the DoRA changes logits by %g only: the test shows nothing", d)
+			}
+		})
+	}
+}

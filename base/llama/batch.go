@@ -3,6 +3,7 @@ package llama
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/gopeft/peft/kernels"
 )
@@ -93,6 +94,16 @@ func (m *Model) NewCache() *Cache {
 
 // Truncate forgets all but the first n tokens.
 func (c *Cache) Truncate(n int) { c.Len = min(c.Len, n) }
+
+// CopyCache returns a cache of its own of the first n tokens that c holds.
+func (m *Model) CopyCache(c *Cache, n int) *Cache {
+	d, width := m.NewCache(), min(n, c.Len)*m.Config.KVHeads*m.Config.HeadDim
+	d.Len = min(n, c.Len)
+	for i := range c.k {
+		d.k[i], d.v[i] = slices.Clone(c.k[i][:width]), slices.Clone(c.v[i][:width])
+	}
+	return d
+}
 
 // Bytes returns the memory that the cache holds.
 func (c *Cache) Bytes() int {

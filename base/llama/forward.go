@@ -108,6 +108,9 @@ func (m *Model) forwardTo(x []float32, b Batch, seam Seam, blocks int) ([]float3
 func (b *Block) forward(f *buffers, batch Batch, l *Layout, seam Seam) error {
 	n, c := l.Tokens, &b.m.Config
 	sited, _ := seam.(Sited)
+	if w, ok := seam.(Watcher); ok {
+		w.Watch(b.Index, f.x, n)
+	}
 	b.AttnNorm(f.h, f.x, nil, n)
 	b.Project(f.qkv, f.h, n)
 	if err := b.at(sited, f.qkv, c.QKVWidth(), f.h, n, Query, Key, Value); err != nil {

@@ -180,6 +180,16 @@ func (m *Model) Weight(block int, s Site) (w []float32, in, out int, err error) 
 	return w, in, out, err
 }
 
+// Bias returns what a linear layer of a block adds to its product: [out]; nil where it adds nothing.
+func (m *Model) Bias(block int, s Site) ([]float32, error) {
+	t, attention := m.Config.traits(), s == Query || s == Key || s == Value
+	if !t.bias && !(attention && t.qkvBias) {
+		return nil, nil
+	}
+	_, out := m.Config.Dims(s)
+	return load(m.src, LayerName(block, s)+".bias", out)
+}
+
 // PrepareBackward packs what the backward needs: the head and the blocks from the given one up. Calling it again is cheap.
 func (m *Model) PrepareBackward(from int) error {
 	m.packing.Lock()

@@ -96,6 +96,20 @@ type Linear interface {
 	Whole() bool
 }
 
+// Mixed is a Linear that is several, one after the other, of which some must have the layer's own output and others not:
+// each then gets its own product.
+type Mixed interface {
+	Linear
+	// Run returns what works on the rows from that one on, nil where nothing does, and how many they are.
+	Run(row int) (l Linear, tokens int)
+}
+
+// Watcher is a Seam that wants to see the residual stream before each block: [tokens, hidden].
+type Watcher interface {
+	Seam
+	Watch(block int, stream []float32, tokens int)
+}
+
 // Passing is a Seam that keeps something during a forward pass: its methods are called on what Begin returns.
 type Passing interface {
 	Seam
@@ -132,6 +146,24 @@ func (b *Block) addTo(s Sited, site Site, w *weight, post norm, y, own, x []floa
 	if s != nil {
 		l = s.Linear(b.Index, site)
 	}
+	m, ok := l.(Mixed)
+	if !ok {
+		return b.addRows(l, site, w, post, y, own, x, tokens)
+	}
+	in, hid := len(x)/tokens, b.m.Config.Hidden
+	for row := 0; row < tokens; {
+		part, n := m.Run(row)
+		to := row + n
+		if err := b.addRows(part, site, w, post, y[row*hid:to*hid], own, x[row*in:to*in], n); err != nil {
+			return err
+		}
+		row = to
+	}
+	return nil
+}
+
+// addRows is addTo for what works on all rows; l may be nil.
+func (b *Block) addRows(l Linear, site Site, w *weight, post norm, y, own, x []float32, tokens int) error {
 	if l == nil && post.w == nil {
 		w.mul(b.m.pool, y, x, tokens, true)
 		return nil

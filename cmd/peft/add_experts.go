@@ -17,8 +17,8 @@ func addExpertsCommand() *cli.Command {
 	return &cli.Command{
 		Name: "add-experts", Usage: "add a set of experts, placed where its data is most its own, or import one; or give a set more experts", ArgsUsage: "NAME",
 		Flags: slices.Concat([]cli.Flag{
-			&cli.StringSliceFlag{Name: "data", Usage: "a `FILE` of the set's domain (.txt, .md, .jsonl); may be repeated"},
-			&cli.StringFlag{Name: "from", Usage: "import a `PATH`: a file that peft export wrote, a Hugging Face PEFT directory, a GGUF adapter or a pulled one's name; of an adapter --data is a sample of its text, for its gate"},
+			&cli.StringSliceFlag{Name: "data", TakesFile: true, Usage: "a `FILE` of the set's domain (.txt, .md, .jsonl); may be repeated"},
+			&cli.StringFlag{Name: "from", TakesFile: true, Usage: "import a `PATH`: a file that peft export wrote, a Hugging Face PEFT directory, a GGUF adapter or a pulled one's name; of an adapter --data is a sample of its text, for its gate"},
 			&cli.Float64Flag{Name: "cover", Usage: "with --from and --routed, `SHARE` of its response that an expert's cells are to have", DefaultText: "0.9"},
 			&cli.StringFlag{Name: "experts", Usage: "`N` over all layers, or +N for so many more in a set there is", DefaultText: "one a cell; half of that beside other sets"},
 			&cli.IntFlag{Name: "report-tokens", Value: 2048, Usage: "with --from, read `N` tokens of each other text to see what the set does to it; 0 for none"},

@@ -12,6 +12,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/gopeft/peft"
+	"github.com/gopeft/peft/cmd/peft/internal/remote"
+	"github.com/gopeft/peft/registry"
 )
 
 // Exit codes.
@@ -31,9 +33,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app := newApp(stdout, stderr)
 	err := app.RunContext(ctx, arrange(app, args))
 	var usage usageError
+	var exit exitError
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &exit):
+		return int(exit)
 	case errors.As(err, &usage):
 		complain(stderr, err)
 		return exitUsage
@@ -69,11 +74,12 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			initCommand(), addExpertsCommand(), finetuneCommand(), evalCommand(), generateCommand(), logitsCommand(),
 			listCommand(), showCommand(), historyCommand(), rollbackCommand(), pruneCommand(), removeCommand(), exportCommand(), gateCommand(), reportCommand(),
 			verifyCommand(), backupCommand(), restoreCommand(), pullCommand(),
-			serveCommand(), benchCommand(), pretrainCommand(),
+			serveCommand(), keysCommand(), benchCommand(), pretrainCommand(), completionCommand(),
 		},
-		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
-		ExitErrHandler:  func(*cli.Context, error) {}, // run decides
-		HideHelpCommand: false,
+		OnUsageError:         func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
+		ExitErrHandler:       func(*cli.Context, error) {}, // run decides
+		HideHelpCommand:      false,
+		EnableBashCompletion: true,
 		CommandNotFound: func(c *cli.Context, name string) {
 			fmt.Fprintf(stderr, "peft: no command %q\n", name)
 		},
@@ -85,10 +91,16 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		},
 	}
 	for _, cmd := range app.Commands {
+		exemplify(cmd)
 		cmd.OnUsageError = func(_ *cli.Context, err error, _ bool) error {
 			return usageError{fmt.Errorf("%s: %w", cmd.Name, err)}
 		}
-		cmd.Before = func(c *cli.Context) error { return applyConfig(c, cmd) }
+		cmd.Before = func(c *cli.Context) error {
+			if hosted(c.Context) != nil {
+				return nil // the other process has read its own
+			}
+			return applyConfig(c, cmd)
+		}
 	}
 	return app
 }
@@ -124,8 +136,22 @@ func openEngine(c *cli.Context) (*peft.Engine, error) {
 	})
 }
 
-// withEngine runs f on an open engine and closes it.
-func withEngine(c *cli.Context, f func(e *peft.Engine) error) (err error) {
+// withEngine runs f on an open engine and closes it. When a server holds the registry, the command runs there instead.
+func withEngine(c *cli.Context, f func(e *peft.Engine) error) error {
+	if e := hosted(c.Context); e != nil {
+		return f(e)
+	}
+	err := withOwnEngine(c, f)
+	if errors.Is(err, registry.ErrLocked) {
+		if ferr := forward(c); !errors.Is(ferr, remote.ErrNoServer) {
+			return ferr
+		}
+	}
+	return err
+}
+
+// withOwnEngine runs f on an engine of this command.
+func withOwnEngine(c *cli.Context, f func(e *peft.Engine) error) (err error) {
 	e, err := openEngine(c)
 	if err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 // positional arguments. So people may write flags after a name or a prompt, and global flags anywhere. Everything after
 // "--" is positional.
 func arrange(app *cli.App, args []string) []string {
-	if len(args) == 0 {
+	if len(args) == 0 || args[len(args)-1] == completing { // there the last argument is not complete
 		return args
 	}
 	global := takesValue(app.Flags)

@@ -29,6 +29,7 @@ func benchmarks() []benchmark {
 		{"decode", "tokens a second of the base alone and with a set that has an expert in every cell", benchDecode},
 		{"prefill", "tokens a second of a prompt, likewise", benchPrefill},
 		{"finetune", "tokens a second of training the default set", benchFinetune},
+		{"serve", "tokens a second of 1, 4 and 16 answers at once, with different sets", benchServe},
 		{"registry", "a million experts added and read, against writing the same bytes to a file", benchRegistry},
 		{"retrieval", "one PEER layer at 4,096, 65,536 and 1,048,576 experts", benchRetrieval},
 		{"topk", "the 16 best of 1,048,576 product keys, against looking at all", benchTopK},

@@ -13,7 +13,7 @@ func evalCommand() *cli.Command {
 	return &cli.Command{
 		Name: "eval", Usage: "measure perplexity",
 		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "data", Usage: "a `FILE` to measure on; may be repeated"},
+			&cli.StringSliceFlag{Name: "data", TakesFile: true, Usage: "a `FILE` to measure on; may be repeated"},
 			&cli.StringFlag{Name: "sets", Usage: "`SETS` that are on, such as a,b or a*0.5,b for a at half its strength"},
 			&cli.BoolFlag{Name: "auto", Usage: "let the sets' gates decide which are on, among SETS when they are given"},
 			scaleFlag(),

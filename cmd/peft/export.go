@@ -21,9 +21,9 @@ func exportCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Aliases: []string{"to"}, Usage: "`F` of what is written: peft; hf, a Hugging Face directory; gguf, a file for llama.cpp", DefaultText: "hf for a directory, gguf for a name in .gguf, otherwise peft"},
 			&cli.StringFlag{Name: "merge", Usage: "`SETS` to merge into the base, such as a,b or a*0.5: of kind lora or ia3, always on"},
-			&cli.StringFlag{Name: "unmerge", Usage: "an `ADAPTER` to take out of the base: a Hugging Face PEFT directory, a GGUF adapter or a set"},
+			&cli.StringFlag{Name: "unmerge", TakesFile: true, Usage: "an `ADAPTER` to take out of the base: a Hugging Face PEFT directory, a GGUF adapter or a set"},
 			&cli.StringFlag{Name: "type", Usage: "`T` of a model's matrices: F32, F16, BF16 or, in GGUF, Q8_0", Value: "F16"},
-			&cli.StringSliceFlag{Name: "data", Usage: "a `FILE` of text on which a written model's logits are compared with what they should be; may be repeated", DefaultText: "short passages of many kinds"},
+			&cli.StringSliceFlag{Name: "data", TakesFile: true, Usage: "a `FILE` of text on which a written model's logits are compared with what they should be; may be repeated", DefaultText: "short passages of many kinds"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.IsSet("merge") || c.IsSet("unmerge") {

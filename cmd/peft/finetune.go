@@ -18,8 +18,8 @@ func finetuneCommand() *cli.Command {
 	return &cli.Command{
 		Name: "finetune", Usage: "train one set, adding it when it is missing; nothing else changes", ArgsUsage: "NAME",
 		Flags: slices.Concat([]cli.Flag{
-			&cli.StringSliceFlag{Name: "data", Usage: "a `FILE` to learn (.txt, .md, .jsonl); may be repeated"},
-			&cli.StringSliceFlag{Name: "eval-data", Usage: "a `FILE` to measure on", DefaultText: "a tenth of the data, held out"},
+			&cli.StringSliceFlag{Name: "data", TakesFile: true, Usage: "a `FILE` to learn (.txt, .md, .jsonl); may be repeated"},
+			&cli.StringSliceFlag{Name: "eval-data", TakesFile: true, Usage: "a `FILE` to measure on", DefaultText: "a tenth of the data, held out"},
 			&cli.IntFlag{Name: "steps", Value: 200, Usage: "`N` steps of the optimiser"},
 			&cli.IntFlag{Name: "seq-len", Value: 256, Usage: "longest sequence, in tokens"},
 			&cli.IntFlag{Name: "batch-tokens", Value: 1024, Usage: "tokens a step"},
@@ -28,7 +28,7 @@ func finetuneCommand() *cli.Command {
 			&cli.BoolFlag{Name: "resume", Usage: "go on with a run that was interrupted"},
 			&cli.StringFlag{Name: "with", Usage: "`SETS` that are on beside it, such as a,b"},
 			&cli.BoolFlag{Name: "alternate", Usage: "the sets of --with are on in every second step only: it learns to do with and without them"},
-			&cli.StringSliceFlag{Name: "quiet-data", Usage: "a `FILE` of text that the set is to leave alone, as it does the background; may be repeated"},
+			&cli.StringSliceFlag{Name: "quiet-data", TakesFile: true, Usage: "a `FILE` of text that the set is to leave alone, as it does the background; may be repeated"},
 			&cli.StringFlag{Name: "precision", Usage: "of products with weights: int8, bf16 or f32", DefaultText: "the first that the machine and the base's weights have"},
 			&cli.BoolFlag{Name: "train-all", Usage: "learn prompts and questions too, not only answers"},
 			&cli.IntFlag{Name: "eval-every", Usage: "steps between evaluations on held-out data", DefaultText: "none"},

@@ -16,7 +16,7 @@ func initCommand() *cli.Command {
 	return &cli.Command{
 		Name: "init", Usage: "make the base's router from background text; done with defaults, which train nothing, when first needed",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "background", Value: "self", Usage: "a text `FILE`, or self for text sampled from the base"},
+			&cli.StringFlag{Name: "background", TakesFile: true, Value: "self", Usage: "a text `FILE`, or self for text sampled from the base"},
 			&cli.StringFlag{Name: "layers", Usage: "`BLOCKS` that get a PEER layer, such as 1,3,5", DefaultText: "every second one"},
 			&cli.IntFlag{Name: "heads", Usage: "query networks a layer", DefaultText: "4"},
 			&cli.IntFlag{Name: "topk", Usage: "cells a head selects", DefaultText: "16"},

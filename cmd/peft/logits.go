@@ -15,7 +15,7 @@ func logitsCommand() *cli.Command {
 		Name: "logits", Usage: "show a text's tokens and the logits of its last position; nothing is put in front of it",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "text", Usage: "the `TEXT`"},
-			&cli.StringFlag{Name: "text-file", Usage: "the text's `FILE`"},
+			&cli.StringFlag{Name: "text-file", TakesFile: true, Usage: "the text's `FILE`"},
 			&cli.StringFlag{Name: "sets", Usage: "`SETS` that are on, such as a,b or a*0.5,b for a at half its strength"},
 			&cli.BoolFlag{Name: "auto", Usage: "let the sets' gates decide which are on, among SETS when they are given"},
 			scaleFlag(),

@@ -14,7 +14,7 @@ import (
 func reportCommand() *cli.Command {
 	return &cli.Command{
 		Name: "report", Usage: "write one HTML page about all sets: what they changed, where their gates fire, their history",
-		Flags: []cli.Flag{&cli.StringFlag{Name: "out", Value: "peft-report.html", Usage: "the page's `FILE`"}},
+		Flags: []cli.Flag{&cli.StringFlag{Name: "out", TakesFile: true, Value: "peft-report.html", Usage: "the page's `FILE`"}},
 		Action: func(c *cli.Context) error {
 			if err := want(c); err != nil {
 				return err

@@ -5,214 +5,163 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
+	"unicode/utf8"
 
 	"github.com/gopeft/peft"
 	"github.com/gopeft/peft/base/tokenizer"
 )
 
-// Default lengths of an answer, in tokens.
-const (
-	defaultCompletion = 16 // as the protocol has it
-	defaultChat       = 512
-)
+// defaultCompletion is the length of an answer in tokens, as the protocol has it.
+const defaultCompletion = 16
 
-func (s *server) completions(w http.ResponseWriter, r *http.Request) {
-	q, err := read(w, r)
-	if err != nil {
+func (s *Server) completions(w http.ResponseWriter, r *http.Request) {
+	if err := s.complete(w, r); err != nil {
 		fail(w, err)
-		return
 	}
-	o, stops, err := s.options(q, defaultCompletion)
-	if err == nil {
-		err = prompt(q.Prompt, &o)
-	}
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	a := &answer{s: s, q: q, id: fmt.Sprintf("cmpl-%d", s.ids.Add(1)), object: "text_completion", chunk: "text_completion",
-		part: func(text string, finish any) any {
-			return map[string]any{"index": 0, "text": text, "finish_reason": finish, "logprobs": nil}
-		},
-		whole: func(text, finish string) any {
-			return map[string]any{"index": 0, "text": text, "finish_reason": finish, "logprobs": nil}
-		}}
-	a.serve(w, r, o, stops)
 }
 
-func prompt(raw json.RawMessage, o *peft.GenerateOptions) error {
-	var many []string
-	if json.Unmarshal(raw, &o.Prompt) != nil {
-		if json.Unmarshal(raw, &many) != nil || len(many) != 1 {
-			return badRequest("prompt", "prompt must be a string")
+func (s *Server) complete(w http.ResponseWriter, r *http.Request) error {
+	q, err := read(w, r)
+	if err != nil {
+		return err
+	}
+	o, err := s.options(r, q, defaultCompletion)
+	if err != nil {
+		return err
+	}
+	b, err := s.e.Base()
+	if err != nil {
+		return err
+	}
+	f := &completionForm{id: fmt.Sprintf("cmpl-%d", s.ids.Add(1)), t: b.Tokenizer, top: -1}
+	if !absent(q.LogProbs) {
+		if json.Unmarshal(q.LogProbs, &f.top) != nil || f.top < 0 || f.top > maxLogProbs {
+			return badRequest("logprobs", "logprobs is %s, want a number from 0 to %d", q.LogProbs, maxLogProbs)
 		}
-		o.Prompt = many[0]
+		o.LogProbs = max(1, f.top)
 	}
-	if o.Prompt == "" {
-		return badRequest("prompt", "the prompt is empty")
+	prompts, err := prompts(q.Prompt, o)
+	if err != nil {
+		return err
 	}
+	if q.Echo {
+		if f.top >= 0 {
+			return badRequest("echo", "echo with logprobs is not served: the prompt's tokens have none")
+		}
+		for _, p := range prompts {
+			if p.PromptIDs != nil {
+				p.Prompt = b.Tokenizer.Decode(p.PromptIDs)
+			}
+			f.echo = append(f.echo, p.Prompt)
+		}
+	}
+	a, err := s.newAnswer(q, f, prompts...)
+	if err != nil {
+		return err
+	}
+	a.serve(w, r)
 	return nil
 }
 
-func (s *server) chat(w http.ResponseWriter, r *http.Request) {
-	q, err := read(w, r)
-	if err != nil {
-		fail(w, err)
-		return
+// prompts reads a prompt: a string, a list of strings, a list of token ids, or a list of such lists.
+func prompts(raw json.RawMessage, o peft.GenerateOptions) ([]peft.GenerateOptions, error) {
+	var text string
+	var texts []string
+	var ids []int32
+	var lists [][]int32
+	switch {
+	case absent(raw):
+		return nil, badRequest("prompt", "there is no prompt")
+	case json.Unmarshal(raw, &text) == nil:
+		texts = []string{text}
+	case json.Unmarshal(raw, &texts) == nil:
+	case json.Unmarshal(raw, &ids) == nil:
+		texts, lists = nil, [][]int32{ids}
+	case json.Unmarshal(raw, &lists) == nil:
+		texts = nil
+	default:
+		return nil, badRequest("prompt", "prompt is neither a string, a list of strings, a list of token ids nor a list of such lists")
 	}
-	o, stops, err := s.options(q, defaultChat)
-	if err == nil {
-		o.Messages, err = messages(q.Messages)
+	var list []peft.GenerateOptions
+	for i, text := range texts {
+		if text == "" {
+			return nil, badRequest("prompt", "prompt %d is empty", i)
+		}
+		o.Prompt = text
+		list = append(list, o)
 	}
-	if err != nil {
-		fail(w, err)
-		return
+	for i, ids := range lists {
+		if len(ids) == 0 {
+			return nil, badRequest("prompt", "prompt %d is empty", i)
+		}
+		o.Prompt, o.PromptIDs = "", ids
+		list = append(list, o)
 	}
-	a := &answer{s: s, q: q, id: fmt.Sprintf("chatcmpl-%d", s.ids.Add(1)), object: "chat.completion", chunk: "chat.completion.chunk",
-		part: func(text string, finish any) any {
-			delta := map[string]any{}
-			if text != "" {
-				delta["content"] = text
-			}
-			return map[string]any{"index": 0, "delta": delta, "finish_reason": finish}
-		},
-		first: map[string]any{"index": 0, "delta": map[string]any{"role": "assistant", "content": ""}, "finish_reason": nil},
-		whole: func(text, finish string) any {
-			return map[string]any{"index": 0, "message": map[string]any{"role": "assistant", "content": text}, "finish_reason": finish, "logprobs": nil}
-		}}
-	a.serve(w, r, o, stops)
-}
-
-// messages reads chat messages, whose content is a string or a list of text parts.
-func messages(raw []json.RawMessage) ([]tokenizer.Message, error) {
-	if len(raw) == 0 {
-		return nil, badRequest("messages", "no messages")
-	}
-	list := make([]tokenizer.Message, len(raw))
-	for i, b := range raw {
-		var m struct {
-			Role    string          `json:"role"`
-			Content json.RawMessage `json:"content"`
-		}
-		if err := json.Unmarshal(b, &m); err != nil {
-			return nil, badRequest("messages", "message %d: %w", i, err)
-		}
-		switch m.Role {
-		case "system", "user", "assistant":
-		case "developer":
-			m.Role = "system"
-		default:
-			return nil, badRequest("messages", "message %d has role %q, want system, user or assistant", i, m.Role)
-		}
-		text := ""
-		if json.Unmarshal(m.Content, &text) != nil {
-			var parts []struct{ Type, Text string }
-			if err := json.Unmarshal(m.Content, &parts); err != nil {
-				return nil, badRequest("messages", "message %d: content is neither text nor a list of parts", i)
-			}
-			for _, p := range parts {
-				if p.Type != "text" {
-					return nil, badRequest("messages", "message %d has a part of type %q; only text is served", i, p.Type)
-				}
-				text += p.Text
-			}
-		}
-		list[i] = tokenizer.Message{Role: m.Role, Content: text}
+	if len(list) == 0 {
+		return nil, badRequest("prompt", "the prompt is empty")
 	}
 	return list, nil
 }
 
-// answer is one response in the shapes of its call.
-type answer struct {
-	s             *server
-	q             *request
-	id            string
-	object, chunk string
-	first         any // choice of the first chunk, nil for none
-	part          func(text string, finish any) any
-	whole         func(text, finish string) any
+// completionForm writes choices of text.
+type completionForm struct {
+	id   string
+	t    *tokenizer.Tokenizer
+	top  int      // log-probabilities a token, -1 for none of any
+	echo []string // prompts that stand before their answers
 }
 
-func (a *answer) body(object string, choices ...any) map[string]any {
-	if choices == nil {
-		choices = []any{}
+func (f *completionForm) name() (id, object, chunk string) {
+	return f.id, "text_completion", "text_completion"
+}
+func (f *completionForm) keeps() bool { return f.top >= 0 }
+
+func (f *completionForm) first(c *choice) any {
+	if f.echo == nil {
+		return nil
 	}
-	return map[string]any{"id": a.id, "object": object, "created": time.Now().Unix(), "model": a.q.Model, "choices": choices}
+	return f.choice(c, f.echo[c.prompt], nil, nil)
 }
 
-func usage(r *peft.GenerateResult) map[string]int {
-	return map[string]int{"prompt_tokens": r.PromptTokens, "completion_tokens": len(r.TokenIDs), "total_tokens": r.PromptTokens + len(r.TokenIDs)}
+func (f *completionForm) part(c *choice, text string, tokens []peft.Token) any {
+	return f.choice(c, text, nil, tokens)
 }
 
-func (a *answer) serve(w http.ResponseWriter, r *http.Request, o peft.GenerateOptions, stops []string) {
-	if a.q.Stream {
-		a.stream(w, r, o, stops)
-		return
+func (f *completionForm) end(c *choice) any { return f.choice(c, "", c.res.Stop, nil) }
+
+func (f *completionForm) whole(c *choice) any {
+	text := strings.ToValidUTF8(c.text.String(), "\ufffd")
+	if f.echo != nil {
+		text = f.echo[c.prompt] + text
 	}
-	text, finish, res, err := a.s.generate(r.Context(), o, stops, nil)
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	b := a.body(a.object, a.whole(text, finish))
-	b["usage"] = usage(res)
-	write(w, http.StatusOK, b)
+	return f.choice(c, text, c.res.Stop, c.tokens)
 }
 
-// stream answers with server-sent events. Headers go out with the first text, so that an error before it is an error
-// response; one after it comes as an event.
-func (a *answer) stream(w http.ResponseWriter, r *http.Request, o peft.GenerateOptions, stops []string) {
-	rc := http.NewResponseController(w)
-	begun := false
-	send := func(v any) error {
-		b, err := json.Marshal(v)
-		if err != nil {
-			return err
-		}
-		if _, err := fmt.Fprintf(w, "data: %s\n\n", b); err != nil {
-			return err
-		}
-		return rc.Flush()
+func (f *completionForm) choice(c *choice, text string, finish any, tokens []peft.Token) any {
+	v := map[string]any{"index": c.index, "text": text, "finish_reason": finish, "logprobs": nil}
+	if f.top < 0 || tokens == nil {
+		return v
 	}
-	begin := func() error {
-		if begun {
-			return nil
-		}
-		begun = true
-		w.Header().Set("Content-Type", "text/event-stream")
-		w.Header().Set("Cache-Control", "no-cache")
-		if a.first == nil {
-			return nil
-		}
-		return send(a.body(a.chunk, a.first))
+	var p struct {
+		Tokens   []string             `json:"tokens"`
+		LogProbs []float64            `json:"token_logprobs"`
+		Top      []map[string]float64 `json:"top_logprobs"`
+		Offsets  []int                `json:"text_offset"`
 	}
-	_, finish, res, err := a.s.generate(r.Context(), o, stops, func(text string) error {
-		if err := begin(); err != nil {
-			return err
+	for _, t := range tokens {
+		if t.ID < 0 {
+			continue
 		}
-		return send(a.body(a.chunk, a.part(strings.ToValidUTF8(text, "\ufffd"), nil)))
-	})
-	if err != nil {
-		if !begun {
-			fail(w, err)
-		} else {
-			_ = send(map[string]any{"error": map[string]any{"message": err.Error(), "type": "server_error"}}) // the client may be gone
+		s := strings.ToValidUTF8(f.t.Decode([]int32{t.ID}), "\ufffd")
+		top := map[string]float64{}
+		for _, other := range t.Top[:min(f.top, len(t.Top))] {
+			top[strings.ToValidUTF8(other.Text, "\ufffd")] = other.LogProb
 		}
-		return
+		p.Tokens, p.LogProbs, p.Top, p.Offsets = append(p.Tokens, s), append(p.LogProbs, t.LogProb), append(p.Top, top), append(p.Offsets, c.offset)
+		c.offset += utf8.RuneCountInString(s)
 	}
-	if err := begin(); err != nil {
-		return
+	if len(p.Tokens) > 0 {
+		v["logprobs"] = p
 	}
-	if err := send(a.body(a.chunk, a.part("", finish))); err != nil {
-		return
-	}
-	if a.q.StreamOptions != nil && a.q.StreamOptions.IncludeUsage {
-		b := a.body(a.chunk)
-		b["usage"] = usage(res)
-		if err := send(b); err != nil {
-			return
-		}
-	}
-	_, _ = fmt.Fprint(w, "data: [DONE]\n\n") // likewise
+	return v
 }

@@ -1,0 +1,15 @@
+package peft
+
+// Share is what a set contributed to an output.
+type Share struct {
+	Set   string  `json:"set"`   // name@revision
+	Share float64 `json:"share"` // of the norms that blocks and sets add to the residual stream
+}
+
+// GateScore is what a set's gate found in a prompt.
+type GateScore struct {
+	Set       string  `json:"set"` // name@revision
+	Score     float64 `json:"score"`
+	Threshold float64 `json:"threshold"`
+	Fired     bool    `json:"fired"`
+}
