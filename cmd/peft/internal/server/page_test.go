@@ -31,11 +31,11 @@ func TestPage(t *testing.T) {
 	if r.StatusCode != http.StatusOK || !strings.Contains(page, "<title>peft</title>") {
 		t.Fatalf("%s %.100s", r.Status, page)
 	}
-	h := r.Header
-	if p := h.Get("Content-Security-Policy"); !strings.Contains(p, "default-src 'none'") || strings.Contains(p, "unsafe") || h.Get("X-Content-Type-Options") != "nosniff" {
-		t.Errorf("headers %v", h)
+	header := r.Header
+	if p := header.Get("Content-Security-Policy"); !strings.Contains(p, "default-src 'none'") || strings.Contains(p, "unsafe") || header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("headers %v", header)
 	}
-	if r, b := get("/", h.Get("ETag")); r.StatusCode != http.StatusNotModified || b != "" {
+	if r, b := get("/", header.Get("ETag")); r.StatusCode != http.StatusNotModified || b != "" {
 		t.Errorf("the same page again: %s, %d bytes", r.Status, len(b))
 	}
 	for _, at := range []string{"/page/", "/page/none.js", "/page/../server.go", "/page/vendor/LICENSE", "/page/%2e%2e/page.go", "/elsewhere"} {
