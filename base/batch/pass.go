@@ -230,11 +230,11 @@ func (s *Scheduler) take(t *turn) {
 }
 
 // add adds up rows of x: [rows, hidden].
-func (q *sequence) add(x []float32, hidden int) {
-	if q.sum == nil {
-		q.sum = make([]float64, hidden)
+func (s *sequence) add(x []float32, hidden int) {
+	if s.sum == nil {
+		s.sum = make([]float64, hidden)
 	}
 	for i, v := range x {
-		q.sum[i%hidden] += float64(v)
+		s.sum[i%hidden] += float64(v)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -90,7 +91,7 @@ func serveStreams(ctx context.Context, b *peft.Batcher, n int) (float64, error) 
 		if k := i % servedSets; k > 0 {
 			set = fmt.Sprintf("%s%d", benchSet, k)
 		}
-		o := peft.GenerateOptions{Prompt: strings.Join(words[:12], " "), Sets: []string{set}, MaxTokens: servedTokens, Temperature: 1, Seed: uint64(i), Client: fmt.Sprint(i)}
+		o := peft.GenerateOptions{Prompt: strings.Join(words[:12], " "), Sets: []string{set}, MaxTokens: servedTokens, Temperature: 1, Seed: uint64(i), Client: strconv.Itoa(i)}
 		wg.Go(func() {
 			res, err := b.Generate(ctx, o, nil)
 			if errs[i] = err; err == nil {

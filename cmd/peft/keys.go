@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -88,7 +89,7 @@ func printKeys(w io.Writer, keys []access.Key) {
 		if n == 0 {
 			return "no limit"
 		}
-		return fmt.Sprint(n)
+		return strconv.Itoa(n)
 	}
 	for _, k := range keys {
 		may, sets := "use", "all"

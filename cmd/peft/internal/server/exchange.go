@@ -69,14 +69,6 @@ func (x *exchange) client() string {
 	return x.address
 }
 
-// name is the key's name, empty without one.
-func (x *exchange) name() string {
-	if x.key != nil {
-		return x.key.Name
-	}
-	return ""
-}
-
 // recorder passes a response on and keeps its status and size.
 type recorder struct {
 	http.ResponseWriter

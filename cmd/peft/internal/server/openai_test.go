@@ -2,15 +2,20 @@ package server
 
 import (
 	"bufio"
+	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"io"
 	"maps"
 	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gopeft/peft"
 )
@@ -234,6 +239,84 @@ func TestOpenAI(t *testing.T) {
 			t.Errorf("%d %v", code, v)
 		}
 	})
+}
+
+// TestBusy: what does not fit the queue is asked to come again, and its other choices end with it.
+func TestBusy(t *testing.T) {
+	e, err := peft.Open(peft.Options{Registry: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := New(e, Options{Batch: peft.BatchOptions{MaxSequences: 1, MaxQueue: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(h)
+	defer func() {
+		s.Close()
+		if err := errors.Join(h.Close(context.Background()), e.Close()); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, stream := range []string{"false", "true"} {
+		r, err := http.Post(s.URL+"/v1/completions", "application/json", strings.NewReader(`{"model":"builtin","prompt":"The","n":64,"max_tokens":400,"stream":`+stream+`}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(r.Body)
+		r.Body.Close()
+		if err != nil || !strings.Contains(string(b), `"type":"rate_limit_error"`) {
+			t.Errorf("%d %s, %v", r.StatusCode, b, err)
+		}
+		if after, _ := strconv.Atoi(r.Header.Get("Retry-After")); stream == "false" && (r.StatusCode != http.StatusTooManyRequests || after < 1) {
+			t.Errorf("%d, Retry-After %q", r.StatusCode, r.Header.Get("Retry-After"))
+		}
+	}
+	if code, v := post(t, s, "/v1/completions", `{"model":"builtin","prompt":"The","max_tokens":2}`); code != http.StatusOK {
+		t.Errorf("afterwards: %d %v", code, v)
+	}
+}
+
+// TestClientGone: nothing is written for a client that went away.
+func TestClientGone(t *testing.T) {
+	s := serve(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL+"/v1/completions", strings.NewReader(`{"model":"builtin","prompt":"The","n":4,"max_tokens":100000,"stream":true,"logit_bias":{"65":100}}`)) // never ends by itself
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Body.Close()
+	cancel()
+	for until := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		now := statistics(t, s)
+		if now["running"] == 0.0 {
+			if n := now["written_tokens"].(float64); n > 800 {
+				t.Errorf("%v tokens were written for a client that left at the first", n)
+			}
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("still running: %v", now)
+		}
+	}
+}
+
+// statistics are what the server says of itself.
+func statistics(t *testing.T, s *httptest.Server) (v map[string]any) {
+	t.Helper()
+	r, err := http.Get(s.URL + "/peft/v1/stats")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if err := json.NewDecoder(r.Body).Decode(&v); err != nil {
+		t.Fatal(err)
+	}
+	return v
 }
 
 // wantParam checks that a request is answered by a 400 that names the parameter.

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -14,33 +13,29 @@ import (
 // TestPage reads the page as a browser would, by hand.
 func TestPage(t *testing.T) {
 	server := serve(t).Config.Handler
-	get := func(at, etag string) (*http.Response, string) {
-		r := httptest.NewRequest("GET", "http://127.0.0.1"+at, nil)
+	get := func(at, etag string) (reply, string) {
+		r := httptest.NewRequest(http.MethodGet, "http://127.0.0.1"+at, nil)
 		if etag != "" {
 			r.Header.Set("If-None-Match", etag)
 		}
 		w := httptest.NewRecorder()
 		server.ServeHTTP(w, r)
-		b, err := io.ReadAll(w.Result().Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return w.Result(), string(b)
+		return reply{w.Code, w.Result().Header}, w.Body.String()
 	}
 	r, page := get("/", "")
 	if r.StatusCode != http.StatusOK || !strings.Contains(page, "<title>peft</title>") {
-		t.Fatalf("%s %.100s", r.Status, page)
+		t.Fatalf("%d %.100s", r.StatusCode, page)
 	}
-	h := r.Header
-	if p := h.Get("Content-Security-Policy"); !strings.Contains(p, "default-src 'none'") || strings.Contains(p, "unsafe") || h.Get("X-Content-Type-Options") != "nosniff" {
-		t.Errorf("headers %v", h)
+	header := r.Header
+	if p := header.Get("Content-Security-Policy"); !strings.Contains(p, "default-src 'none'") || strings.Contains(p, "unsafe") || header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("headers %v", header)
 	}
-	if r, b := get("/", h.Get("ETag")); r.StatusCode != http.StatusNotModified || b != "" {
-		t.Errorf("the same page again: %s, %d bytes", r.Status, len(b))
+	if r, b := get("/", header.Get("ETag")); r.StatusCode != http.StatusNotModified || b != "" {
+		t.Errorf("the same page again: %d, %d bytes", r.StatusCode, len(b))
 	}
 	for _, at := range []string{"/page/", "/page/none.js", "/page/../server.go", "/page/vendor/LICENSE", "/page/%2e%2e/page.go", "/elsewhere"} {
 		if r, _ := get(at, ""); r.StatusCode == http.StatusOK {
-			t.Errorf("%s: %s", at, r.Status)
+			t.Errorf("%s: %d", at, r.StatusCode)
 		}
 	}
 	// What the page and its modules name is there, is theirs, and needs no exception from the policy.
@@ -64,7 +59,7 @@ func TestPage(t *testing.T) {
 				at = path.Join("/page", m[2])
 			}
 			if r, _ := get(at, ""); r.StatusCode != http.StatusOK || r.Header.Get("ETag") == "" {
-				t.Errorf("%s names %s: %s", file, at, r.Status)
+				t.Errorf("%s names %s: %d", file, at, r.StatusCode)
 			}
 		}
 		return err

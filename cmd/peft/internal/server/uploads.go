@@ -229,9 +229,9 @@ func (s *Server) addForm(form *multipart.Reader) ([]upload, error) {
 	for {
 		part, err := form.NextPart()
 		switch {
-		case err == io.EOF && len(files) == 0:
+		case errors.Is(err, io.EOF) && len(files) == 0:
 			return nil, badRequest("file", "the form has no file")
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return files, nil
 		case err != nil:
 			return nil, badRequest("file", "the form cannot be read: %w", err)
