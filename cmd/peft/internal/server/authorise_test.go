@@ -30,7 +30,7 @@ func newGate(t testing.TB, o Options) *gate {
 	if err := os.WriteFile(data, []byte(strings.Repeat("The tarn lies still. Nobody rows there in winter.\n", 60)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	e, err := peft.Open(peft.Options{Registry: filepath.Join(dir, "registry")})
+	e, err := peft.Open(peft.Options{Registry: filepath.Join(dir, "registry"), Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ func newPlace(t testing.TB) *place {
 func (p *place) start() {
 	p.t.Helper()
 	var err error
-	if p.e, err = peft.Open(peft.Options{Registry: p.dir, Base: p.base}); err != nil {
+	if p.e, err = peft.Open(peft.Options{Registry: p.dir, Base: p.base, Threads: 1}); err != nil {
 		p.t.Fatal(err)
 	}
 	if p.h, err = New(p.e, Options{MaxUpload: 1 << 20}); err != nil {

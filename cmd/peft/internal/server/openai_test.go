@@ -243,7 +243,7 @@ func TestOpenAI(t *testing.T) {
 
 // TestBusy: what does not fit the queue is asked to come again, and its other choices end with it.
 func TestBusy(t *testing.T) {
-	e, err := peft.Open(peft.Options{Registry: t.TempDir()})
+	e, err := peft.Open(peft.Options{Registry: t.TempDir(), Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
