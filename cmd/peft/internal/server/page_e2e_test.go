@@ -61,8 +61,12 @@ func chatInBrowser(t *testing.T, p *place) {
 	b.until("a new chat", `!document.querySelector('.turn')`)
 	b.set("#set-max_tokens", "400")
 	b.write("#message", "Go on.\r")
-	b.until("text", `[...document.querySelectorAll('.turn.writing .text')].at(-1)?.textContent.length > 5`)
-	b.click(`[aria-label="Stop"]`)
+	// Pressed where its text is seen: from here it may have ended before the button is found.
+	b.until("text to stop", `(() => {
+		const stop = document.querySelector('[aria-label="Stop"]')
+		const text = [...document.querySelectorAll('.turn.writing .text')].at(-1)?.textContent
+		return stop && text?.length > 5 && (stop.click(), true)
+	})()`)
 	b.until("the end", `document.querySelector('[aria-label="Send"]') && !document.querySelector('.writing')`)
 	if said := eval[string](b, `[...document.querySelectorAll('.meta')].at(-1).textContent`); !strings.Contains(said, "stopped") {
 		t.Errorf("a stopped answer says %q", said)
