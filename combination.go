@@ -77,13 +77,7 @@ func (e *Engine) combine(s *registry.Snapshot, r *retrieval.Router, wanted []str
 	}
 	var sets []*peer.Set
 	for _, m := range wanted {
-		if err := madeFor(m.Manifest, r.Base); err != nil {
-			return nil, err
-		}
-		set, err := e.cachedSet(s, m.Manifest)
-		if err == nil {
-			err = fits(set, r)
-		}
+		set, err := e.fittingSet(s, r, m.Manifest)
 		if err != nil {
 			return nil, err
 		}

@@ -37,6 +37,11 @@ func (e *Engine) loadSet(s *registry.Snapshot, r *retrieval.Router, ref string) 
 	if err != nil {
 		return nil, err
 	}
+	return e.fittingSet(s, r, m)
+}
+
+// fittingSet is loadSet of a manifest.
+func (e *Engine) fittingSet(s *registry.Snapshot, r *retrieval.Router, m *registry.Manifest) (*peer.Set, error) {
 	if err := madeFor(m, r.Base); err != nil {
 		return nil, err
 	}

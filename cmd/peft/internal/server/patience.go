@@ -16,11 +16,10 @@ const (
 // Patient returns a callback for peft.Engine.Reporting that calls report and then, as long as requests are answered, lets the
 // work wait between two of its parts: a step of a training, a batch that is measured. ctx is the work's.
 func (s *Server) Patient(ctx context.Context, report func(peft.Progress)) func(peft.Progress) {
-	busy := func() bool { b := s.batch.Stats(); return b.Running+b.Waiting > 0 }
 	since := time.Now()
 	return func(p peft.Progress) {
 		report(p)
-		yield(ctx, time.Since(since), busy)
+		yield(ctx, time.Since(since), s.batch.Busy)
 		since = time.Now()
 	}
 }

@@ -46,9 +46,6 @@ func (s *Server) routeStats() {
 			chat = !errors.Is(err, tokenizer.ErrUnsupported)
 		})
 		now := s.batch.Stats()
-		if now.Sets == nil {
-			now.Sets = map[string]int{}
-		}
 		maps.DeleteFunc(now.Sets, func(set string, _ int) bool { return !s.visible(r.Context(), set) })
 		w.Header().Set("Cache-Control", "no-store")
 		write(w, http.StatusOK, stats{
