@@ -168,6 +168,9 @@ func TestMixRoutesOnce(t *testing.T) {
 }
 
 func TestMixAllocates(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector makes pools forget")
+	}
 	r := testRouter(3)
 	stacks := mixStacks(t, r, nil)
 	m, u := mixModel(t, llama.Llama, nil), NewUsage(r)
