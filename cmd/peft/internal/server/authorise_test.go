@@ -5,8 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -25,19 +23,9 @@ type gate struct {
 
 func newGate(t testing.TB, o Options) *gate {
 	t.Helper()
-	dir := t.TempDir()
-	data := filepath.Join(dir, "data.txt")
-	if err := os.WriteFile(data, []byte(strings.Repeat("The tarn lies still. Nobody rows there in winter.\n", 60)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	e, err := peft.Open(peft.Options{Registry: filepath.Join(dir, "registry"), Threads: 1})
+	e, err := peft.Open(peft.Options{Registry: begun(t, twoSets), Threads: 1})
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, name := range []string{"open", "secret"} {
-		if _, err := e.AddExperts(context.Background(), name, peft.AddOptions{Data: []string{data}}); err != nil {
-			t.Fatal(err)
-		}
 	}
 	g := &gate{t: t, e: e}
 	if g.h, err = New(e, o); err != nil {

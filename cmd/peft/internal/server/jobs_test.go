@@ -9,7 +9,6 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +28,13 @@ type place struct {
 
 func newPlace(t testing.TB) *place {
 	t.Helper()
-	p := &place{t: t, dir: filepath.Join(t.TempDir(), "registry")}
+	return newPlaceOn(t, begun(t, routed))
+}
+
+// newPlaceOn is newPlace on that registry.
+func newPlaceOn(t testing.TB, dir string) *place {
+	t.Helper()
+	p := &place{t: t, dir: dir}
 	p.start()
 	t.Cleanup(func() { p.stop() })
 	return p
@@ -223,7 +228,7 @@ func TestJobsQueue(t *testing.T) {
 // TestJobGoesOn: a server that ends interrupts the job, and the next goes on from the checkpoint.
 func TestJobGoesOn(t *testing.T) {
 	p := newPlace(t)
-	o := quick(40)
+	o := quick(20)
 	id := p.want(http.StatusCreated, "POST", "/peft/v1/jobs", map[string]any{"name": "tarn", "data": []any{map[string]any{"name": "t.txt", "content": tarn(60)}}, "options": o})["id"].(string)
 	p.events(id, func(kind string, v map[string]any) bool { return v["step"] != nil && v["done"].(float64) >= 5 })
 	began := time.Now()
@@ -237,8 +242,8 @@ func TestJobGoesOn(t *testing.T) {
 		t.Fatalf("ended with %v", end)
 	}
 	// Every step was made once: the second server began after the first one's checkpoint.
-	if n, first, last := steps(got["progress"]); n != 40 || first != 1 || last != 40 {
-		t.Errorf("%d steps, %v to %v, want each of 40 once", n, first, last)
+	if n, first, last := steps(got["progress"]); n != 20 || first != 1 || last != 20 {
+		t.Errorf("%d steps, %v to %v, want each of 20 once", n, first, last)
 	}
 }
 

@@ -4,11 +4,10 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -18,20 +17,8 @@ import (
 // serve starts a real server on the built-in base with two sets, a trained and an untrained one.
 func serve(t *testing.T) *httptest.Server {
 	t.Helper()
-	dir := t.TempDir()
-	data := filepath.Join(dir, "data.txt")
-	if err := os.WriteFile(data, []byte(strings.Repeat("The tarn lies still. Nobody rows there in winter.\n", 60)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	e, err := peft.Open(peft.Options{Registry: filepath.Join(dir, "registry"), Threads: 1})
+	e, err := peft.Open(peft.Options{Registry: begun(t, trained), Threads: 1})
 	if err != nil {
-		t.Fatal(err)
-	}
-	ctx := context.Background()
-	if _, err := e.Finetune(ctx, "tarn", peft.FinetuneOptions{Data: []string{data}, Steps: 15, BatchTokens: 256, SeqLen: 64, LearningRate: 2e-2}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := e.AddExperts(ctx, "empty", peft.AddOptions{Data: []string{data}}); err != nil {
 		t.Fatal(err)
 	}
 	h, err := New(e, Options{})
@@ -40,8 +27,9 @@ func serve(t *testing.T) *httptest.Server {
 	}
 	s := httptest.NewServer(h)
 	t.Cleanup(func() {
+		h.Interrupt()
 		s.Close()
-		if err := e.Close(); err != nil {
+		if err := errors.Join(h.Close(context.Background()), e.Close()); err != nil {
 			t.Error(err)
 		}
 	})
