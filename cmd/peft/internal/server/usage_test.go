@@ -39,7 +39,7 @@ func TestUsage(t *testing.T) {
 		for _, n := range g["counts"].([]any) {
 			sum += n.(float64)
 		}
-		if rows := g["rows"].(float64); rows == 0 || sum != rows*4*16 {
+		if rows := g["rows"].(float64); rows == 0 || sum != rows*2*8 {
 			t.Errorf("block %v: %g selections of %g tokens", g["block"], sum, rows)
 		}
 	}
