@@ -274,6 +274,36 @@ func biased4VNNI(blocks int, w *byte, scales *float32, a *byte, lda int, c *floa
 //go:noescape
 func biased1VNNI(blocks int, w *byte, scales *float32, a *byte, lda int, c *float32, ldc int, acc bool)
 
+// codes4AMX multiplies tiles of 16 rows of quantised x with a group of 4-bit codes.
+//
+//go:noescape
+func codes4AMX(tiles int, blocks int, w *byte, scales *byte, a *byte, lda int, c *float32, ldc int, acc bool, sums *int32)
+
+// codes4HighAMX multiplies tiles of 16 rows of quantised x with a group of 4-bit codes.
+//
+//go:noescape
+func codes4HighAMX(tiles int, blocks int, w *byte, scales *byte, a *byte, lda int, c *float32, ldc int, acc bool, sums *int32)
+
+// codes8AMX multiplies tiles of 16 rows of quantised x with a group of 8-bit codes.
+//
+//go:noescape
+func codes8AMX(tiles int, blocks int, w *byte, scales *byte, a *byte, lda int, c *float32, ldc int, acc bool, sums *int32)
+
+// codes8HighAMX multiplies tiles of 16 rows of quantised x with a group of 8-bit codes.
+//
+//go:noescape
+func codes8HighAMX(tiles int, blocks int, w *byte, scales *byte, a *byte, lda int, c *float32, ldc int, acc bool, sums *int32)
+
+// biasedAMX multiplies tiles of 16 rows of quantised x with 16 columns of biased bytes.
+//
+//go:noescape
+func biasedAMX(tiles int, blocks int, w *byte, scales *byte, a *byte, lda int, c *float32, ldc int, acc bool, sums *int32)
+
+// widenCodesAVX512 writes blocks of a group of 4-bit codes as bytes.
+//
+//go:noescape
+func widenCodesAVX512(blocks int, w *byte, dst *byte)
+
 // unpackCodes4AVX512 writes blocks of 16 rows of 4-bit codes as bf16, pairs along the rows side by side.
 //
 //go:noescape

@@ -7487,6 +7487,1762 @@ overwrite:
 	VZEROUPPER
 	RET
 
+// func codes4AMX(tiles int, blocks int, w *byte, scales *byte, a *byte, lda int, c *float32, ldc int, acc bool, sums *int32)
+// Requires: AVX, AVX512F
+TEXT ·codes4AMX(SB), NOSPLIT, $0-80
+	LEAQ tileSizes<>+0(SB), R12
+
+	// LDTILECFG (R12)
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0x04
+	BYTE $0x24
+	MOVQ a+32(FP), R8
+	MOVQ lda+40(FP), R9
+	MOVQ $0x0000000000000040, R11
+	MOVQ tiles+0(FP), AX
+	MOVQ c+48(FP), CX
+
+tiles:
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	MOVQ   w+16(FP), R10
+	MOVQ   sums+72(FP), R12
+	MOVQ   scales+24(FP), DX
+	MOVQ   blocks+8(FP), BX
+	LEAQ   (R9)(R9*2), SI
+	LEAQ   (R8)(R9*4), DI
+	LEAQ   (R8)(R9*8), R13
+	LEAQ   (R13)(R9*4), R14
+	MOVQ   $0x0000000000000800, R15
+
+	// TILELOADD tmm4, 0(R10)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x1a
+	BYTE $0x00
+
+	// TILEZERO tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+
+	// TILELOADD tmm2, 0(R8)(R9*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x08
+	BYTE $0x00
+
+	// TDPBSUD tmm4, tmm2, tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xc2
+
+	// TILEZERO tmm1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc8
+
+	// TILELOADD tmm3, 32(R8)(R9*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x08
+	BYTE $0x20
+
+	// TDPBSUD tmm4, tmm3, tmm1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xcb
+
+	// TILESTORED tmm0, 0(R12)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x1c
+	BYTE $0x00
+	ADDQ $0x00000400, R12
+
+	// TILESTORED tmm1, 0(R12)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x1c
+	BYTE $0x00
+	SUBQ $0x00000400, R12
+
+loop:
+	ADDQ $0x00000200, R10
+	ADDQ $0x48, R8
+	ADDQ $0x48, DI
+	ADDQ $0x48, R13
+	ADDQ $0x48, R14
+	ADDQ R15, R12
+	NEGQ R15
+	DECQ BX
+	JZ   add
+
+	// TILELOADD tmm4, 0(R10)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x1a
+	BYTE $0x00
+
+	// TILEZERO tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+
+	// TILELOADD tmm2, 0(R8)(R9*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x08
+	BYTE $0x00
+
+	// TDPBSUD tmm4, tmm2, tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xc2
+
+	// TILEZERO tmm1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc8
+
+	// TILELOADD tmm3, 32(R8)(R9*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x08
+	BYTE $0x20
+
+	// TDPBSUD tmm4, tmm3, tmm1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xcb
+
+	// TILESTORED tmm0, 0(R12)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x1c
+	BYTE $0x00
+	ADDQ $0x00000400, R12
+
+	// TILESTORED tmm1, 0(R12)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x1c
+	BYTE $0x00
+	SUBQ $0x00000400, R12
+
+add:
+	VCVTPH2PS        (DX), Z0
+	VCVTPH2PS        32(DX), Z1
+	VPSLLD           $0x08, (R12)(R15*1), Z2
+	VPADDD           1024(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R8), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z4
+	VFMADD231PS.BCST -4(R8), Z1, Z4
+	VPSLLD           $0x08, 64(R12)(R15*1), Z2
+	VPADDD           1088(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R8)(R9*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z5
+	VFMADD231PS.BCST -4(R8)(R9*1), Z1, Z5
+	VPSLLD           $0x08, 128(R12)(R15*1), Z2
+	VPADDD           1152(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R8)(R9*2), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z6
+	VFMADD231PS.BCST -4(R8)(R9*2), Z1, Z6
+	VPSLLD           $0x08, 192(R12)(R15*1), Z2
+	VPADDD           1216(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R8)(SI*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z7
+	VFMADD231PS.BCST -4(R8)(SI*1), Z1, Z7
+	VPSLLD           $0x08, 256(R12)(R15*1), Z2
+	VPADDD           1280(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(DI), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z8
+	VFMADD231PS.BCST -4(DI), Z1, Z8
+	VPSLLD           $0x08, 320(R12)(R15*1), Z2
+	VPADDD           1344(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(DI)(R9*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z9
+	VFMADD231PS.BCST -4(DI)(R9*1), Z1, Z9
+	VPSLLD           $0x08, 384(R12)(R15*1), Z2
+	VPADDD           1408(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(DI)(R9*2), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z10
+	VFMADD231PS.BCST -4(DI)(R9*2), Z1, Z10
+	VPSLLD           $0x08, 448(R12)(R15*1), Z2
+	VPADDD           1472(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(DI)(SI*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z11
+	VFMADD231PS.BCST -4(DI)(SI*1), Z1, Z11
+	VPSLLD           $0x08, 512(R12)(R15*1), Z2
+	VPADDD           1536(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R13), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z12
+	VFMADD231PS.BCST -4(R13), Z1, Z12
+	VPSLLD           $0x08, 576(R12)(R15*1), Z2
+	VPADDD           1600(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R13)(R9*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z13
+	VFMADD231PS.BCST -4(R13)(R9*1), Z1, Z13
+	VPSLLD           $0x08, 640(R12)(R15*1), Z2
+	VPADDD           1664(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R13)(R9*2), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z14
+	VFMADD231PS.BCST -4(R13)(R9*2), Z1, Z14
+	VPSLLD           $0x08, 704(R12)(R15*1), Z2
+	VPADDD           1728(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R13)(SI*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z15
+	VFMADD231PS.BCST -4(R13)(SI*1), Z1, Z15
+	VPSLLD           $0x08, 768(R12)(R15*1), Z2
+	VPADDD           1792(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R14), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z16
+	VFMADD231PS.BCST -4(R14), Z1, Z16
+	VPSLLD           $0x08, 832(R12)(R15*1), Z2
+	VPADDD           1856(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R14)(R9*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z17
+	VFMADD231PS.BCST -4(R14)(R9*1), Z1, Z17
+	VPSLLD           $0x08, 896(R12)(R15*1), Z2
+	VPADDD           1920(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R14)(R9*2), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z18
+	VFMADD231PS.BCST -4(R14)(R9*2), Z1, Z18
+	VPSLLD           $0x08, 960(R12)(R15*1), Z2
+	VPADDD           1984(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R14)(SI*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z19
+	VFMADD231PS.BCST -4(R14)(SI*1), Z1, Z19
+	ADDQ             $0x00000140, DX
+	TESTQ            BX, BX
+	JNZ              loop
+	MOVQ             ldc+56(FP), DX
+	MOVB             acc+64(FP), BL
+	SHLQ             $0x02, DX
+	TESTB            BL, BL
+	JZ               overwrite
+	MOVQ             CX, BX
+	VADDPS           (BX), Z4, Z4
+	ADDQ             DX, BX
+	VADDPS           (BX), Z5, Z5
+	ADDQ             DX, BX
+	VADDPS           (BX), Z6, Z6
+	ADDQ             DX, BX
+	VADDPS           (BX), Z7, Z7
+	ADDQ             DX, BX
+	VADDPS           (BX), Z8, Z8
+	ADDQ             DX, BX
+	VADDPS           (BX), Z9, Z9
+	ADDQ             DX, BX
+	VADDPS           (BX), Z10, Z10
+	ADDQ             DX, BX
+	VADDPS           (BX), Z11, Z11
+	ADDQ             DX, BX
+	VADDPS           (BX), Z12, Z12
+	ADDQ             DX, BX
+	VADDPS           (BX), Z13, Z13
+	ADDQ             DX, BX
+	VADDPS           (BX), Z14, Z14
+	ADDQ             DX, BX
+	VADDPS           (BX), Z15, Z15
+	ADDQ             DX, BX
+	VADDPS           (BX), Z16, Z16
+	ADDQ             DX, BX
+	VADDPS           (BX), Z17, Z17
+	ADDQ             DX, BX
+	VADDPS           (BX), Z18, Z18
+	ADDQ             DX, BX
+	VADDPS           (BX), Z19, Z19
+	ADDQ             DX, BX
+
+overwrite:
+	VMOVUPS Z4, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z5, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z7, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z9, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z11, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z13, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z15, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z16, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z17, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z18, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z19, (CX)
+	ADDQ    DX, CX
+	MOVQ    blocks+8(FP), BX
+	IMUL3Q  $0x48, BX, BX
+	SUBQ    BX, R8
+	MOVQ    R9, BX
+	SHLQ    $0x04, BX
+	ADDQ    BX, R8
+	DECQ    AX
+	JNZ     tiles
+
+	// TILERELEASE
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	VZEROUPPER
+	RET
+
+DATA tileSizes<>+0(SB)/8, $0x0000000000000001
+DATA tileSizes<>+8(SB)/8, $0x0000000000000000
+DATA tileSizes<>+16(SB)/8, $0x0020002000400040
+DATA tileSizes<>+24(SB)/8, $0x0000000000000040
+DATA tileSizes<>+32(SB)/8, $0x0000000000000000
+DATA tileSizes<>+40(SB)/8, $0x0000000000000000
+DATA tileSizes<>+48(SB)/8, $0x0000000810101010
+DATA tileSizes<>+56(SB)/8, $0x0000000000000000
+GLOBL tileSizes<>(SB), RODATA|NOPTR, $64
+
+// func codes4HighAMX(tiles int, blocks int, w *byte, scales *byte, a *byte, lda int, c *float32, ldc int, acc bool, sums *int32)
+// Requires: AVX, AVX512F
+TEXT ·codes4HighAMX(SB), NOSPLIT, $0-80
+	LEAQ tileSizes<>+0(SB), R12
+
+	// LDTILECFG (R12)
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0x04
+	BYTE $0x24
+	MOVQ a+32(FP), R8
+	MOVQ lda+40(FP), R9
+	MOVQ $0x0000000000000040, R11
+	MOVQ tiles+0(FP), AX
+	MOVQ c+48(FP), CX
+
+tiles:
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	MOVQ   w+16(FP), R10
+	MOVQ   sums+72(FP), R12
+	MOVQ   scales+24(FP), DX
+	MOVQ   blocks+8(FP), BX
+	LEAQ   (R9)(R9*2), SI
+	LEAQ   (R8)(R9*4), DI
+	LEAQ   (R8)(R9*8), R13
+	LEAQ   (R13)(R9*4), R14
+	MOVQ   $0x0000000000000400, R15
+
+	// TILELOADD tmm4, 0(R10)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x1a
+	BYTE $0x00
+
+	// TILEZERO tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+
+	// TILELOADD tmm2, 0(R8)(R9*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x08
+	BYTE $0x00
+
+	// TDPBSUD tmm4, tmm2, tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xc2
+
+	// TILESTORED tmm0, 0(R12)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x1c
+	BYTE $0x00
+
+loop:
+	ADDQ $0x00000200, R10
+	ADDQ $0x28, R8
+	ADDQ $0x28, DI
+	ADDQ $0x28, R13
+	ADDQ $0x28, R14
+	ADDQ R15, R12
+	NEGQ R15
+	DECQ BX
+	JZ   add
+
+	// TILELOADD tmm4, 0(R10)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x1a
+	BYTE $0x00
+
+	// TILEZERO tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+
+	// TILELOADD tmm2, 0(R8)(R9*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x08
+	BYTE $0x00
+
+	// TDPBSUD tmm4, tmm2, tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xc2
+
+	// TILESTORED tmm0, 0(R12)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x1c
+	BYTE $0x00
+
+add:
+	VCVTPH2PS        (DX), Z0
+	VCVTPH2PS        32(DX), Z1
+	VMULPS.BCST      codeWhole<>+0(SB), Z0, Z0
+	VCVTDQ2PS        (R12)(R15*1), Z2
+	VMULPS.BCST      -8(R8), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z4
+	VFMADD231PS.BCST -4(R8), Z1, Z4
+	VCVTDQ2PS        64(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R8)(R9*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z5
+	VFMADD231PS.BCST -4(R8)(R9*1), Z1, Z5
+	VCVTDQ2PS        128(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R8)(R9*2), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z6
+	VFMADD231PS.BCST -4(R8)(R9*2), Z1, Z6
+	VCVTDQ2PS        192(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R8)(SI*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z7
+	VFMADD231PS.BCST -4(R8)(SI*1), Z1, Z7
+	VCVTDQ2PS        256(R12)(R15*1), Z2
+	VMULPS.BCST      -8(DI), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z8
+	VFMADD231PS.BCST -4(DI), Z1, Z8
+	VCVTDQ2PS        320(R12)(R15*1), Z2
+	VMULPS.BCST      -8(DI)(R9*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z9
+	VFMADD231PS.BCST -4(DI)(R9*1), Z1, Z9
+	VCVTDQ2PS        384(R12)(R15*1), Z2
+	VMULPS.BCST      -8(DI)(R9*2), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z10
+	VFMADD231PS.BCST -4(DI)(R9*2), Z1, Z10
+	VCVTDQ2PS        448(R12)(R15*1), Z2
+	VMULPS.BCST      -8(DI)(SI*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z11
+	VFMADD231PS.BCST -4(DI)(SI*1), Z1, Z11
+	VCVTDQ2PS        512(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R13), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z12
+	VFMADD231PS.BCST -4(R13), Z1, Z12
+	VCVTDQ2PS        576(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R13)(R9*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z13
+	VFMADD231PS.BCST -4(R13)(R9*1), Z1, Z13
+	VCVTDQ2PS        640(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R13)(R9*2), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z14
+	VFMADD231PS.BCST -4(R13)(R9*2), Z1, Z14
+	VCVTDQ2PS        704(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R13)(SI*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z15
+	VFMADD231PS.BCST -4(R13)(SI*1), Z1, Z15
+	VCVTDQ2PS        768(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R14), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z16
+	VFMADD231PS.BCST -4(R14), Z1, Z16
+	VCVTDQ2PS        832(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R14)(R9*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z17
+	VFMADD231PS.BCST -4(R14)(R9*1), Z1, Z17
+	VCVTDQ2PS        896(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R14)(R9*2), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z18
+	VFMADD231PS.BCST -4(R14)(R9*2), Z1, Z18
+	VCVTDQ2PS        960(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R14)(SI*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z19
+	VFMADD231PS.BCST -4(R14)(SI*1), Z1, Z19
+	ADDQ             $0x00000140, DX
+	TESTQ            BX, BX
+	JNZ              loop
+	MOVQ             ldc+56(FP), DX
+	MOVB             acc+64(FP), BL
+	SHLQ             $0x02, DX
+	TESTB            BL, BL
+	JZ               overwrite
+	MOVQ             CX, BX
+	VADDPS           (BX), Z4, Z4
+	ADDQ             DX, BX
+	VADDPS           (BX), Z5, Z5
+	ADDQ             DX, BX
+	VADDPS           (BX), Z6, Z6
+	ADDQ             DX, BX
+	VADDPS           (BX), Z7, Z7
+	ADDQ             DX, BX
+	VADDPS           (BX), Z8, Z8
+	ADDQ             DX, BX
+	VADDPS           (BX), Z9, Z9
+	ADDQ             DX, BX
+	VADDPS           (BX), Z10, Z10
+	ADDQ             DX, BX
+	VADDPS           (BX), Z11, Z11
+	ADDQ             DX, BX
+	VADDPS           (BX), Z12, Z12
+	ADDQ             DX, BX
+	VADDPS           (BX), Z13, Z13
+	ADDQ             DX, BX
+	VADDPS           (BX), Z14, Z14
+	ADDQ             DX, BX
+	VADDPS           (BX), Z15, Z15
+	ADDQ             DX, BX
+	VADDPS           (BX), Z16, Z16
+	ADDQ             DX, BX
+	VADDPS           (BX), Z17, Z17
+	ADDQ             DX, BX
+	VADDPS           (BX), Z18, Z18
+	ADDQ             DX, BX
+	VADDPS           (BX), Z19, Z19
+	ADDQ             DX, BX
+
+overwrite:
+	VMOVUPS Z4, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z5, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z7, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z9, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z11, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z13, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z15, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z16, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z17, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z18, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z19, (CX)
+	ADDQ    DX, CX
+	MOVQ    blocks+8(FP), BX
+	IMUL3Q  $0x28, BX, BX
+	SUBQ    BX, R8
+	MOVQ    R9, BX
+	SHLQ    $0x04, BX
+	ADDQ    BX, R8
+	DECQ    AX
+	JNZ     tiles
+
+	// TILERELEASE
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	VZEROUPPER
+	RET
+
+// func codes8AMX(tiles int, blocks int, w *byte, scales *byte, a *byte, lda int, c *float32, ldc int, acc bool, sums *int32)
+// Requires: AVX, AVX512F
+TEXT ·codes8AMX(SB), NOSPLIT, $0-80
+	LEAQ tileSizes<>+0(SB), R12
+
+	// LDTILECFG (R12)
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0x04
+	BYTE $0x24
+	MOVQ a+32(FP), R8
+	MOVQ lda+40(FP), R9
+	MOVQ $0x0000000000000040, R11
+	MOVQ tiles+0(FP), AX
+	MOVQ c+48(FP), CX
+
+tiles:
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	MOVQ   w+16(FP), R10
+	MOVQ   sums+72(FP), R12
+	MOVQ   scales+24(FP), DX
+	MOVQ   blocks+8(FP), BX
+	LEAQ   (R9)(R9*2), SI
+	LEAQ   (R8)(R9*4), DI
+	LEAQ   (R8)(R9*8), R13
+	LEAQ   (R13)(R9*4), R14
+	MOVQ   $0x0000000000000800, R15
+
+	// TILELOADD tmm4, 0(R10)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x1a
+	BYTE $0x00
+
+	// TILEZERO tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+
+	// TILELOADD tmm2, 0(R8)(R9*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x08
+	BYTE $0x00
+
+	// TDPBSUD tmm4, tmm2, tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xc2
+
+	// TILEZERO tmm1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc8
+
+	// TILELOADD tmm3, 32(R8)(R9*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x08
+	BYTE $0x20
+
+	// TDPBSUD tmm4, tmm3, tmm1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xcb
+
+	// TILESTORED tmm0, 0(R12)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x1c
+	BYTE $0x00
+	ADDQ $0x00000400, R12
+
+	// TILESTORED tmm1, 0(R12)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x1c
+	BYTE $0x00
+	SUBQ $0x00000400, R12
+
+loop:
+	ADDQ $0x00000240, R10
+	ADDQ $0x48, R8
+	ADDQ $0x48, DI
+	ADDQ $0x48, R13
+	ADDQ $0x48, R14
+	ADDQ R15, R12
+	NEGQ R15
+	DECQ BX
+	JZ   add
+
+	// TILELOADD tmm4, 0(R10)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x1a
+	BYTE $0x00
+
+	// TILEZERO tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+
+	// TILELOADD tmm2, 0(R8)(R9*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x08
+	BYTE $0x00
+
+	// TDPBSUD tmm4, tmm2, tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xc2
+
+	// TILEZERO tmm1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc8
+
+	// TILELOADD tmm3, 32(R8)(R9*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x08
+	BYTE $0x20
+
+	// TDPBSUD tmm4, tmm3, tmm1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xcb
+
+	// TILESTORED tmm0, 0(R12)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x1c
+	BYTE $0x00
+	ADDQ $0x00000400, R12
+
+	// TILESTORED tmm1, 0(R12)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x1c
+	BYTE $0x00
+	SUBQ $0x00000400, R12
+
+add:
+	VCVTPH2PS        (DX), Z0
+	VCVTPH2PS        32(DX), Z1
+	VPSLLD           $0x08, (R12)(R15*1), Z2
+	VPADDD           1024(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R8), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z4
+	VFMADD231PS.BCST -4(R8), Z1, Z4
+	VPSLLD           $0x08, 64(R12)(R15*1), Z2
+	VPADDD           1088(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R8)(R9*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z5
+	VFMADD231PS.BCST -4(R8)(R9*1), Z1, Z5
+	VPSLLD           $0x08, 128(R12)(R15*1), Z2
+	VPADDD           1152(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R8)(R9*2), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z6
+	VFMADD231PS.BCST -4(R8)(R9*2), Z1, Z6
+	VPSLLD           $0x08, 192(R12)(R15*1), Z2
+	VPADDD           1216(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R8)(SI*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z7
+	VFMADD231PS.BCST -4(R8)(SI*1), Z1, Z7
+	VPSLLD           $0x08, 256(R12)(R15*1), Z2
+	VPADDD           1280(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(DI), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z8
+	VFMADD231PS.BCST -4(DI), Z1, Z8
+	VPSLLD           $0x08, 320(R12)(R15*1), Z2
+	VPADDD           1344(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(DI)(R9*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z9
+	VFMADD231PS.BCST -4(DI)(R9*1), Z1, Z9
+	VPSLLD           $0x08, 384(R12)(R15*1), Z2
+	VPADDD           1408(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(DI)(R9*2), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z10
+	VFMADD231PS.BCST -4(DI)(R9*2), Z1, Z10
+	VPSLLD           $0x08, 448(R12)(R15*1), Z2
+	VPADDD           1472(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(DI)(SI*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z11
+	VFMADD231PS.BCST -4(DI)(SI*1), Z1, Z11
+	VPSLLD           $0x08, 512(R12)(R15*1), Z2
+	VPADDD           1536(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R13), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z12
+	VFMADD231PS.BCST -4(R13), Z1, Z12
+	VPSLLD           $0x08, 576(R12)(R15*1), Z2
+	VPADDD           1600(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R13)(R9*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z13
+	VFMADD231PS.BCST -4(R13)(R9*1), Z1, Z13
+	VPSLLD           $0x08, 640(R12)(R15*1), Z2
+	VPADDD           1664(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R13)(R9*2), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z14
+	VFMADD231PS.BCST -4(R13)(R9*2), Z1, Z14
+	VPSLLD           $0x08, 704(R12)(R15*1), Z2
+	VPADDD           1728(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R13)(SI*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z15
+	VFMADD231PS.BCST -4(R13)(SI*1), Z1, Z15
+	VPSLLD           $0x08, 768(R12)(R15*1), Z2
+	VPADDD           1792(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R14), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z16
+	VFMADD231PS.BCST -4(R14), Z1, Z16
+	VPSLLD           $0x08, 832(R12)(R15*1), Z2
+	VPADDD           1856(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R14)(R9*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z17
+	VFMADD231PS.BCST -4(R14)(R9*1), Z1, Z17
+	VPSLLD           $0x08, 896(R12)(R15*1), Z2
+	VPADDD           1920(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R14)(R9*2), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z18
+	VFMADD231PS.BCST -4(R14)(R9*2), Z1, Z18
+	VPSLLD           $0x08, 960(R12)(R15*1), Z2
+	VPADDD           1984(R12)(R15*1), Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMULPS.BCST      -8(R14)(SI*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z19
+	VFMADD231PS.BCST -4(R14)(SI*1), Z1, Z19
+	ADDQ             $0x00000240, DX
+	TESTQ            BX, BX
+	JNZ              loop
+	MOVQ             ldc+56(FP), DX
+	MOVB             acc+64(FP), BL
+	SHLQ             $0x02, DX
+	TESTB            BL, BL
+	JZ               overwrite
+	MOVQ             CX, BX
+	VADDPS           (BX), Z4, Z4
+	ADDQ             DX, BX
+	VADDPS           (BX), Z5, Z5
+	ADDQ             DX, BX
+	VADDPS           (BX), Z6, Z6
+	ADDQ             DX, BX
+	VADDPS           (BX), Z7, Z7
+	ADDQ             DX, BX
+	VADDPS           (BX), Z8, Z8
+	ADDQ             DX, BX
+	VADDPS           (BX), Z9, Z9
+	ADDQ             DX, BX
+	VADDPS           (BX), Z10, Z10
+	ADDQ             DX, BX
+	VADDPS           (BX), Z11, Z11
+	ADDQ             DX, BX
+	VADDPS           (BX), Z12, Z12
+	ADDQ             DX, BX
+	VADDPS           (BX), Z13, Z13
+	ADDQ             DX, BX
+	VADDPS           (BX), Z14, Z14
+	ADDQ             DX, BX
+	VADDPS           (BX), Z15, Z15
+	ADDQ             DX, BX
+	VADDPS           (BX), Z16, Z16
+	ADDQ             DX, BX
+	VADDPS           (BX), Z17, Z17
+	ADDQ             DX, BX
+	VADDPS           (BX), Z18, Z18
+	ADDQ             DX, BX
+	VADDPS           (BX), Z19, Z19
+	ADDQ             DX, BX
+
+overwrite:
+	VMOVUPS Z4, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z5, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z7, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z9, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z11, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z13, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z15, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z16, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z17, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z18, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z19, (CX)
+	ADDQ    DX, CX
+	MOVQ    blocks+8(FP), BX
+	IMUL3Q  $0x48, BX, BX
+	SUBQ    BX, R8
+	MOVQ    R9, BX
+	SHLQ    $0x04, BX
+	ADDQ    BX, R8
+	DECQ    AX
+	JNZ     tiles
+
+	// TILERELEASE
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	VZEROUPPER
+	RET
+
+// func codes8HighAMX(tiles int, blocks int, w *byte, scales *byte, a *byte, lda int, c *float32, ldc int, acc bool, sums *int32)
+// Requires: AVX, AVX512F
+TEXT ·codes8HighAMX(SB), NOSPLIT, $0-80
+	LEAQ tileSizes<>+0(SB), R12
+
+	// LDTILECFG (R12)
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0x04
+	BYTE $0x24
+	MOVQ a+32(FP), R8
+	MOVQ lda+40(FP), R9
+	MOVQ $0x0000000000000040, R11
+	MOVQ tiles+0(FP), AX
+	MOVQ c+48(FP), CX
+
+tiles:
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	MOVQ   w+16(FP), R10
+	MOVQ   sums+72(FP), R12
+	MOVQ   scales+24(FP), DX
+	MOVQ   blocks+8(FP), BX
+	LEAQ   (R9)(R9*2), SI
+	LEAQ   (R8)(R9*4), DI
+	LEAQ   (R8)(R9*8), R13
+	LEAQ   (R13)(R9*4), R14
+	MOVQ   $0x0000000000000400, R15
+
+	// TILELOADD tmm4, 0(R10)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x1a
+	BYTE $0x00
+
+	// TILEZERO tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+
+	// TILELOADD tmm2, 0(R8)(R9*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x08
+	BYTE $0x00
+
+	// TDPBSUD tmm4, tmm2, tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xc2
+
+	// TILESTORED tmm0, 0(R12)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x1c
+	BYTE $0x00
+
+loop:
+	ADDQ $0x00000240, R10
+	ADDQ $0x28, R8
+	ADDQ $0x28, DI
+	ADDQ $0x28, R13
+	ADDQ $0x28, R14
+	ADDQ R15, R12
+	NEGQ R15
+	DECQ BX
+	JZ   add
+
+	// TILELOADD tmm4, 0(R10)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x1a
+	BYTE $0x00
+
+	// TILEZERO tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+
+	// TILELOADD tmm2, 0(R8)(R9*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x08
+	BYTE $0x00
+
+	// TDPBSUD tmm4, tmm2, tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xc2
+
+	// TILESTORED tmm0, 0(R12)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x1c
+	BYTE $0x00
+
+add:
+	VCVTPH2PS        (DX), Z0
+	VCVTPH2PS        32(DX), Z1
+	VMULPS.BCST      codeWhole<>+0(SB), Z0, Z0
+	VCVTDQ2PS        (R12)(R15*1), Z2
+	VMULPS.BCST      -8(R8), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z4
+	VFMADD231PS.BCST -4(R8), Z1, Z4
+	VCVTDQ2PS        64(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R8)(R9*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z5
+	VFMADD231PS.BCST -4(R8)(R9*1), Z1, Z5
+	VCVTDQ2PS        128(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R8)(R9*2), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z6
+	VFMADD231PS.BCST -4(R8)(R9*2), Z1, Z6
+	VCVTDQ2PS        192(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R8)(SI*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z7
+	VFMADD231PS.BCST -4(R8)(SI*1), Z1, Z7
+	VCVTDQ2PS        256(R12)(R15*1), Z2
+	VMULPS.BCST      -8(DI), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z8
+	VFMADD231PS.BCST -4(DI), Z1, Z8
+	VCVTDQ2PS        320(R12)(R15*1), Z2
+	VMULPS.BCST      -8(DI)(R9*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z9
+	VFMADD231PS.BCST -4(DI)(R9*1), Z1, Z9
+	VCVTDQ2PS        384(R12)(R15*1), Z2
+	VMULPS.BCST      -8(DI)(R9*2), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z10
+	VFMADD231PS.BCST -4(DI)(R9*2), Z1, Z10
+	VCVTDQ2PS        448(R12)(R15*1), Z2
+	VMULPS.BCST      -8(DI)(SI*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z11
+	VFMADD231PS.BCST -4(DI)(SI*1), Z1, Z11
+	VCVTDQ2PS        512(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R13), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z12
+	VFMADD231PS.BCST -4(R13), Z1, Z12
+	VCVTDQ2PS        576(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R13)(R9*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z13
+	VFMADD231PS.BCST -4(R13)(R9*1), Z1, Z13
+	VCVTDQ2PS        640(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R13)(R9*2), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z14
+	VFMADD231PS.BCST -4(R13)(R9*2), Z1, Z14
+	VCVTDQ2PS        704(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R13)(SI*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z15
+	VFMADD231PS.BCST -4(R13)(SI*1), Z1, Z15
+	VCVTDQ2PS        768(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R14), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z16
+	VFMADD231PS.BCST -4(R14), Z1, Z16
+	VCVTDQ2PS        832(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R14)(R9*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z17
+	VFMADD231PS.BCST -4(R14)(R9*1), Z1, Z17
+	VCVTDQ2PS        896(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R14)(R9*2), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z18
+	VFMADD231PS.BCST -4(R14)(R9*2), Z1, Z18
+	VCVTDQ2PS        960(R12)(R15*1), Z2
+	VMULPS.BCST      -8(R14)(SI*1), Z0, Z3
+	VFMADD231PS      Z3, Z2, Z19
+	VFMADD231PS.BCST -4(R14)(SI*1), Z1, Z19
+	ADDQ             $0x00000240, DX
+	TESTQ            BX, BX
+	JNZ              loop
+	MOVQ             ldc+56(FP), DX
+	MOVB             acc+64(FP), BL
+	SHLQ             $0x02, DX
+	TESTB            BL, BL
+	JZ               overwrite
+	MOVQ             CX, BX
+	VADDPS           (BX), Z4, Z4
+	ADDQ             DX, BX
+	VADDPS           (BX), Z5, Z5
+	ADDQ             DX, BX
+	VADDPS           (BX), Z6, Z6
+	ADDQ             DX, BX
+	VADDPS           (BX), Z7, Z7
+	ADDQ             DX, BX
+	VADDPS           (BX), Z8, Z8
+	ADDQ             DX, BX
+	VADDPS           (BX), Z9, Z9
+	ADDQ             DX, BX
+	VADDPS           (BX), Z10, Z10
+	ADDQ             DX, BX
+	VADDPS           (BX), Z11, Z11
+	ADDQ             DX, BX
+	VADDPS           (BX), Z12, Z12
+	ADDQ             DX, BX
+	VADDPS           (BX), Z13, Z13
+	ADDQ             DX, BX
+	VADDPS           (BX), Z14, Z14
+	ADDQ             DX, BX
+	VADDPS           (BX), Z15, Z15
+	ADDQ             DX, BX
+	VADDPS           (BX), Z16, Z16
+	ADDQ             DX, BX
+	VADDPS           (BX), Z17, Z17
+	ADDQ             DX, BX
+	VADDPS           (BX), Z18, Z18
+	ADDQ             DX, BX
+	VADDPS           (BX), Z19, Z19
+	ADDQ             DX, BX
+
+overwrite:
+	VMOVUPS Z4, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z5, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z7, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z9, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z11, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z13, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z15, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z16, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z17, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z18, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z19, (CX)
+	ADDQ    DX, CX
+	MOVQ    blocks+8(FP), BX
+	IMUL3Q  $0x28, BX, BX
+	SUBQ    BX, R8
+	MOVQ    R9, BX
+	SHLQ    $0x04, BX
+	ADDQ    BX, R8
+	DECQ    AX
+	JNZ     tiles
+
+	// TILERELEASE
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	VZEROUPPER
+	RET
+
+// func biasedAMX(tiles int, blocks int, w *byte, scales *byte, a *byte, lda int, c *float32, ldc int, acc bool, sums *int32)
+// Requires: AVX, AVX512F
+TEXT ·biasedAMX(SB), NOSPLIT, $0-80
+	LEAQ tileSizes<>+0(SB), R12
+
+	// LDTILECFG (R12)
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0x04
+	BYTE $0x24
+	MOVQ a+32(FP), R8
+	MOVQ lda+40(FP), R9
+	MOVQ $0x0000000000000040, R11
+	MOVQ tiles+0(FP), AX
+	MOVQ c+48(FP), CX
+
+tiles:
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	MOVQ   w+16(FP), R10
+	MOVQ   sums+72(FP), R12
+	MOVQ   scales+24(FP), DX
+	MOVQ   blocks+8(FP), BX
+	LEAQ   (R9)(R9*2), SI
+	LEAQ   (R8)(R9*4), DI
+	LEAQ   (R8)(R9*8), R13
+	LEAQ   (R13)(R9*4), R14
+	MOVQ   $0x0000000000000400, R15
+
+	// TILELOADD tmm4, 0(R10)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x1a
+	BYTE $0x00
+
+	// TILEZERO tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+
+	// TILELOADD tmm2, 0(R8)(R9*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x08
+	BYTE $0x00
+
+	// TDPBSUD tmm4, tmm2, tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xc2
+
+	// TILESTORED tmm0, 0(R12)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x1c
+	BYTE $0x00
+
+loop:
+	ADDQ $0x00000200, R10
+	ADDQ $0x28, R8
+	ADDQ $0x28, DI
+	ADDQ $0x28, R13
+	ADDQ $0x28, R14
+	ADDQ R15, R12
+	NEGQ R15
+	DECQ BX
+	JZ   add
+
+	// TILELOADD tmm4, 0(R10)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x1a
+	BYTE $0x00
+
+	// TILEZERO tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+
+	// TILELOADD tmm2, 0(R8)(R9*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x08
+	BYTE $0x00
+
+	// TDPBSUD tmm4, tmm2, tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xc2
+
+	// TILESTORED tmm0, 0(R12)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x1c
+	BYTE $0x00
+
+add:
+	VPBROADCASTD     -4(R8), Z0
+	VPADDD           (R12)(R15*1), Z0, Z0
+	VCVTDQ2PS        Z0, Z0
+	VMULPS.BCST      -8(R8), Z0, Z0
+	VFMADD231PS.BCST (DX), Z0, Z1
+	VPBROADCASTD     -4(R8)(R9*1), Z0
+	VPADDD           64(R12)(R15*1), Z0, Z0
+	VCVTDQ2PS        Z0, Z0
+	VMULPS.BCST      -8(R8)(R9*1), Z0, Z0
+	VFMADD231PS.BCST (DX), Z0, Z2
+	VPBROADCASTD     -4(R8)(R9*2), Z0
+	VPADDD           128(R12)(R15*1), Z0, Z0
+	VCVTDQ2PS        Z0, Z0
+	VMULPS.BCST      -8(R8)(R9*2), Z0, Z0
+	VFMADD231PS.BCST (DX), Z0, Z3
+	VPBROADCASTD     -4(R8)(SI*1), Z0
+	VPADDD           192(R12)(R15*1), Z0, Z0
+	VCVTDQ2PS        Z0, Z0
+	VMULPS.BCST      -8(R8)(SI*1), Z0, Z0
+	VFMADD231PS.BCST (DX), Z0, Z4
+	VPBROADCASTD     -4(DI), Z0
+	VPADDD           256(R12)(R15*1), Z0, Z0
+	VCVTDQ2PS        Z0, Z0
+	VMULPS.BCST      -8(DI), Z0, Z0
+	VFMADD231PS.BCST (DX), Z0, Z5
+	VPBROADCASTD     -4(DI)(R9*1), Z0
+	VPADDD           320(R12)(R15*1), Z0, Z0
+	VCVTDQ2PS        Z0, Z0
+	VMULPS.BCST      -8(DI)(R9*1), Z0, Z0
+	VFMADD231PS.BCST (DX), Z0, Z6
+	VPBROADCASTD     -4(DI)(R9*2), Z0
+	VPADDD           384(R12)(R15*1), Z0, Z0
+	VCVTDQ2PS        Z0, Z0
+	VMULPS.BCST      -8(DI)(R9*2), Z0, Z0
+	VFMADD231PS.BCST (DX), Z0, Z7
+	VPBROADCASTD     -4(DI)(SI*1), Z0
+	VPADDD           448(R12)(R15*1), Z0, Z0
+	VCVTDQ2PS        Z0, Z0
+	VMULPS.BCST      -8(DI)(SI*1), Z0, Z0
+	VFMADD231PS.BCST (DX), Z0, Z8
+	VPBROADCASTD     -4(R13), Z0
+	VPADDD           512(R12)(R15*1), Z0, Z0
+	VCVTDQ2PS        Z0, Z0
+	VMULPS.BCST      -8(R13), Z0, Z0
+	VFMADD231PS.BCST (DX), Z0, Z9
+	VPBROADCASTD     -4(R13)(R9*1), Z0
+	VPADDD           576(R12)(R15*1), Z0, Z0
+	VCVTDQ2PS        Z0, Z0
+	VMULPS.BCST      -8(R13)(R9*1), Z0, Z0
+	VFMADD231PS.BCST (DX), Z0, Z10
+	VPBROADCASTD     -4(R13)(R9*2), Z0
+	VPADDD           640(R12)(R15*1), Z0, Z0
+	VCVTDQ2PS        Z0, Z0
+	VMULPS.BCST      -8(R13)(R9*2), Z0, Z0
+	VFMADD231PS.BCST (DX), Z0, Z11
+	VPBROADCASTD     -4(R13)(SI*1), Z0
+	VPADDD           704(R12)(R15*1), Z0, Z0
+	VCVTDQ2PS        Z0, Z0
+	VMULPS.BCST      -8(R13)(SI*1), Z0, Z0
+	VFMADD231PS.BCST (DX), Z0, Z12
+	VPBROADCASTD     -4(R14), Z0
+	VPADDD           768(R12)(R15*1), Z0, Z0
+	VCVTDQ2PS        Z0, Z0
+	VMULPS.BCST      -8(R14), Z0, Z0
+	VFMADD231PS.BCST (DX), Z0, Z13
+	VPBROADCASTD     -4(R14)(R9*1), Z0
+	VPADDD           832(R12)(R15*1), Z0, Z0
+	VCVTDQ2PS        Z0, Z0
+	VMULPS.BCST      -8(R14)(R9*1), Z0, Z0
+	VFMADD231PS.BCST (DX), Z0, Z14
+	VPBROADCASTD     -4(R14)(R9*2), Z0
+	VPADDD           896(R12)(R15*1), Z0, Z0
+	VCVTDQ2PS        Z0, Z0
+	VMULPS.BCST      -8(R14)(R9*2), Z0, Z0
+	VFMADD231PS.BCST (DX), Z0, Z15
+	VPBROADCASTD     -4(R14)(SI*1), Z0
+	VPADDD           960(R12)(R15*1), Z0, Z0
+	VCVTDQ2PS        Z0, Z0
+	VMULPS.BCST      -8(R14)(SI*1), Z0, Z0
+	VFMADD231PS.BCST (DX), Z0, Z16
+	ADDQ             $0x00000004, DX
+	TESTQ            BX, BX
+	JNZ              loop
+	MOVQ             ldc+56(FP), DX
+	MOVB             acc+64(FP), BL
+	SHLQ             $0x02, DX
+	TESTB            BL, BL
+	JZ               overwrite
+	MOVQ             CX, BX
+	VADDPS           (BX), Z1, Z1
+	ADDQ             DX, BX
+	VADDPS           (BX), Z2, Z2
+	ADDQ             DX, BX
+	VADDPS           (BX), Z3, Z3
+	ADDQ             DX, BX
+	VADDPS           (BX), Z4, Z4
+	ADDQ             DX, BX
+	VADDPS           (BX), Z5, Z5
+	ADDQ             DX, BX
+	VADDPS           (BX), Z6, Z6
+	ADDQ             DX, BX
+	VADDPS           (BX), Z7, Z7
+	ADDQ             DX, BX
+	VADDPS           (BX), Z8, Z8
+	ADDQ             DX, BX
+	VADDPS           (BX), Z9, Z9
+	ADDQ             DX, BX
+	VADDPS           (BX), Z10, Z10
+	ADDQ             DX, BX
+	VADDPS           (BX), Z11, Z11
+	ADDQ             DX, BX
+	VADDPS           (BX), Z12, Z12
+	ADDQ             DX, BX
+	VADDPS           (BX), Z13, Z13
+	ADDQ             DX, BX
+	VADDPS           (BX), Z14, Z14
+	ADDQ             DX, BX
+	VADDPS           (BX), Z15, Z15
+	ADDQ             DX, BX
+	VADDPS           (BX), Z16, Z16
+	ADDQ             DX, BX
+
+overwrite:
+	VMOVUPS Z1, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z3, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z5, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z7, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z9, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z11, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z13, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z15, (CX)
+	ADDQ    DX, CX
+	VMOVUPS Z16, (CX)
+	ADDQ    DX, CX
+	MOVQ    blocks+8(FP), BX
+	IMUL3Q  $0x28, BX, BX
+	SUBQ    BX, R8
+	MOVQ    R9, BX
+	SHLQ    $0x04, BX
+	ADDQ    BX, R8
+	DECQ    AX
+	JNZ     tiles
+
+	// TILERELEASE
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	VZEROUPPER
+	RET
+
+// func widenCodesAVX512(blocks int, w *byte, dst *byte)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·widenCodesAVX512(SB), NOSPLIT, $0-24
+	MOVQ         blocks+0(FP), AX
+	MOVQ         w+8(FP), CX
+	MOVQ         dst+16(FP), DX
+	VBROADCASTSS codeMask<>+0(SB), Z0
+
+loop:
+	VMOVDQU32 64(CX), Z1
+	VPSRLW    $0x04, Z1, Z2
+	VPANDD    Z0, Z1, Z1
+	VPANDD    Z0, Z2, Z2
+	VMOVDQU32 Z1, (DX)
+	VMOVDQU32 Z2, 256(DX)
+	VMOVDQU32 128(CX), Z1
+	VPSRLW    $0x04, Z1, Z2
+	VPANDD    Z0, Z1, Z1
+	VPANDD    Z0, Z2, Z2
+	VMOVDQU32 Z1, 64(DX)
+	VMOVDQU32 Z2, 320(DX)
+	VMOVDQU32 192(CX), Z1
+	VPSRLW    $0x04, Z1, Z2
+	VPANDD    Z0, Z1, Z1
+	VPANDD    Z0, Z2, Z2
+	VMOVDQU32 Z1, 128(DX)
+	VMOVDQU32 Z2, 384(DX)
+	VMOVDQU32 256(CX), Z1
+	VPSRLW    $0x04, Z1, Z2
+	VPANDD    Z0, Z1, Z1
+	VPANDD    Z0, Z2, Z2
+	VMOVDQU32 Z1, 192(DX)
+	VMOVDQU32 Z2, 448(DX)
+	ADDQ      $0x00000140, CX
+	ADDQ      $0x00000200, DX
+	DECQ      AX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
 // func unpackCodes4AVX512(blocks int, w *byte, dst *uint16)
 // Requires: AVX, AVX512BW, AVX512F
 TEXT ·unpackCodes4AVX512(SB), NOSPLIT, $0-24

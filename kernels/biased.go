@@ -80,13 +80,21 @@ func (g *biasedProduct) multiply(lo, hi int) {
 	defer byteScratch.put(bytes)
 	scales := getF32(part)
 	defer putF32(scales)
+	room := byteScratch.get(amxSums)
+	defer byteScratch.put(room)
 	for b0 := 0; b0 < blocks; b0 += part {
 		n := min(part, blocks-b0)
 		for c := lo; c < hi; c++ {
 			first, second := (*bytes)[:half], (*bytes)[half:2*half]
 			w.unpackBiased(first, second, *scales, c, b0, n)
 			acc := g.acc || b0 > 0
-			for r := 0; r < g.m; {
+			tiled := tilesOf(g.m)
+			if tiled > 0 {
+				q, y := g.q[b0*bytes8:], g.y[c*codeBlock:]
+				mulBiasedTiled(tiled, n, first, *scales, q, g.ldq, y, w.K, acc, *room)
+				mulBiasedTiled(tiled, n, second, *scales, q, g.ldq, y[codeRows:], w.K, acc, *room)
+			}
+			for r := tiled; r < g.m; {
 				rows := codedTile(g.m-r, true)
 				q, y := g.q[r*g.ldq+b0*bytes8:], g.y[r*w.K+c*codeBlock:]
 				mulBiased(rows, n, first, *scales, q, g.ldq, y, w.K, acc)

@@ -143,9 +143,16 @@ const codedGroups = 256 << 10
 // multiply computes the groups [lo, hi) of all rows.
 func (g *codedProduct) multiply(lo, hi int) {
 	w, n := &g.w, g.w.N
+	tiled := tilesOf(g.m)
+	if tiled > 0 {
+		g.multiplyTiled(lo, hi, tiled)
+	}
+	if tiled == g.m {
+		return
+	}
 	step := max(1, codedGroups/max(1, len(w.group(0))))
 	for ; lo < hi; lo += step {
-		for r := 0; r < g.m; {
+		for r := tiled; r < g.m; {
 			rows := codedTile(g.m-r, g.high)
 			q := g.q[r*g.ldq:]
 			for i := lo; i < min(lo+step, hi); i++ {
@@ -157,6 +164,30 @@ func (g *codedProduct) multiply(lo, hi int) {
 				}
 			}
 			r += rows
+		}
+	}
+}
+
+// tiledBytes is the size of the rows of x that meet all groups before the next rows do, likewise.
+const tiledBytes = 512 << 10
+
+// multiplyTiled computes the groups [lo, hi) of the first m rows by tiles.
+func (g *codedProduct) multiplyTiled(lo, hi, m int) {
+	w, n := &g.w, g.w.N
+	room := byteScratch.get(amxSums + w.K*codeRows)
+	defer byteScratch.put(room)
+	step := max(amxRows, tiledBytes/g.ldq&^(amxRows-1))
+	for r := 0; r < m; r += step {
+		q, rows := g.q[r*g.ldq:], min(step, m-r)
+		for i := lo; i < hi; i++ {
+			group, cols, y := w.group(i), min(codeRows, n-i*codeRows), g.y[r*n+i*codeRows:]
+			if cols == codeRows {
+				mulCodesTiled(rows, w.bits, g.high, group, q, g.ldq, y, n, g.acc, *room)
+			} else {
+				for r := 0; r < rows; r += amxRows {
+					g.edge(amxRows, cols, group, q[r*g.ldq:], y[r*n:])
+				}
+			}
 		}
 	}
 }
@@ -177,7 +208,11 @@ func codedTile(m int, high bool) int {
 // edge multiplies the last group, of fewer than 16 rows of W.
 func (g *codedProduct) edge(rows, cols int, group, q []byte, y []float32) {
 	var full [16 * codeRows]float32
-	mulCodes(rows, g.w.bits, g.high, group, q, g.ldq, full[:], codeRows, false)
+	for r := 0; r < rows; {
+		some := codedTile(rows-r, g.high)
+		mulCodes(some, g.w.bits, g.high, group, q[r*g.ldq:], g.ldq, full[r*codeRows:], codeRows, false)
+		r += some
+	}
 	for r := range rows {
 		to := y[r*g.w.N:][:cols]
 		if g.acc {

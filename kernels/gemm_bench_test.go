@@ -8,14 +8,16 @@ import (
 
 // BenchmarkMulPacked reports beside the rate its share of the peak measured just before.
 func BenchmarkMulPacked(b *testing.B) {
-	defer func(was ISA) { active = was }(active)
+	defer func(was ISA) { _ = Use(was) }(Active())
 	for _, isa := range Supported() {
 		for _, prec := range []Precision{F32, BF16} {
 			for _, s := range [][3]int{{256, 1536, 576}, {256, 576, 1536}, {1, 49152, 576}} {
 				for _, threads := range []int{1, 2} {
 					m, n, k := s[0], s[1], s[2]
 					b.Run(fmt.Sprintf("%v/%v/%dx%dx%d/%d", isa, prec, m, n, k, threads), func(b *testing.B) {
-						active = isa
+						if err := Use(isa); err != nil {
+							b.Fatal(err)
+						}
 						p := NewPool(threads)
 						defer p.Close()
 						rnd := rng(3)

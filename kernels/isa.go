@@ -13,6 +13,7 @@ const (
 	Generic ISA = iota // pure Go
 	AVX2               // with FMA and F16C
 	AVX512             // F, BW, DQ and VL
+	AMX                // with AVX512_VNNI and the tiles of AMX-INT8, for products of many rows with codes
 )
 
 func (i ISA) String() string {
@@ -21,23 +22,37 @@ func (i ISA) String() string {
 		return "avx2"
 	case AVX512:
 		return "avx512"
+	case AMX:
+		return "amx"
 	}
 	return "generic"
 }
 
-// active is the implementation in use. It changes only in Use.
-var active = best()
+// active is the vectors' implementation in use, and tiles whether AMX's are used beside AVX512. They change only in Use.
+var (
+	active ISA
+	tiles  bool
+)
+
+func init() { set(best()) }
+
+func set(i ISA) { active, tiles = min(i, AVX512), i == AMX }
 
 func best() ISA { s := Supported(); return s[len(s)-1] }
 
 // Active returns the implementation in use.
-func Active() ISA { return active }
+func Active() ISA {
+	if tiles {
+		return AMX
+	}
+	return active
+}
 
 // Use chooses an implementation. It is for tests and measurements and must not run beside other calls of this package.
 func Use(i ISA) error {
 	if !slices.Contains(Supported(), i) {
 		return fmt.Errorf("kernels: this machine has %v, not %v", Supported(), i)
 	}
-	active = i
+	set(i)
 	return nil
 }

@@ -2,7 +2,13 @@
 
 package kernels
 
-import "golang.org/x/sys/cpu"
+import (
+	"sync"
+
+	"golang.org/x/sys/cpu"
+)
+
+var mayUseTiles = sync.OnceValue(allowTiles)
 
 // Supported returns the implementations this machine runs, slowest first.
 func Supported() []ISA {
@@ -11,10 +17,14 @@ func Supported() []ISA {
 		s = append(s, AVX2)
 		if cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL {
 			s = append(s, AVX512)
+			if cpu.X86.HasAVX512VNNI && mayUseTiles() {
+				s = append(s, AMX)
+			}
 		}
 	}
 	return s
 }
 
-// HasBF16 reports whether bf16 products run in hardware (AVX512_BF16) with the implementation in use.
-func HasBF16() bool { return active == AVX512 && cpu.X86.HasAVX512BF16 }
+// HasBF16 reports whether bf16 products run in hardware (AVX512_BF16) with the implementation in use. Not where there are
+// tiles: such processors make half as many multiplications of bf16 in vectors as of f32.
+func HasBF16() bool { return active == AVX512 && !tiles && cpu.X86.HasAVX512BF16 }

@@ -49,6 +49,12 @@ func products() {
 		biasedProduct(rows)
 	}
 	for _, bits := range []int{4, 8} {
+		codesTiled(bits, wide)
+		codesTiled(bits, narrow)
+	}
+	biasedTiled()
+	widenCodes()
+	for _, bits := range []int{4, 8} {
 		unpackCodes(bits)
 		unpackColumns(bits)
 		unpackBiased(bits)
