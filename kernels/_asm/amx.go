@@ -88,7 +88,7 @@ func tileConfig() {
 }
 
 // tiled multiplies tiles of 16 rows of quantised x with 16 columns of codes, as one loop over the rows and one over the
-// blocks: dot adds a block's product to acc, whose rows are the tile's.
+// blocks: scale reads a block's scales, and row adds row i of its sums, times those, to acc.
 type tiled struct {
 	layout    quantised
 	codesStep int // bytes from a block's codes to the next block's
