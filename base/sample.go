@@ -138,10 +138,10 @@ func (s *Sampler) next(logits []float32) int32 {
 }
 
 func largest(logits []float32) int32 {
-	best := 0
+	best, most := 0, logits[0]
 	for i, v := range logits {
-		if v > logits[best] {
-			best = i
+		if v > most {
+			best, most = i, v
 		}
 	}
 	return int32(best)

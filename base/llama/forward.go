@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"math"
 	"sync"
-
-	"github.com/gopeft/peft/kernels"
 )
 
 func sqrt(x float64) float64 { return math.Sqrt(x) }
@@ -27,10 +25,14 @@ type Observer interface {
 type buffers struct {
 	x, h, qkv, o, gu, act []float32
 	layout                Layout
-	span                  [1]kernels.Span
+	cached                cachedAttention
 }
 
-var spareBuffers = sync.Pool{New: func() any { return new(buffers) }}
+var spareBuffers = sync.Pool{New: func() any {
+	f := new(buffers)
+	f.cached.some = f.cached.run
+	return f
+}}
 
 // buffers returns those of so many tokens; x is taken from spare where it has the room.
 func (m *Model) buffers(spare []float32, tokens int) *buffers {
@@ -117,7 +119,7 @@ func (b *Block) forward(f *buffers, batch Batch, l *Layout, seam Seam) error {
 		return err
 	}
 	b.Rotate(f.qkv, nil, l)
-	b.attend(f, batch, l)
+	b.attend(f, batch.Seqs, l)
 	if err := b.addTo(sited, Out, &b.out, b.attnPost, f.x, f.gu, f.o, n); err != nil {
 		return err
 	}
@@ -143,37 +145,4 @@ func (b *Block) forward(f *buffers, batch Batch, l *Layout, seam Seam) error {
 		return nil
 	}
 	return seam.Forward(b.Index, f.x, f.h, n)
-}
-
-// attend is Attention for sequences of which some have caches.
-func (b *Block) attend(f *buffers, batch Batch, l *Layout) {
-	c := &b.m.Config
-	cached := false
-	for _, s := range batch.Seqs {
-		cached = cached || s.Cache != nil
-	}
-	if !cached {
-		b.Attention(f.o, nil, f.qkv, l)
-		return
-	}
-	w, aw, kw := c.QKVWidth(), c.AttnWidth(), c.KVHeads*c.HeadDim
-	heads, row := b.heads(), 0
-	for _, s := range batch.Seqs {
-		qkv := f.qkv[row*w : (row+s.Len)*w]
-		o := f.o[row*aw : (row+s.Len)*aw]
-		row += s.Len
-		span := f.span[:]
-		span[0] = kernels.Span{Len: s.Len}
-		if s.Cache == nil {
-			kernels.Attention(b.m.pool, o, aw, qkv, w, qkv[aw:], qkv[aw+kw:], w, span, heads, nil)
-			continue
-		}
-		k, v := s.Cache.extend(b.Index, s.Len, kw)
-		for t := range s.Len {
-			copy(k[(s.Cache.Len+t)*kw:], qkv[t*w+aw:][:kw])
-			copy(v[(s.Cache.Len+t)*kw:], qkv[t*w+aw+kw:][:kw])
-		}
-		span[0].Past = s.Cache.Len
-		kernels.Attention(b.m.pool, o, aw, qkv, w, k, v, kw, span, heads, nil)
-	}
 }
