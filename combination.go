@@ -59,13 +59,20 @@ type strong struct {
 // combine returns the combination of sets, made for all who ask for it since it was last forgotten.
 func (e *Engine) combine(s *registry.Snapshot, r *retrieval.Router, wanted []strong) (*combination, error) {
 	var parts, names []string
-	var bytes int64
+	var on []strong
 	for _, m := range wanted {
-		if m.scale != 0 { // otherwise it is as good as off, to the bit
-			ref := fmt.Sprintf("%s@%d", m.Name, m.Revision)
-			parts = append(parts, fmt.Sprintf("%s %d*%v", ref, m.Created.UnixNano(), m.scale)) // a removed name may come again
-			names, bytes = append(names, ref), bytes+m.Size()
+		if m.scale == 0 { // as good as off, to the bit
+			if _, err := e.fittingSet(s, r, m.Manifest); err != nil {
+				return nil, err
+			}
+			continue
 		}
+		ref := fmt.Sprintf("%s@%d", m.Name, m.Revision)
+		parts = append(parts, fmt.Sprintf("%s %d*%v", ref, m.Created.UnixNano(), m.scale)) // a removed name may come again
+		on, names = append(on, m), append(names, ref)
+	}
+	if len(on) == 0 {
+		return nil, nil
 	}
 	slices.Sort(parts)
 	key := strings.Join(parts, " ")
@@ -75,28 +82,30 @@ func (e *Engine) combine(s *registry.Snapshot, r *retrieval.Router, wanted []str
 	if ok && c.router == r {
 		return c.combination, nil
 	}
+	return once(&e.sets.loading, fmt.Sprintf("combination %p %s", r, key), func() (*combination, error) {
+		return e.newCombination(s, r, on, &combination{key: key, names: names})
+	})
+}
+
+// newCombination gives c the stack of the sets that are on, and keeps it.
+func (e *Engine) newCombination(s *registry.Snapshot, r *retrieval.Router, on []strong, c *combination) (*combination, error) {
 	var sets []*peer.Set
-	for _, m := range wanted {
+	var bytes int64
+	for _, m := range on {
 		set, err := e.fittingSet(s, r, m.Manifest)
 		if err != nil {
 			return nil, err
 		}
-		if m.scale != 0 {
-			sets = append(sets, set.Scaled(m.scale))
-		}
+		sets, bytes = append(sets, set.Scaled(m.scale)), bytes+m.Size()
 	}
-	if len(sets) == 0 {
-		return nil, nil
-	}
-	stack, err := peer.NewStack(r, e.pool, sets...)
-	if err != nil {
+	var err error
+	if c.Stack, err = peer.NewStack(r, e.pool, sets...); err != nil {
 		return nil, err
 	}
-	c = routed{&combination{stack, key, names}, r}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.sets.combinations.put(key, c, bytes)
-	return c.combination, nil
+	e.sets.combinations.put(c.key, routed{c, r}, bytes)
+	return c, nil
 }
 
 // routed is a combination with its router.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/base"
 	"github.com/gopeft/peft/registry"
@@ -19,6 +21,19 @@ type setCache struct {
 	sets         recent[*peer.Set] // by name@revision and when that was made: a removed name may come again
 	gates        recent[*storedGate]
 	combinations recent[routed]
+
+	loading singleflight.Group
+}
+
+// once returns what load does, which of all who ask for that key at a time one alone runs: requests that come together when
+// nothing is kept yet share what they wait for.
+func once[V any](g *singleflight.Group, key string, load func() (V, error)) (V, error) {
+	v, err, _ := g.Do(key, func() (any, error) { return load() })
+	if err != nil {
+		var none V
+		return none, err
+	}
+	return v.(V), nil
 }
 
 // keptBytes is how much is kept of each kind, by its size in the registry. Much of what combinations keep is also among the sets.
@@ -61,14 +76,16 @@ func (e *Engine) cachedSet(s *registry.Snapshot, m *registry.Manifest) (*peer.Se
 	if ok {
 		return set, nil
 	}
-	set, err := readSet(s, m, e.opt.Threads)
-	if err != nil {
-		return nil, err
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.sets.sets.put(key, set, m.Size())
-	return set, nil
+	return once(&e.sets.loading, "set "+key, func() (*peer.Set, error) {
+		set, err := readSet(s, m, e.opt.Threads)
+		if err != nil {
+			return nil, err
+		}
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.sets.sets.put(key, set, m.Size())
+		return set, nil
+	})
 }
 
 // decodeSet reads a set, checks it against the router and returns it.

@@ -306,14 +306,16 @@ func (e *Engine) cachedRouter(print string) (*storedRouter, error) {
 	if r != nil && r.Base == print {
 		return r, nil
 	}
-	r, err := e.loadRouter(print)
-	if err != nil {
-		return nil, err
-	}
-	e.mu.Lock()
-	e.sets.router = r
-	e.mu.Unlock()
-	return r, nil
+	return once(&e.sets.loading, "router "+print, func() (*storedRouter, error) {
+		r, err := e.loadRouter(print)
+		if err != nil {
+			return nil, err
+		}
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.sets.router = r
+		return r, nil
+	})
 }
 
 func (e *Engine) loadRouter(print string) (*storedRouter, error) {
