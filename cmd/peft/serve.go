@@ -33,6 +33,7 @@ func serveCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "cors-origin", Usage: "`ORIGIN` of pages that may call the server, such as https://chat.example; * for all"},
 			&cli.Int64Flag{Name: "max-body", Value: 8 << 20, Usage: "the most `BYTES` of a request that is no upload"},
 			&cli.IntFlag{Name: "max-tokens", Usage: "the most tokens `N` of a prompt, and of an answer", DefaultText: "what the base takes"},
+			&cli.IntFlag{Name: "batch-tokens", Value: 256, Usage: "how many tokens `N` one pass over the base takes at most; long prompts are read in parts, of which each holds up the answers that are being written"},
 			&cli.IntFlag{Name: "requests-per-minute", Usage: "at most `N` requests of one address", DefaultText: "no limit"},
 			&cli.StringFlag{Name: "uploads", Usage: "the `DIR` of uploaded files", DefaultText: "uploads in the registry's"},
 			&cli.DurationFlag{Name: "drain", Value: 30 * time.Second, Usage: "how long running answers may go on after SIGTERM"},
@@ -46,7 +47,7 @@ func serveCommand() *cli.Command {
 			if c.IsSet("tls-cert") != c.IsSet("tls-key") {
 				return usagef("serve: --tls-cert and --tls-key go together")
 			}
-			for _, f := range []string{"max-tokens", "max-body", "requests-per-minute"} {
+			for _, f := range []string{"max-tokens", "max-body", "batch-tokens", "requests-per-minute"} {
 				if c.IsSet(f) && c.Int64(f) < 1 && c.Int(f) < 1 {
 					return usagef("serve: --%s: want at least 1", f)
 				}
@@ -101,7 +102,7 @@ func serve(c *cli.Context, e *peft.Engine, log *slog.Logger) (err error) {
 		return fmt.Errorf("serve: %w", err)
 	}
 	h, err := server.New(e, server.Options{
-		Uploads: c.String("uploads"), Log: log, Tracer: tracer,
+		Batch: peft.BatchOptions{BatchTokens: c.Int("batch-tokens")}, Uploads: c.String("uploads"), Log: log, Tracer: tracer,
 		Access: server.AccessOptions{
 			Required: open && !c.Bool("insecure"), Insecure: c.Bool("insecure"), Origins: c.StringSlice("cors-origin"),
 			Limits: server.Limits{MaxBody: c.Int64("max-body"), MaxTokens: c.Int("max-tokens"), RequestsPerMinute: c.Int("requests-per-minute")},
