@@ -123,7 +123,7 @@ func train(ctx context.Context, s *server, name string) (*training, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // follow's goroutine closes it
 	if err != nil {
 		return nil, err
 	}

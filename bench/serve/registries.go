@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -122,7 +121,7 @@ func again(ctx context.Context, r *registry.DB, name, other string) error {
 			return errors.Join(fmt.Errorf("%s: part %s: %w", name, p.Name, err), t.Abort())
 		}
 	}
-	_, err = t.Commit(json.RawMessage(m.Meta))
+	_, err = t.Commit(m.Meta)
 	return err
 }
 
