@@ -66,9 +66,13 @@ func served(t *testing.T, reg string) (url string, end func() int) {
 
 // TestServed: while a server holds the registry, the other commands do there what they do by themselves.
 func TestServed(t *testing.T) {
+	licence, err := filepath.Abs("../../LICENSE")
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	t.Chdir(dir)
-	if err := os.WriteFile("tarn.txt", []byte(strings.Repeat("The tarn lies still. Nobody rows there in winter.\n", 300)), 0o600); err != nil {
+	if err := os.WriteFile("tarn.txt", []byte(strings.Repeat("The tarn lies still. Nobody rows there in winter.\n", 120)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	reg := filepath.Join(dir, strings.Repeat("deep/", 25), "registry") // longer than a socket's address
@@ -80,6 +84,7 @@ func TestServed(t *testing.T) {
 		}
 		return out, errs
 	}
+	do(0, "init", "--background", licence, "--layers", "1,3", "--heads", "2", "--topk", "8", "--subkeys", "8") // little to compute
 	train := []string{"finetune", "tarn", "--data", "tarn.txt", "--batch-tokens", "128", "--seq-len", "64", "--report-tokens", "0", "--checkpoint-every", "2", "--lr", "0.02"}
 	do(0, append(train, "--steps", "6")...)
 	url, end := served(t, reg)
