@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -189,6 +191,39 @@ func TestTenants(t *testing.T) {
 		}
 		if a, _ := g.ask("GET", strings.Replace(path, "NAME", "open", 1), some, ""); a.StatusCode != http.StatusOK && !strings.Contains(path, "@") {
 			t.Errorf("%s: %d", path, a.StatusCode)
+		}
+	}
+}
+
+// TestTenantsRecords: what was measured on another set's text is in the record for those who see that set, only.
+func TestTenantsRecords(t *testing.T) {
+	g := newGate(t, Options{})
+	data := filepath.Join(t.TempDir(), "data.txt")
+	if err := os.WriteFile(data, []byte(tarn(120)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := peft.FinetuneOptions{Data: []string{data}, Steps: 1, BatchTokens: 128, SeqLen: 64, ReportTokens: 64, With: []string{"open"}}
+	if _, err := g.e.Finetune(t.Context(), "secret", o); err != nil {
+		t.Fatal(err)
+	}
+	all := g.key("all", access.Rights{})
+	for set, other := range map[string]string{"open": "secret", "secret": "open"} {
+		own := g.key("own-"+set, access.Rights{Sets: []string{set}})
+		for _, path := range []string{"/peft/v1/sets/NAME", "/peft/v1/sets/NAME/history", "/peft/v1/sets/NAME@1", "/peft/v1/sets"} {
+			path = strings.Replace(path, "NAME", set, 1)
+			whole, less := g.want(http.StatusOK, "GET", path, all, ""), g.want(http.StatusOK, "GET", path, own, "")
+			if strings.Contains(less, other) || !strings.Contains(less, `"text":"background"`) {
+				t.Errorf("%s of a key that sees %s only:\n%s", path, set, less)
+			}
+			if path != "/peft/v1/sets/open/history" && !strings.Contains(whole, `"`+other) { // there it is what Show adds
+				t.Errorf("%s has nothing of %s to hide: %s", path, other, whole)
+			}
+		}
+	}
+	whole := g.want(http.StatusOK, "GET", "/peft/v1/sets/secret", all, "")
+	for _, part := range []string{`"with":["open"]`, `"older":[{"text":"open@1"`, `"newer"`} {
+		if !strings.Contains(whole, part) && !strings.Contains(g.want(http.StatusOK, "GET", "/peft/v1/sets/open", all, ""), part) {
+			t.Errorf("no %s in %s", part, whole)
 		}
 	}
 }

@@ -61,7 +61,7 @@ func (b *beginning) made() (string, error) {
 			return "", err
 		}
 	}
-	if err := os.WriteFile(data, []byte(tarn(60)), 0o600); err != nil {
+	if err := os.WriteFile(data, []byte(tarn(120)), 0o600); err != nil {
 		return "", err
 	}
 	e, err := peft.Open(peft.Options{Registry: dir, Threads: 1})

@@ -26,16 +26,21 @@ func (s *Server) routeSets() {
 func (s *Server) listSets(w http.ResponseWriter, r *http.Request) {
 	sets, err := s.e.List()
 	sets = slices.DeleteFunc(sets, func(set *peft.SetInfo) bool { return !s.visible(r.Context(), set.Name) })
+	censor(r.Context(), sets...)
 	answerWith(w, http.StatusOK, map[string]any{"sets": sets}, err)
 }
 
 func (s *Server) showSet(w http.ResponseWriter, r *http.Request) {
 	set, err := s.e.Show(r.PathValue("ref"))
+	if err == nil {
+		censor(r.Context(), set)
+	}
 	answerWith(w, http.StatusOK, set, err)
 }
 
 func (s *Server) history(w http.ResponseWriter, r *http.Request) {
 	revs, err := s.e.History(r.PathValue("name"))
+	censor(r.Context(), revs...)
 	answerWith(w, http.StatusOK, map[string]any{"revisions": revs}, err)
 }
 
