@@ -31,9 +31,22 @@ func (e *Engine) newAuto(ctx context.Context, names []string) (*auto, error) {
 	return e.newAutoIn(ctx, s, names)
 }
 
+// Gated returns the names of the sets between which gates decide when none is named, in order.
+func (e *Engine) Gated(ctx context.Context) ([]string, error) {
+	a, err := e.newAuto(ctx, nil)
+	if err != nil || a == nil {
+		return nil, err
+	}
+	names := make([]string, len(a.gates))
+	for i, g := range a.gates {
+		names[i] = g.name
+	}
+	return names, nil
+}
+
 // newAutoIn is newAuto of the sets in a snapshot.
 func (e *Engine) newAutoIn(ctx context.Context, s *registry.Snapshot, names []string) (*auto, error) {
-	if len(names) == 0 && len(s.Names(nsSets)) == 0 { // before a router is made for nothing
+	if len(names) == 0 && e.gateTable(s) == nil && len(s.Names(nsSets)) == 0 { // before a router is made for nothing
 		return nil, nil
 	}
 	r, err := e.router(ctx)
@@ -84,7 +97,7 @@ func (a *auto) look(prompt int) *peer.Judge {
 
 // decide returns the combination of the sets whose gates fire, nil when none does.
 func (a *auto) decide(j *peer.Judge) (*combination, error) {
-	var on []string
+	var on []strong
 	a.scores = nil
 	for i, g := range a.gates {
 		rows := j.Rows(i)
@@ -93,7 +106,7 @@ func (a *auto) decide(j *peer.Judge) (*combination, error) {
 			a.scores = append(a.scores, GateScore{Set: g.ref, Score: peer.Score(rows), Threshold: at, Fired: fires})
 		}
 		if fires {
-			on = append(on, g.ref)
+			on = append(on, strong{g.set, 1})
 			a.fired[g.ref]++
 		}
 	}
@@ -105,15 +118,7 @@ func (a *auto) decide(j *peer.Judge) (*combination, error) {
 		s = a.e.reg.Snapshot()
 		defer s.Close()
 	}
-	wanted := make([]strong, len(on))
-	for i, ref := range on {
-		m, err := findSet(s, ref)
-		if err != nil {
-			return nil, err
-		}
-		wanted[i] = strong{m, 1}
-	}
-	return a.e.combine(s, a.router.Router, wanted)
+	return a.e.combine(s, a.router.Router, on)
 }
 
 // Fired says of how many sequences a set's gate found that they are its own.

@@ -97,7 +97,7 @@ func (e *Engine) forgetting(ctx context.Context, b *base.Base, r *storedRouter, 
 	if c.gates, err = e.storedGates(s, r, nil); err != nil {
 		return nil, err
 	}
-	c.gates = slices.DeleteFunc(c.gates, func(g *storedGate) bool { return g.name == next.Name })
+	c.gates = slices.DeleteFunc(slices.Clone(c.gates), func(g *storedGate) bool { return g.name == next.Name })
 	others := slices.Clone(c.gates)
 	if parent != nil {
 		info, err := infoOf(parent)

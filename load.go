@@ -20,6 +20,7 @@ type setCache struct {
 	router       *storedRouter
 	sets         recent[*peer.Set] // by name@revision and when that was made: a removed name may come again
 	gates        recent[*storedGate]
+	gated        *gateTable // the newest
 	combinations recent[routed]
 
 	loading singleflight.Group

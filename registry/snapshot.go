@@ -30,6 +30,9 @@ func (r *DB) Snapshot() *Snapshot {
 	return &Snapshot{r: r, tx: r.db.NewTransaction(false), packs: r.packs}
 }
 
+// Version is the same for two snapshots of one DB if nothing was written between them.
+func (s *Snapshot) Version() uint64 { return s.tx.ReadTs() }
+
 // Close lets go of the snapshot.
 func (s *Snapshot) Close() {
 	s.once.Do(func() {

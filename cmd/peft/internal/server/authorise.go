@@ -204,7 +204,7 @@ func (s *Server) narrow(ctx context.Context, sets []string, auto bool) ([]string
 	if !auto || len(sets) > 0 || k == nil || len(k.Sets) == 0 {
 		return sets, auto, nil
 	}
-	gated, err := s.gated()
+	gated, err := s.e.Gated(ctx)
 	if err != nil {
 		return nil, false, err
 	}
@@ -216,29 +216,6 @@ func (s *Server) narrow(ctx context.Context, sets []string, auto bool) ([]string
 func autoFor(k *access.Key, gated []string) (sets []string, auto bool) {
 	sets = slices.DeleteFunc(gated, func(n string) bool { return !k.Sees(n) })
 	return sets, len(sets) > 0
-}
-
-// gated returns the sets that auto decides between when none is named.
-func (s *Server) gated() ([]string, error) {
-	b, err := s.e.Base()
-	if err != nil {
-		return nil, err
-	}
-	print, err := b.Fingerprint()
-	if err != nil {
-		return nil, err
-	}
-	all, err := s.e.List()
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, set := range all {
-		if set.Fingerprint == print && set.Gate != nil {
-			names = append(names, set.Name)
-		}
-	}
-	return names, nil
 }
 
 func tooMany(w http.ResponseWriter, wait time.Duration, format string, a ...any) error {
