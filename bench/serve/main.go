@@ -90,6 +90,13 @@ func run(ctx context.Context, args []string) error {
 	if b.work == "" {
 		return errors.New("-work is needed")
 	}
+	if b.llama != "" { // servers run in the directory of the work
+		path, err := filepath.Abs(b.llama)
+		if err != nil {
+			return err
+		}
+		b.llama = path
+	}
 	for name := range strings.SplitSeq(*only, ",") {
 		known := name == ""
 		for _, m := range measures {

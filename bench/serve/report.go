@@ -86,7 +86,7 @@ func writeLlama(t *strings.Builder, r *result) {
 }
 
 func writeSets(t *strings.Builder, r *result) {
-	fmt.Fprintf(t, "### A thousand sets more\n\n%s. One server on a registry of %d sets, one on a copy of it with a thousand more. Change of the rate of answers with one set, and with `auto`, where every set's gate is asked:\n\n", r.settings(), len(setNames))
+	fmt.Fprintf(t, "### A thousand sets more\n\n%s. One server on a registry of %d sets, one on a copy of it with a thousand more, which are copies of these under other names. Change of the rate of answers with one set, and with `auto`, where every set's gate is asked:\n\n", r.settings(), len(setNames))
 	fmt.Fprintf(t, "| model | streams | few, tokens/s | many, tokens/s | change | first token, ms: few and many |\n|---|---|---|---|---|---|\n")
 	for _, name := range []string{"a set", "auto"} {
 		for _, n := range []int{1, 16} {
