@@ -47,21 +47,21 @@ func (s *said) await(t *testing.T, expr string) string {
 	return ""
 }
 
-// served runs `peft serve` on a registry and returns its address, and what ends it and returns its exit code.
-func served(t *testing.T, reg string) (url string, end func() int) {
+// served runs `peft serve` on a registry, with options, and returns its address, and what ends it and returns its exit code.
+func served(t *testing.T, reg string, options ...string) (url string, end func() int) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	var errs said
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, []string{"peft", "--registry", reg, "serve", "--listen", "127.0.0.1:0"}, &said{}, &errs)
+		code <- run(ctx, append([]string{"peft", "--registry", reg, "serve", "--listen", "127.0.0.1:0"}, options...), &said{}, &errs)
 	}()
 	end = sync.OnceValue(func() int {
 		stop()
 		return <-code
 	})
 	t.Cleanup(func() { end() })
-	return errs.await(t, `http://127\.0\.0\.1:\d+`), end
+	return errs.await(t, `https?://127\.0\.0\.1:\d+`), end
 }
 
 // TestServed: while a server holds the registry, the other commands do there what they do by themselves.
