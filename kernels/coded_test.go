@@ -1,7 +1,6 @@
 package kernels
 
 import (
-	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -189,40 +188,6 @@ func TestArena(t *testing.T) {
 	for i, w := range weights {
 		if w == nil || !slices.Equal(w.data, alone[i].data) {
 			t.Fatalf("weight %d differs", i)
-		}
-	}
-}
-
-func BenchmarkMulCoded(b *testing.B) {
-	rnd := rand.New(rand.NewPCG(1, 1))
-	p := NewPool(1)
-	defer p.Close()
-	for _, bits := range []int{4, 8} {
-		for _, shape := range [][3]int{{1, 3072, 576}, {8, 3072, 576}, {256, 3072, 576}, {256, 576, 1536}} {
-			m, n, k := shape[0], shape[1], shape[2]
-			c, _ := randomCodes(rnd, n, k, bits)
-			w, err := PackCodes(p, c)
-			if err != nil {
-				b.Fatal(err)
-			}
-			x, y := make([]float32, m*k), make([]float32, m*n)
-			for i := range x {
-				x[i] = rnd.Float32()
-			}
-			b.Run(fmt.Sprintf("%dbit/%dx%dx%d", bits, m, n, k), func(b *testing.B) {
-				b.SetBytes(int64(w.Bytes()))
-				for b.Loop() {
-					MulCoded(p, y, x, m, w, false)
-				}
-				b.ReportMetric(2*float64(m*n*k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
-			})
-			b.Run(fmt.Sprintf("%dbit/%dx%dx%d/high", bits, m, n, k), func(b *testing.B) {
-				b.SetBytes(int64(w.Bytes()))
-				for b.Loop() {
-					MulCodedHigh(p, y, x, m, w, false)
-				}
-				b.ReportMetric(2*float64(m*n*k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
-			})
 		}
 	}
 }

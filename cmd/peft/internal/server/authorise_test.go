@@ -25,25 +25,8 @@ type gate struct {
 
 func newGate(t testing.TB, o Options) *gate {
 	t.Helper()
-	e, err := peft.Open(peft.Options{Registry: begun(t, twoSets), Threads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &gate{t: t, e: e}
-	if g.h, err = New(e, o); err != nil {
-		t.Fatal(err)
-	}
-	g.Server = httptest.NewServer(g.h)
-	t.Cleanup(func() {
-		g.h.Interrupt()
-		g.Close()
-		if err := g.h.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	g := &gate{t: t}
+	g.e, g.h, g.Server = started(t, begun(t, twoSets), o)
 	return g
 }
 

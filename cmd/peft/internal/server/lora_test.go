@@ -2,10 +2,8 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,23 +15,8 @@ import (
 // TestLoadLora: a LoRA in Hugging Face's format that lies in the uploads' directory is loaded by vLLM's call, answers as the
 // set that it was exported from, and is unloaded again.
 func TestLoadLora(t *testing.T) {
-	e, err := peft.Open(peft.Options{Registry: begun(t, trained), Threads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
 	uploads := filepath.Join(t.TempDir(), "uploads")
-	h, err := New(e, Options{Uploads: uploads})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := httptest.NewServer(h)
-	t.Cleanup(func() {
-		h.Interrupt()
-		s.Close()
-		if err := errors.Join(h.Close(context.Background()), e.Close()); err != nil {
-			t.Error(err)
-		}
-	})
+	e, _, s := started(t, begun(t, trained), Options{Uploads: uploads})
 	data := filepath.Join(t.TempDir(), "tarn.txt")
 	if err := os.WriteFile(data, []byte(tarn(60)), 0o600); err != nil {
 		t.Fatal(err)

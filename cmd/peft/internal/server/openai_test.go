@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"io"
 	"maps"
 	"math"
@@ -243,21 +242,7 @@ func TestOpenAI(t *testing.T) {
 
 // TestBusy: what does not fit the queue is asked to come again, and its other choices end with it.
 func TestBusy(t *testing.T) {
-	e, err := peft.Open(peft.Options{Registry: t.TempDir(), Threads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := New(e, Options{Batch: peft.BatchOptions{MaxSequences: 1, MaxQueue: 1}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := httptest.NewServer(h)
-	defer func() {
-		s.Close()
-		if err := errors.Join(h.Close(context.Background()), e.Close()); err != nil {
-			t.Error(err)
-		}
-	}()
+	_, _, s := started(t, t.TempDir(), Options{Batch: peft.BatchOptions{MaxSequences: 1, MaxQueue: 1}})
 	for _, stream := range []string{"false", "true"} {
 		r, err := http.Post(s.URL+"/v1/completions", "application/json", strings.NewReader(`{"model":"builtin","prompt":"The","n":64,"max_tokens":400,"stream":`+stream+`}`))
 		if err != nil {

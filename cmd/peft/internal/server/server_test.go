@@ -17,11 +17,18 @@ import (
 // serve starts a real server on the built-in base with two sets, a trained and an untrained one.
 func serve(t *testing.T) *httptest.Server {
 	t.Helper()
-	e, err := peft.Open(peft.Options{Registry: begun(t, trained), Threads: 1})
+	_, _, s := started(t, begun(t, trained), Options{})
+	return s
+}
+
+// started serves a registry with the built-in base until the test ends.
+func started(t testing.TB, registry string, o Options) (*peft.Engine, *Server, *httptest.Server) {
+	t.Helper()
+	e, err := peft.Open(peft.Options{Registry: registry, Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := New(e, Options{})
+	h, err := New(e, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +40,7 @@ func serve(t *testing.T) *httptest.Server {
 			t.Error(err)
 		}
 	})
-	return s
+	return e, h, s
 }
 
 func post(t *testing.T, s *httptest.Server, path, body string) (int, map[string]any) {
