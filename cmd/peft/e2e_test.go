@@ -303,7 +303,7 @@ func TestE2EBadInput(t *testing.T) {
 		{1, []string{"binary"}, []string{"add-experts", "x", "--data", p.file("binary.txt", "a\x00b")}},
 		{1, []string{"line 2"}, []string{"finetune", "x", "--data", p.file("bad.jsonl", "{\"text\":\"a b\"}\n{\"text\":")}},
 		{1, []string{"no token to learn"}, []string{"finetune", "x", "--data", p.file("none.jsonl", "{\"prompt\":\"a\",\"completion\":\"\"}")}},
-		{1, []string{"nobody", "\"a\""}, []string{"generate", "hello", "--sets", "nobody"}},
+		{1, []string{"nobody", "peft list"}, []string{"generate", "hello", "--sets", "nobody"}},
 		{1, []string{"no checkpoint"}, []string{"finetune", "a", "--data", good, "--steps", "2", "--resume"}},
 		{1, []string{"nobody"}, []string{"finetune", "x", "--data", good, "--with", "nobody"}},
 		{1, []string{"diverged"}, []string{"finetune", "x", "--data", good, "--steps", "3", "--lr", "1e30"}},
@@ -336,7 +336,7 @@ func TestE2EOtherBase(t *testing.T) {
 	p.fails(1, []string{"another base"}, "add-experts", "c", "--from", file)
 }
 
-// TestE2ESecondProcess runs a command while a server holds the registry.
+// TestE2ESecondProcess runs commands while a server holds the registry, and after the server was killed.
 func TestE2ESecondProcess(t *testing.T) {
 	p := newProgram(t, "builtin")
 	cmd := p.command("serve", "--listen", "127.0.0.1:0")
@@ -352,5 +352,15 @@ func TestE2ESecondProcess(t *testing.T) {
 	if n, err := stderr.Read(buf); err != nil || !bytes.Contains(buf[:n], []byte("listening")) {
 		t.Fatalf("%q, %v", buf[:n], err)
 	}
-	p.fails(1, []string{"held by another process", fmt.Sprint(cmd.Process.Pid)}, "list")
+	good := p.file("good.txt", strings.Repeat("Some plain words to learn, line after line.\n", 200))
+	p.run("add-experts", "a", "--data", good) // through the server
+	p.fails(1, []string{"held by another process", fmt.Sprint(cmd.Process.Pid)}, "serve", "--listen", "127.0.0.1:0")
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	p.run("verify")
+	if sets := p.run("list")["sets"].([]any); len(sets) != 1 {
+		t.Errorf("sets %v after the server was killed", sets)
+	}
 }
