@@ -257,6 +257,8 @@ func TestLimits(t *testing.T) {
 	if got := g.want(http.StatusOK, "POST", "/v1/completions", free, `{"model":"builtin","prompt":"The","max_tokens":50,"temperature":0}`); !strings.Contains(got, `"completion_tokens":3`) {
 		t.Error(got)
 	}
+	g.h.guard.o.MaxBody = 9 << 20
+	g.want(http.StatusOK, "POST", "/v1/completions", free, `{"model":"builtin","prompt":"The","other":"`+strings.Repeat("x", 8<<20)+`"}`)
 	refused := func(key, path, body string) {
 		t.Helper()
 		for range 4 {

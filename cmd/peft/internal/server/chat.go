@@ -20,7 +20,7 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) converse(w http.ResponseWriter, r *http.Request) error {
-	q, err := read(w, r)
+	q, err := read(r)
 	if err != nil {
 		return err
 	}

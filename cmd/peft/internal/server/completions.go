@@ -21,7 +21,7 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) complete(w http.ResponseWriter, r *http.Request) error {
-	q, err := read(w, r)
+	q, err := read(r)
 	if err != nil {
 		return err
 	}

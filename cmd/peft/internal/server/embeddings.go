@@ -30,7 +30,7 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) embed(w http.ResponseWriter, r *http.Request) error {
 	var q embedRequest
-	if err := decode(w, r, &q); err != nil {
+	if err := decode(r, &q); err != nil {
 		return err
 	}
 	texts, err := inputs(q.Input)

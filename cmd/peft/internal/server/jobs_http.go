@@ -33,7 +33,7 @@ func (s *Server) addJob(w http.ResponseWriter, r *http.Request) {
 		Data    []fileRef       `json:"data"`
 		Options trainingOptions `json:"options"`
 	}
-	if err := readJSON(w, r, &q); err != nil {
+	if err := decodeStrict(r, &q); err != nil {
 		fail(w, err)
 		return
 	}

@@ -2,8 +2,10 @@ package server
 
 import (
 	"cmp"
+	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -15,6 +17,8 @@ type Limits struct {
 	MaxBody           int64 // bytes of a request that is no upload; default 8 MiB
 	MaxTokens         int   // of a prompt; answers end there, too; default: what the base takes
 	RequestsPerMinute int   // of one address, with or without keys; default: no limit
+
+	BodyTime time.Duration // in which a request's body must come, or the next part of an upload; default a minute
 }
 
 func (l Limits) body() int64 { return cmp.Or(l.MaxBody, maxBody) }
@@ -75,32 +79,48 @@ func (t *rates) limiter(client string, perMinute int) *rate.Limiter {
 	return l
 }
 
-// bodyTime is how long a request that is no upload may take to arrive.
-const bodyTime = time.Minute
+// Of a request's body, where Limits do not say it.
+const (
+	maxBody  = 8 << 20 // bytes
+	bodyTime = time.Minute
+)
 
-// hasten bounds the size of a request's body and the time that it takes to arrive.
-func hasten(w http.ResponseWriter, r *http.Request, size int64) {
+// hasten bounds the size of a request's body and the time that it takes to arrive; of an upload, the time without news of it.
+func (s *Server) hasten(w http.ResponseWriter, r *http.Request) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return
 	}
-	rc := http.NewResponseController(w)
-	if rc.SetReadDeadline(time.Now().Add(bodyTime)) != nil { // a writer that has none, such as a test's
-		rc = nil
+	h := &hastened{rc: http.NewResponseController(w), within: cmp.Or(s.guard.o.BodyTime, bodyTime), upload: r.Method == http.MethodPost && r.URL.Path == uploadsPath}
+	size := s.guard.o.body()
+	if h.upload {
+		size = 2*s.uploads.limit + 1<<20 // of each file the limit is exact
 	}
-	r.Body = &hastened{http.MaxBytesReader(w, r.Body, size), rc}
+	h.ReadCloser = http.MaxBytesReader(w, r.Body, size)
+	if h.rc.SetReadDeadline(time.Now().Add(h.within)) != nil { // a writer that has none, such as a test's
+		h.rc = nil
+	}
+	r.Body = h
 }
 
-// hastened is a body with a deadline, which its end takes away: otherwise it would end the request, too.
+// hastened is a body with a deadline. It is none of the answer: net/http takes it away where it waits for the client to leave.
 type hastened struct {
 	io.ReadCloser
-	rc *http.ResponseController
+	rc     *http.ResponseController // nil: no deadline
+	within time.Duration
+	upload bool
 }
 
 // Read implements io.Reader.
 func (h *hastened) Read(b []byte) (int, error) {
 	n, err := h.ReadCloser.Read(b)
-	if err == io.EOF && h.rc != nil {
-		_ = h.rc.SetReadDeadline(time.Time{}) // it could be set
+	switch {
+	case h.rc == nil:
+	case errors.Is(err, os.ErrDeadlineExceeded) && h.upload:
+		err = refusal(http.StatusRequestTimeout, "timeout_error", "nothing more of the upload came for %v", h.within)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = refusal(http.StatusRequestTimeout, "timeout_error", "the request's body did not come within %v", h.within)
+	case err == nil && h.upload:
+		_ = h.rc.SetReadDeadline(time.Now().Add(h.within)) // it could be set
 	}
 	return n, err
 }

@@ -102,7 +102,7 @@ func (s *Server) loraAdapters(w http.ResponseWriter, r *http.Request) {
 // setLoraAdapters sets the default strengths; adapters that the list leaves out are off.
 func (s *Server) setLoraAdapters(w http.ResponseWriter, r *http.Request) {
 	var list []adapterScale
-	err := decode(w, r, &list)
+	err := decode(r, &list)
 	var scale map[string]float64
 	if err == nil {
 		scale, err = s.chosen(r, list)
@@ -126,7 +126,7 @@ type loraRequest struct {
 // loadLora imports an adapter that was uploaded. Its path is one in the uploads' directory.
 func (s *Server) loadLora(w http.ResponseWriter, r *http.Request) {
 	var q loraRequest
-	if err := decode(w, r, &q); err != nil {
+	if err := decode(r, &q); err != nil {
 		fail(w, err)
 		return
 	}
@@ -158,7 +158,7 @@ func (s *Server) loadLora(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) unloadLora(w http.ResponseWriter, r *http.Request) {
 	var q loraRequest
-	err := decode(w, r, &q)
+	err := decode(r, &q)
 	if err == nil {
 		err = s.e.Remove(r.Context(), q.Name)
 	}

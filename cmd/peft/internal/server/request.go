@@ -14,9 +14,6 @@ import (
 	"github.com/gopeft/peft"
 )
 
-// maxBody bounds a request, in bytes.
-const maxBody = 8 << 20
-
 // Bounds of what one request may ask for.
 const (
 	maxChoices  = 128 // of all its prompts
@@ -62,22 +59,33 @@ type request struct {
 	} `json:"peft"`
 }
 
-// decode reads a request's JSON object into v.
-func decode(w http.ResponseWriter, r *http.Request, v any) error {
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+// decode reads a request's JSON object into v. Fields that v lacks are left alone.
+func decode(r *http.Request, v any) error { return decodeWith(json.NewDecoder(r.Body), v) }
+
+// decodeStrict is decode where fields that v lacks are errors, for what changes the registry.
+func decodeStrict(r *http.Request, v any) error {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	return decodeWith(d, v)
+}
+
+func decodeWith(d *json.Decoder, v any) error {
 	err := d.Decode(v)
 	if err == nil {
-		if _, end := d.Token(); !errors.Is(end, io.EOF) {
+		if _, err = d.Token(); errors.Is(err, io.EOF) {
+			return nil
+		} else if err == nil {
 			err = errors.New("something follows the object")
 		}
 	}
+	var api *apiError
 	var big *http.MaxBytesError
 	var kind *json.UnmarshalTypeError
 	switch {
-	case err == nil:
-		return nil
+	case errors.As(err, &api):
+		return err
 	case errors.As(err, &big):
-		return &apiError{http.StatusRequestEntityTooLarge, "invalid_request_error", "", fmt.Errorf("the request is larger than %d bytes", big.Limit)}
+		return &apiError{http.StatusRequestEntityTooLarge, "invalid_request_error", "", fmt.Errorf("the request is larger than %d bytes; files of that size go to "+uploadsPath, big.Limit)}
 	case errors.As(err, &kind) && kind.Field != "":
 		return badRequest(kind.Field, "%s is a %s, want %s", kind.Field, kind.Value, kind.Type)
 	}
@@ -85,9 +93,9 @@ func decode(w http.ResponseWriter, r *http.Request, v any) error {
 }
 
 // read reads a request and refuses what no model here does.
-func read(w http.ResponseWriter, r *http.Request) (*request, error) {
+func read(r *http.Request) (*request, error) {
 	var q request
-	if err := decode(w, r, &q); err != nil {
+	if err := decode(r, &q); err != nil {
 		return nil, err
 	}
 	switch {

@@ -52,7 +52,7 @@ func (s *Server) addSet(w http.ResponseWriter, r *http.Request) {
 		From    string         `json:"from"`
 		Options adapterOptions `json:"options"`
 	}
-	if err := readJSON(w, r, &q); err != nil {
+	if err := decodeStrict(r, &q); err != nil {
 		fail(w, err)
 		return
 	}
@@ -94,7 +94,7 @@ func (s *Server) rollback(w http.ResponseWriter, r *http.Request) {
 		Revision int `json:"revision"`
 	}
 	if r.ContentLength != 0 {
-		if err := readJSON(w, r, &q); err != nil {
+		if err := decodeStrict(r, &q); err != nil {
 			fail(w, err)
 			return
 		}
@@ -111,7 +111,7 @@ func (s *Server) prune(w http.ResponseWriter, r *http.Request) {
 	var q struct {
 		Keep float64 `json:"keep"`
 	}
-	if err := readJSON(w, r, &q); err != nil {
+	if err := decodeStrict(r, &q); err != nil {
 		fail(w, err)
 		return
 	}

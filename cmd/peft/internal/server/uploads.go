@@ -195,10 +195,12 @@ func (u *uploads) resolve(refs []fileRef) ([]string, error) {
 	return names, nil
 }
 
+const uploadsPath = "/peft/v1/files"
+
 func (s *Server) routeUploads() {
-	s.handle("GET /peft/v1/files", admin, s.listFiles)
-	s.handle("POST /peft/v1/files", admin, s.addFiles)
-	s.handle("DELETE /peft/v1/files/{name}", admin, s.removeFile)
+	s.handle("GET "+uploadsPath, admin, s.listFiles)
+	s.handle("POST "+uploadsPath, admin, s.addFiles)
+	s.handle("DELETE "+uploadsPath+"/{name}", admin, s.removeFile)
 }
 
 func (s *Server) listFiles(w http.ResponseWriter, _ *http.Request) {
@@ -208,7 +210,6 @@ func (s *Server) listFiles(w http.ResponseWriter, _ *http.Request) {
 
 // addFiles takes a form's files, or a body whose name is in the query.
 func (s *Server) addFiles(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, 2*s.uploads.limit+1<<20) // of each file the limit is exact
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if kind != "multipart/form-data" {
 		f, err := s.uploads.add(r.URL.Query().Get("name"), r.Body)
@@ -233,6 +234,8 @@ func (s *Server) addForm(form *multipart.Reader) ([]upload, error) {
 			return nil, badRequest("file", "the form has no file")
 		case errors.Is(err, io.EOF):
 			return files, nil
+		case errors.As(err, new(*apiError)):
+			return nil, err
 		case err != nil:
 			return nil, badRequest("file", "the form cannot be read: %w", err)
 		}
@@ -263,18 +266,4 @@ func answerWith(w http.ResponseWriter, status int, v any, err error) {
 		return
 	}
 	write(w, status, v)
-}
-
-// readJSON reads a request's object; what it does not know is an error.
-func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	d.DisallowUnknownFields()
-	var big *http.MaxBytesError
-	switch err := d.Decode(v); {
-	case errors.As(err, &big):
-		return &apiError{http.StatusRequestEntityTooLarge, "invalid_request_error", "", fmt.Errorf("the request is larger than %d bytes; send files to /peft/v1/files first", maxBody)}
-	case err != nil:
-		return badRequest("", "the request is no JSON object of this call: %w", err)
-	}
-	return nil
 }
