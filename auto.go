@@ -2,6 +2,8 @@ package peft
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 
 	"github.com/gopeft/peft/adapters/peer"
@@ -11,7 +13,8 @@ import (
 )
 
 // auto decides by gates which sets are on, once a sequence, from its prompt while the base alone reads it. All whose
-// gates fire are on, each as it would be alone; where none fires, what the base computed stands, to the bit.
+// gates fire are on, each as it would be alone, but for those that exclude each other, of which one is; where none fires, what
+// the base computed stands, to the bit.
 type auto struct {
 	e      *Engine
 	router *storedRouter
@@ -95,9 +98,11 @@ func (a *auto) look(prompt int) *peer.Judge {
 	return j
 }
 
-// decide returns the combination of the sets whose gates fire, nil when none does.
+// decide returns the combination of the sets whose gates fire, nil when none does. Of those that cannot be on together the
+// one whose score lies highest above its threshold is on.
 func (a *auto) decide(j *peer.Judge) (*combination, error) {
 	var on []strong
+	var above []float64
 	a.scores = nil
 	for i, g := range a.gates {
 		rows := j.Rows(i)
@@ -106,7 +111,7 @@ func (a *auto) decide(j *peer.Judge) (*combination, error) {
 			a.scores = append(a.scores, GateScore{Set: g.ref, Score: peer.Score(rows), Threshold: at, Fired: fires})
 		}
 		if fires {
-			on = append(on, strong{g.set, 1})
+			on, above = append(on, strong{g.set, 1}), append(above, peer.Score(rows)-g.info.threshold(len(rows)))
 			a.fired[g.ref]++
 		}
 	}
@@ -118,7 +123,29 @@ func (a *auto) decide(j *peer.Judge) (*combination, error) {
 		s = a.e.reg.Snapshot()
 		defer s.Close()
 	}
-	return a.e.combine(s, a.router.Router, on)
+	c, err := a.e.combine(s, a.router.Router, on)
+	if len(on) > 1 && errors.Is(err, peer.ErrPlace) {
+		var to []int
+		if c, to, err = a.e.combineSome(s, a.router.Router, on, above); err == nil {
+			a.yield(on, to)
+		}
+	}
+	return c, err
+}
+
+// yield writes into the scores which sets are on in the place of others.
+func (a *auto) yield(sets []strong, to []int) {
+	ref := func(m strong) string { return fmt.Sprintf("%s@%d", m.Name, m.Revision) }
+	for i, m := range sets {
+		if to[i] < 0 {
+			continue
+		}
+		for j := range a.scores {
+			if a.scores[j].Set == ref(m) {
+				a.scores[j].YieldsTo = ref(sets[to[i]])
+			}
+		}
+	}
 }
 
 // Fired says of how many sequences a set's gate found that they are its own.

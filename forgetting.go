@@ -38,9 +38,12 @@ type TextChange struct {
 	Tokens int        `json:"tokens"` // that were predicted
 	Off    float64    `json:"off"`    // with the base alone
 	Alone  float64    `json:"alone"`  // with nothing but this revision forced on
-	On     [2]float64 `json:"on"`     // with the text's own set forced on, and after it this revision beside it
+	On     [2]float64 `json:"on"`     // with the text's own set forced on, and after it this revision beside it, unless Apart
 	Auto   [2]float64 `json:"auto"`   // what users of --auto get
 	Fired  [2]float64 `json:"fired"`  // share of sequences for which this set's gate fired: its earlier revision's, and now
+	// Apart tells that the text's own set and this revision cannot be on together, as two of DoRA at a layer: On is then of
+	// the text's own set without it, and in Auto one of them yields.
+	Apart bool `json:"apart,omitempty"`
 	// Accuracy is there for labelled text: records with a prompt and a completion of few tokens.
 	Accuracy *Accuracy `json:"accuracy,omitempty"`
 }
@@ -161,7 +164,8 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 	for _, g := range gates {
 		plain = append(plain, g.Gate)
 	}
-	t := &TextChange{}
+	on, apart := c.beside(set)
+	t := &TextChange{Apart: apart}
 	var sums, right [6]float64 // off, alone, on before and after, auto before and after
 	labels := labelled(seqs)
 	for _, s := range seqs {
@@ -178,38 +182,31 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 		if err != nil {
 			return nil, err
 		}
-		var fired [2][]string
+		var fired [2][]firing
 		if prompt <= len(s.Tokens) {
 			for i, g := range gates {
-				if !g.info.fires(j.Rows(i)) {
+				rows, now := j.Rows(i), g == gate
+				if !g.info.fires(rows) {
 					continue
 				}
-				now := g == gate
+				above := peer.Score(rows) - g.info.threshold(len(rows))
 				if g.name == c.next.Name {
 					t.Fired[index(now)] += 1 / float64(len(seqs))
 				}
 				if !now {
-					fired[0] = append(fired[0], g.name)
+					fired[0] = append(fired[0], firing{c.before[g.name], above})
 				}
 				if now || g.name != c.next.Name {
-					fired[1] = append(fired[1], g.name)
+					fired[1] = append(fired[1], firing{c.set(g.name, true), above})
 				}
 			}
 		}
-		var on [2][]string
-		if set != "" {
-			on = [2][]string{{set}, {set}}
-		}
-		if c.before[c.next.Name] != nil {
-			on[0] = append(on[0], c.next.Name)
-		}
-		on[1] = append(on[1], c.next.Name)
 		memo := map[string][]rowScore{"": bare}
 		for i, p := range []struct {
 			on    []string
 			after bool
 			from  int // row from which they are on
-		}{{nil, false, 0}, {[]string{c.next.Name}, true, 0}, {on[0], false, 0}, {on[1], true, 0}, {fired[0], false, prompt - 1}, {fired[1], true, prompt - 1}} {
+		}{{nil, false, 0}, {[]string{c.next.Name}, true, 0}, {on[0], false, 0}, {on[1], true, 0}, {chosen(fired[0]), false, prompt - 1}, {chosen(fired[1]), true, prompt - 1}} {
 			key, stack, err := c.stack(p.on, p.after)
 			if err != nil {
 				return nil, err
@@ -251,6 +248,45 @@ func index(b bool) int {
 	return 0
 }
 
+// set returns a set as it was before the revision or is after it, nil where it was not there.
+func (c *comparison) set(name string, after bool) *peer.Set {
+	if after && name == c.next.Name {
+		return c.next
+	}
+	return c.before[name]
+}
+
+// beside returns which sets are forced on for the text of a set, empty for none, before the revision and after it; apart
+// tells that it cannot be on beside that set.
+func (c *comparison) beside(set string) (on [2][]string, apart bool) {
+	for i := range on {
+		if set != "" {
+			on[i] = []string{set}
+		}
+		next := c.set(c.next.Name, i == 1)
+		if next == nil {
+			continue
+		}
+		if set != "" && next.Excludes(c.before[set]) {
+			apart = apart || i == 1
+			continue
+		}
+		on[i] = append(on[i], c.next.Name)
+	}
+	return on, apart
+}
+
+// chosen returns the names of those sets, whose gates fire, that are on.
+func chosen(fired []firing) (names []string) {
+	to := yielding(fired)
+	for i, f := range fired {
+		if to[i] < 0 {
+			names = append(names, f.set.Name)
+		}
+	}
+	return names
+}
+
 // stack returns the named sets as they were before the revision or are after it, and a name for them together: "" of none.
 func (c *comparison) stack(names []string, after bool) (string, llama.Seam, error) {
 	if len(names) == 0 {
@@ -259,11 +295,11 @@ func (c *comparison) stack(names []string, after bool) (string, llama.Seam, erro
 	var sets []*peer.Set
 	key := ""
 	for _, n := range slices.Sorted(slices.Values(names)) {
-		set := c.before[n]
+		sets = append(sets, c.set(n, after))
 		if n == c.next.Name && after {
-			set, n = c.next, n+"@next"
+			n += "@next"
 		}
-		sets, key = append(sets, set), key+" "+n
+		key += " " + n
 	}
 	if s := c.stacks[key]; s != nil {
 		return key, s, nil

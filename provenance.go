@@ -12,4 +12,5 @@ type GateScore struct {
 	Score     float64 `json:"score"`
 	Threshold float64 `json:"threshold"`
 	Fired     bool    `json:"fired"`
+	YieldsTo  string  `json:"yields_to,omitempty"` // name@revision of the set that is on in its place: both cannot be on together
 }

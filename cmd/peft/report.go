@@ -43,6 +43,11 @@ func printForgetting(w io.Writer, f *peft.Forgetting) {
 		fmt.Fprintf(w, "  %-16s %9.3f %9.3f %9.3f → %9.3f %9.3f → %9.3f %+7.2f %%\n", t.Text, t.Off, t.Alone, t.On[0], t.On[1], t.Auto[0], t.Auto[1], 100*t.Change())
 	}
 	for _, t := range f.Texts {
+		if t.Apart {
+			fmt.Fprintf(w, "  %s and this revision cannot be on together (two of DoRA at a layer): \"own set on\" is without it, and auto takes one of them\n", t.Text)
+		}
+	}
+	for _, t := range f.Texts {
 		if a := t.Accuracy; a != nil {
 			fmt.Fprintf(w, "  %-16s %8.1f%% %8.1f%% %8.1f%% → %8.1f%% %8.1f%% → %8.1f%% right of %d labels\n", t.Text, 100*a.Off, 100*a.Alone, 100*a.On[0], 100*a.On[1], 100*a.Auto[0], 100*a.Auto[1], a.Records)
 		}
