@@ -58,7 +58,7 @@ type Options struct {
 	Fingerprint bool
 }
 
-// Open opens "builtin", a .gguf file, or a Hugging Face directory with config.json, safetensors and tokenizer.json.
+// Open opens "builtin", a .gguf file, of a split model any of its files, or a Hugging Face directory with config.json, safetensors and tokenizer.json.
 func Open(ref string, o Options) (*Base, error) {
 	if ref == Builtin {
 		data, err := builtin.GGUF()
@@ -81,7 +81,7 @@ func Open(ref string, o Options) (*Base, error) {
 	} else {
 		var f *gguf.File
 		if f, err = gguf.Open(ref); err == nil {
-			b, err = fromGGUF(strings.TrimSuffix(filepath.Base(ref), ".gguf"), f, o)
+			b, err = fromGGUF(gguf.Name(ref), f, o)
 		}
 	}
 	if err != nil {

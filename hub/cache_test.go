@@ -90,6 +90,12 @@ func TestLocate(t *testing.T) {
 	located("acme/quants/d/q8.gguf", filepath.Join(quants, "d", "q8.gguf"), nil)
 	located("acme/quants/../../x.gguf", "", ErrNotFound)
 
+	split := OpenCache(t.TempDir())
+	put(t, split, "acme/split", map[string][]byte{"d/m-00001-of-00002.gguf": []byte("1"), "d/m-00002-of-00002.gguf": []byte("2")})
+	if got, _, err := split.Locate("split"); got != filepath.Join(split.dir, "acme", "split", hubtest.Commit, "d", "m-00001-of-00002.gguf") || err != nil {
+		t.Errorf("a split model is at %s, %v", got, err)
+	}
+
 	all, err := c.List()
 	if len(all) != 3 || err != nil || all[0].Repo != "acme/quants" || all[2].Repo != "other/tiny" {
 		t.Errorf("%v %v", all, err)

@@ -35,7 +35,7 @@ type Kind string
 const (
 	Safetensors Kind = "safetensors" // a model's directory
 	Adapter     Kind = "adapter"     // an adapter's directory, as Hugging Face PEFT writes it
-	GGUF        Kind = "gguf"        // one or more files, each a model or an adapter
+	GGUF        Kind = "gguf"        // one or more files, each a model or an adapter, or a part of a split one
 	Other       Kind = "other"
 )
 
@@ -54,7 +54,8 @@ func kindOf(files []File) Kind {
 
 // choose returns those of a repository's files that are needed. Of a model in several shards it has the index and no
 // shards; shards finds them. With globs it returns the files that match one, in their path or, where the glob has no
-// slash, in their name. Errors wrap ErrUnusable, ErrChoice, ErrNotFound or ErrName.
+// slash, in their name, and with a file of a split GGUF model all of that. Errors wrap ErrUnusable, ErrChoice, ErrNotFound,
+// ErrCorrupt or ErrName.
 func choose(repo string, all []File, globs []string) ([]File, error) {
 	if len(globs) > 0 {
 		return match(repo, all, globs)
@@ -77,10 +78,10 @@ func choose(repo string, all []File, globs []string) ([]File, error) {
 		names = []string{adapterConfig, adapterWeights}
 	case GGUF:
 		g := ggufs(all)
-		if len(g) > 1 {
+		if !oneModel(g) {
 			return nil, fmt.Errorf("hub: %s has %d GGUF files; name one with --file: %s: %w", repo, len(g), list(g), ErrChoice)
 		}
-		return g, nil
+		return wholeModels(repo, g, g)
 	default:
 		return nil, fmt.Errorf("hub: %s has neither safetensors with %s nor GGUF nor an adapter's files (pickles are never read); it has %s: %w", repo, configFile, list(all), ErrUnusable)
 	}
@@ -112,7 +113,7 @@ func match(repo string, all []File, globs []string) ([]File, error) {
 			return nil, fmt.Errorf("hub: %s has no file %q (pickles are never read); it has %s: %w", repo, g, list(all), ErrNotFound)
 		}
 	}
-	return picked, nil
+	return wholeModels(repo, picked, all)
 }
 
 // shards returns the files that an index of safetensors names. Errors wrap ErrCorrupt or ErrName.

@@ -55,14 +55,14 @@ func (s *Snapshot) Bytes() int64 {
 	return n
 }
 
-// Path is what to open: the directory, or of a GGUF repository the file. With several files the error wraps ErrChoice and
-// lists them.
+// Path is what to open: the directory, or of a GGUF repository the file, the first one of a split model. With files of
+// several models the error wraps ErrChoice and lists them.
 func (s *Snapshot) Path() (string, error) {
 	if s.Kind != GGUF {
 		return s.dir, nil
 	}
 	g := ggufs(s.Files)
-	if len(g) != 1 {
+	if !oneModel(g) {
 		return "", fmt.Errorf("hub: of %s there are %d GGUF files; name one as %s/FILE: %s: %w", s.Repo, len(g), s.Repo, list(g), ErrChoice)
 	}
 	return filepath.Join(s.dir, filepath.FromSlash(g[0].Path)), nil

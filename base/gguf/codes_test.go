@@ -22,7 +22,7 @@ func TestCodes(t *testing.T) {
 			}
 		}
 		cols := len(raw) / l.bytes * l.block / 3
-		f := &File{tensors: []TensorInfo{{Name: "w", Shape: []int{3, cols}, Type: typ, Bytes: int64(len(raw))}}, byName: map[string]int{"w": 0}, data: raw}
+		f := &File{tensors: []TensorInfo{{Name: "w", Shape: []int{3, cols}, Type: typ, Bytes: int64(len(raw))}}, byName: map[string]int{"w": 0}, parts: []part{{data: raw}}}
 		c, err := f.Codes("w")
 		if _, ok := unpackers[typ]; !ok {
 			if !errors.Is(err, ErrUnsupported) {
@@ -68,7 +68,7 @@ func TestCodesErrors(t *testing.T) {
 		"infinite d": append([]byte{0, 0x7c}, make([]byte, 32)...),
 		"128·d":      append([]byte{0xff, 0x7b}, make([]byte, 32)...),
 	} {
-		f := &File{tensors: []TensorInfo{{Name: "w", Shape: []int{1, 32}, Type: Q8_0, Bytes: 34}}, byName: map[string]int{"w": 0}, data: raw}
+		f := &File{tensors: []TensorInfo{{Name: "w", Shape: []int{1, 32}, Type: Q8_0, Bytes: 34}}, byName: map[string]int{"w": 0}, parts: []part{{data: raw}}}
 		c, err := f.Codes("w")
 		if err != nil {
 			t.Fatal(err)

@@ -14,20 +14,44 @@ const (
 	version  = 3
 	maxDims  = 4
 	maxDepth = 4 // of arrays in arrays
+
+	keyAlignment = "general.alignment"
 )
 
-// File is an open GGUF file.
+// File is an open GGUF file, or the several files of a model that is split.
 type File struct {
 	// Meta is the metadata: bool, int and float types, string, and []any-free typed slices for arrays.
 	Meta    map[string]any
 	tensors []TensorInfo
 	byName  map[string]int
-	data    []byte
-	mapped  *mapped.File // nil for a file that was in memory
+	parts   []part // one, or those of a split model
 }
 
-// Open maps the file at path and reads its directory.
+// part is the content of a file.
+type part struct {
+	data   []byte
+	mapped *mapped.File // nil for a file that was in memory
+}
+
+// Open maps the file at path and reads its directory. Of a model that is split over several files, any of them opens all, as
+// one File that says nothing of the split: they are beside it, NAME-00001-of-00003.gguf and so on. Errors wrap ErrCorrupt,
+// ErrUnsupported or, where a file is missing, os.ErrNotExist.
 func Open(path string) (*File, error) {
+	f, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if n, err := f.Int(keySplitCount); err == nil && n < 2 || errors.Is(err, ErrNotFound) {
+		for _, key := range []string{keySplitNo, keySplitCount, keySplitTensors} {
+			delete(f.Meta, key)
+		}
+		return f, nil
+	}
+	return openParts(f, path)
+}
+
+// openFile opens one file, whether or not it is a part.
+func openFile(path string) (*File, error) {
 	const header = 24 // bytes
 	m, err := mapped.Open(path, header)
 	if errors.Is(err, mapped.ErrShort) {
@@ -40,28 +64,32 @@ func Open(path string) (*File, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("gguf: %s: %w", path, err), m.Close())
 	}
-	g.mapped = m
+	g.parts[0].mapped = m
 	return g, nil
 }
 
 // Close unmaps the file. Slices of Raw must not be used afterwards.
 func (f *File) Close() error {
-	if f.mapped == nil {
-		return nil
+	var err error
+	for i := range f.parts {
+		if p := &f.parts[i]; p.mapped != nil {
+			err = errors.Join(err, p.mapped.Close())
+			*p = part{}
+		}
 	}
-	m := f.mapped
-	f.mapped, f.data = nil, nil
-	return m.Close()
+	return err
 }
 
 // Forget lets go of the memory of what was read so far; reading it again works.
 func (f *File) Forget() {
-	if f.mapped != nil {
-		f.mapped.Forget()
+	for _, p := range f.parts {
+		if p.mapped != nil {
+			p.mapped.Forget()
+		}
 	}
 }
 
-// Parse reads a file that is in memory; the result keeps b.
+// Parse reads one file that is in memory; the result keeps b.
 func Parse(b []byte) (*File, error) {
 	r := &reader{b: b}
 	if r.u32() != magic {
@@ -78,7 +106,7 @@ func Parse(b []byte) (*File, error) {
 	if left := uint64(len(b)); nk > left/13 || nt > left/24 {
 		return nil, fmt.Errorf("%d tensors and %d keys cannot stand in %d bytes: %w", nt, nk, left, ErrCorrupt)
 	}
-	f := &File{Meta: make(map[string]any, nk), byName: make(map[string]int, nt), data: b}
+	f := &File{Meta: make(map[string]any, nk), byName: make(map[string]int, nt), parts: []part{{data: b}}}
 	for i := range nk {
 		key := r.str()
 		v := r.value(r.u32(), 0)
@@ -98,10 +126,10 @@ func Parse(b []byte) (*File, error) {
 
 func (f *File) readTensors(r *reader, n uint64) error {
 	align := uint64(32)
-	if v, ok := f.Meta["general.alignment"]; ok {
+	if v, ok := f.Meta[keyAlignment]; ok {
 		a, ok := v.(uint32)
 		if !ok || a == 0 || a%8 != 0 || a > 1<<20 {
-			return fmt.Errorf("general.alignment is %v, want a multiple of 8: %w", v, ErrCorrupt)
+			return fmt.Errorf(keyAlignment+" is %v, want a multiple of 8: %w", v, ErrCorrupt)
 		}
 		align = uint64(a)
 	}
@@ -120,7 +148,7 @@ func (f *File) readTensors(r *reader, n uint64) error {
 		f.tensors = append(f.tensors, t)
 	}
 	start := (uint64(r.at) + align - 1) / align * align
-	size := uint64(len(f.data))
+	size := uint64(len(f.parts[0].data))
 	for i := range f.tensors {
 		t := &f.tensors[i]
 		if o := start + uint64(t.Offset); o < start || o > size || uint64(t.Bytes) > size-o {
@@ -188,7 +216,7 @@ func (f *File) Raw(name string) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("tensor %q: %w", name, ErrNotFound)
 	}
-	return f.data[t.Offset : t.Offset+t.Bytes : t.Offset+t.Bytes], nil
+	return f.parts[t.part].data[t.Offset : t.Offset+t.Bytes : t.Offset+t.Bytes], nil
 }
 
 // Tensor returns a tensor widened to f32, and its shape, the slowest dimension first.

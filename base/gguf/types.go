@@ -83,8 +83,9 @@ type TensorInfo struct {
 	Name   string
 	Type   Type
 	Shape  []int // the slowest dimension first, the reverse of the file's order
-	Offset int64 // in bytes from the start of the file
+	Offset int64 // in bytes from the start of the file that it is in
 	Bytes  int64
+	part   int // of a model that is split: the file
 }
 
 // Elements returns the product of the shape.

@@ -37,8 +37,8 @@ func Write(w io.Writer, meta []KV, tensors []Tensor) error {
 	o.u64(uint64(len(meta)))
 	seen := map[string]bool{}
 	for _, kv := range meta {
-		if align, ok := kv.Value.(uint32); kv.Key == "general.alignment" && (!ok || align != writeAlign) {
-			return fmt.Errorf("gguf: write: general.alignment is %v, this package aligns to %d: %w", kv.Value, writeAlign, ErrUnsupported)
+		if align, ok := kv.Value.(uint32); kv.Key == keyAlignment && (!ok || align != writeAlign) {
+			return fmt.Errorf("gguf: write: "+keyAlignment+" is %v, this package aligns to %d: %w", kv.Value, writeAlign, ErrUnsupported)
 		}
 		if seen[kv.Key] {
 			return fmt.Errorf("gguf: write: key %q is given twice", kv.Key)

@@ -15,7 +15,7 @@ func pullCommand() *cli.Command {
 	return &cli.Command{
 		Name: "pull", Usage: "download a model or an adapter from a hub", ArgsUsage: "OWNER/NAME[@REVISION]",
 		Description: "The hub is https://huggingface.co or what HF_ENDPOINT says; HF_TOKEN is sent to it and to no other host.\n" +
-			"Only the needed files come: configuration, tokenizer and safetensors, an adapter's two files, or one GGUF file.\n" +
+			"Only the needed files come: configuration, tokenizer and safetensors, an adapter's two files, or one GGUF model.\n" +
 			"An interrupted pull goes on where it ended. Afterwards --base OWNER/NAME, or NAME alone, means what was pulled.",
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "file", Usage: "get the files that match a `GLOB`, such as '*Q4_K_M.gguf', instead of those needed"},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gopeft/peft"
 	"github.com/gopeft/peft/base"
+	"github.com/gopeft/peft/base/gguf/gguftest"
 	"github.com/gopeft/peft/hub/hubtest"
 )
 
@@ -149,6 +150,18 @@ func TestPullGGUF(t *testing.T) {
 		if code, said := run(c.args...); code != c.code || !strings.Contains(said, c.say) {
 			t.Errorf("peft %v: exit code %d, want %d and %q\n%s", c.args, code, c.code, c.say, said)
 		}
+	}
+	files := map[string][]byte{}
+	for i, p := range gguftest.Split(t, model, 3) {
+		files[gguftest.PartName("m", i, 3)] = p.Bytes(t)
+	}
+	h = hubtest.New(t, "acme/split", files)
+	t.Setenv("HF_ENDPOINT", h.URL())
+	if code, said := run("pull", "acme/split", "--file", "*-00002-*"); code != 0 {
+		t.Error(said)
+	}
+	if code, said := run("--base", "split", "generate", "x", "--max-tokens", "1"); code != 0 {
+		t.Error(said)
 	}
 	h = hubtest.New(t, "acme/lora", map[string][]byte{"adapter_config.json": []byte("{}"), "adapter_model.safetensors": []byte("x")})
 	t.Setenv("HF_ENDPOINT", h.URL())
