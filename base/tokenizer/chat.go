@@ -1,15 +1,11 @@
 package tokenizer
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
-	"io"
-	"strings"
 	"time"
 
-	"github.com/nikolalohinski/gonja/v2/config"
-	"github.com/nikolalohinski/gonja/v2/exec"
-	"github.com/nikolalohinski/gonja/v2/loaders"
+	"github.com/gopeft/peft/base/tokenizer/internal/jinja"
 )
 
 // Message is one turn of a chat.
@@ -22,105 +18,63 @@ type Message struct {
 // tokenizer is shared between goroutines.
 func (t *Tokenizer) SetChat(template string) { t.template = template }
 
+// Chat templates come with models, so they are programs of strangers, and bounded. A template handles each message a few
+// times, by far less than chatFactor, and makes little else.
+const (
+	maxChat    = 16 << 20 // bytes that a template may write
+	chatBytes  = 64 << 20 // bytes of all values and texts that it makes on the way,
+	chatFactor = 16       // and how often it may make the texts of the messages beside that
+	maxTime    = 10 * time.Second
+)
+
 // ApplyChat writes messages as the model's chat template has it; with addGenerationPrompt the text ends where the
-// assistant's answer begins. The template cannot read files, and its time and output are bounded. A model without a
-// template is an error.
+// assistant's answer begins. A model without a template is an error.
+//
+// Templates may use what those of Hugging Face do: the statements for, if, set, macro, break, continue, raw and generation
+// (not call, filter, with, do, include, import and others), the usual filters, tests and methods of strings, and nothing
+// that changes a list or a dict. They cannot read files, and what one makes, writes and takes in time is bounded; one that
+// wants more is ErrInvalid.
 func (t *Tokenizer) ApplyChat(messages []Message, addGenerationPrompt bool) (text string, err error) {
 	if t.template == "" {
 		return "", fmt.Errorf("this model has no chat template; use plain text: %w", ErrUnsupported)
 	}
-	defer func() { // templates come with models, and the engine is not ours
+	defer func() { // the last resort: a bug is no reason for a server to end
 		if p := recover(); p != nil {
-			err = fmt.Errorf("chat template: %w: %v", ErrInvalid, p)
+			text, err = "", fmt.Errorf("chat template: %w: %v", ErrInvalid, p)
 		}
 	}()
-	if len(t.template) > maxTemplate {
-		return "", fmt.Errorf("chat template of %d bytes, at most %d: %w", len(t.template), maxTemplate, ErrInvalid)
-	}
-	if n := strings.Count(t.template, "(") + strings.Count(t.template, "[") + strings.Count(t.template, "{"); n > maxBrackets {
-		return "", fmt.Errorf("chat template with %d brackets, at most %d: %w", n, maxBrackets, ErrInvalid)
-	}
-	cfg := config.New()
-	cfg.TrimBlocks, cfg.LeftStripBlocks = true, true // as Hugging Face sets them
-	run := &budget{end: time.Now().Add(maxTime)}
-	tpl, err := exec.NewTemplate(rootTemplate, cfg, noFiles{t.template}, environment(run))
-	if err != nil {
-		return "", t.templateError(err)
-	}
-	list := make(turns, len(messages))
+	limits := jinja.Limits{Bytes: chatBytes, Output: maxChat, Time: maxTime}
+	list := make([]any, len(messages))
 	for i, m := range messages {
-		list[i] = map[string]any{"role": m.Role, "content": m.Content}
+		d := &jinja.Dict{}
+		d.Set("role", m.Role)
+		d.Set("content", m.Content)
+		list[i] = d
+		limits.Bytes += chatFactor * (len(m.Role) + len(m.Content))
 	}
-	token := func(id int32) string {
-		if id < 0 {
-			return ""
-		}
-		return t.tokens[id]
+	text, err = jinja.Render(t.template, map[string]any{
+		"messages": list, "add_generation_prompt": addGenerationPrompt, "bos_token": t.textOf(t.BOS), "eos_token": t.textOf(t.eos()),
+	}, limits)
+	if errors.Is(err, jinja.ErrUnsupported) {
+		return "", fmt.Errorf("chat template: %w: %.400s", ErrUnsupported, err.Error())
 	}
-	eos := int32(-1)
-	if len(t.EOS) > 0 {
-		eos = t.EOS[0]
-	}
-	out := limited{run: run}
-	err = tpl.Execute(&out, exec.NewContext(map[string]any{
-		"messages": list, "add_generation_prompt": addGenerationPrompt, "bos_token": token(t.BOS), "eos_token": token(eos),
-	}))
 	if err != nil {
-		return "", t.templateError(err)
+		return "", fmt.Errorf("chat template: %w: %.400s", ErrInvalid, err.Error())
 	}
-	return out.String(), nil
+	return text, nil
 }
 
-// templateError leaves out the template itself, which the engine puts into its messages.
-func (t *Tokenizer) templateError(err error) error {
-	return fmt.Errorf("chat template: %w: %.400s", ErrInvalid, strings.ReplaceAll(err.Error(), t.template, "…"))
+// textOf is the text of a token, "" for the id -1.
+func (t *Tokenizer) textOf(id int32) string {
+	if id < 0 {
+		return ""
+	}
+	return t.tokens[id]
 }
 
-// turns is a list that counts from its end as Python does; the engine does not reach the first item so.
-type turns []any
-
-// GetItem returns the item at an index.
-func (t turns) GetItem(key any) (*exec.Value, bool) {
-	i, ok := key.(int)
-	if ok && i < 0 {
-		i += len(t)
+func (t *Tokenizer) eos() int32 {
+	if len(t.EOS) == 0 {
+		return -1
 	}
-	if !ok || i < 0 || i >= len(t) {
-		return exec.AsValue(nil), false
-	}
-	return exec.AsValue(t[i]), true
+	return t.EOS[0]
 }
-
-// limited is a buffer that refuses to grow beyond maxChat, or when the time is over.
-type limited struct {
-	bytes.Buffer
-	run *budget
-}
-
-func (l *limited) Write(b []byte) (int, error) {
-	if l.Len()+len(b) > maxChat {
-		return 0, fmt.Errorf("more than %d bytes: %w", maxChat, ErrInvalid)
-	}
-	if err := l.run.check(); err != nil {
-		return 0, err
-	}
-	return l.Buffer.Write(b)
-}
-
-func (l *limited) WriteString(s string) (int, error) { return l.Write([]byte(s)) }
-
-const rootTemplate = "chat"
-
-// noFiles is a loader that knows the one template and no others.
-type noFiles struct{ source string }
-
-func (n noFiles) Read(path string) (io.Reader, error) {
-	if path != rootTemplate {
-		return nil, fmt.Errorf("template %q: a chat template may not include others: %w", path, ErrUnsupported)
-	}
-	return bytes.NewReader([]byte(n.source)), nil
-}
-
-func (n noFiles) Resolve(path string) (string, error) { return path, nil }
-
-func (n noFiles) Inherit(string) (loaders.Loader, error) { return n, nil }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // withTemplate returns a tokenizer with BOS and EOS <|bos|> and the template.
@@ -62,17 +61,17 @@ func TestHostileTemplates(t *testing.T) {
 		"extends":          "{% extends 'chat' %}",
 		"raised":           "{{ raise_exception('no such role') }}",
 		"unclosed":         "{% if true %}",
-		"huge template":    strings.Repeat("x", maxTemplate+1),
-		"deep brackets":    "{{ " + strings.Repeat("(", maxBrackets-10) + " }}",
-		"deep lists":       "{{ " + strings.Repeat("[", maxBrackets-10) + " }}",
-		"many brackets":    "{{ " + strings.Repeat("(", maxBrackets+1) + " }}",
-		"deep statements":  strings.Repeat("{% if 1 %}", maxTemplate/10-1),
-		"negations":        "{{ " + strings.Repeat("not ", maxTemplate/4-10) + " }}",
-		"signs":            "{{ " + strings.Repeat("-", maxTemplate-10) + " }}",
-		"powers":           "{{ 1" + strings.Repeat("**1", maxTemplate/3-10) + " + }}",
-		"sums":             "{{ 1" + strings.Repeat("~1", maxTemplate/2-10) + " + }}",
-		"filters":          "{{ 1" + strings.Repeat("|e", maxTemplate/2-10) + " + }}",
-		"attributes":       "{{ a" + strings.Repeat(".a", maxTemplate/2-10) + " + }}",
+		"huge template":    strings.Repeat("x", 64<<10+1),
+		"deep brackets":    "{{ " + strings.Repeat("(", 8<<10-10) + " }}",
+		"deep lists":       "{{ " + strings.Repeat("[", 8<<10-10) + " }}",
+		"many brackets":    "{{ " + strings.Repeat("(", 8<<10+1) + " }}",
+		"deep statements":  strings.Repeat("{% if 1 %}", 64<<10/10-1),
+		"negations":        "{{ " + strings.Repeat("not ", 64<<10/4-10) + " }}",
+		"signs":            "{{ " + strings.Repeat("-", 64<<10-10) + " }}",
+		"powers":           "{{ 1" + strings.Repeat("**1", 64<<10/3-10) + " + }}",
+		"sums":             "{{ 1" + strings.Repeat("~1", 64<<10/2-10) + " + }}",
+		"filters":          "{{ 1" + strings.Repeat("|e", 64<<10/2-10) + " + }}",
+		"attributes":       "{{ a" + strings.Repeat(".a", 64<<10/2-10) + " + }}",
 		"missing function": "{{ no_such_function() }}",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -84,15 +83,7 @@ func TestHostileTemplates(t *testing.T) {
 	}
 }
 
-func TestTemplateTime(t *testing.T) {
-	run := &budget{end: time.Now().Add(-time.Second)}
-	if _, err := (&limited{run: run}).Write([]byte("x")); err == nil {
-		t.Error("writing goes on when the time is over")
-	}
-	when := time.Date(2024, 7, 26, 15, 4, 5, 0, time.UTC)
-	if got := strftime(when, "%d %b %Y, %A %H:%M 100%% %q %"); got != "26 Jul 2024, Friday 15:04 100% %q %" {
-		t.Errorf("strftime gives %q", got)
-	}
+func TestGeneration(t *testing.T) {
 	tok := withTemplate(t, "x")
 	tok.SetChat("{% generation %}{{ strftime_now('%Y') | length }}{% endgeneration %}")
 	if got, err := tok.ApplyChat(nil, false); err != nil || got != "4" {
