@@ -44,15 +44,21 @@ func (t *Tokenizer) ApplyChat(messages []Message, addGenerationPrompt bool) (tex
 		}
 	}()
 	limits := jinja.Limits{Bytes: chatBytes, Output: maxChat, Time: maxTime}
+	for _, m := range messages {
+		limits.Bytes += chatFactor * (len(m.Role) + len(m.Content))
+	}
+	return t.applyChat(messages, addGenerationPrompt, limits)
+}
+
+func (t *Tokenizer) applyChat(messages []Message, addGenerationPrompt bool, limits jinja.Limits) (string, error) {
 	list := make([]any, len(messages))
 	for i, m := range messages {
 		d := &jinja.Dict{}
 		d.Set("role", m.Role)
 		d.Set("content", m.Content)
 		list[i] = d
-		limits.Bytes += chatFactor * (len(m.Role) + len(m.Content))
 	}
-	text, err = jinja.Render(t.template, map[string]any{
+	text, err := jinja.Render(t.template, map[string]any{
 		"messages": list, "add_generation_prompt": addGenerationPrompt, "bos_token": t.textOf(t.BOS), "eos_token": t.textOf(t.eos()),
 	}, limits)
 	if errors.Is(err, jinja.ErrUnsupported) {

@@ -116,7 +116,7 @@ func (r *run) slice(v any, start, end, step *int) (any, error) {
 	if by == 1 {
 		return list[from:max(from, to):max(from, to)], nil
 	}
-	if err := r.repeated(len(list), costItem); err != nil {
+	if err := r.repeated(len(list), costStep); err != nil {
 		return nil, err
 	}
 	var picked []any

@@ -18,13 +18,12 @@ var (
 type Limits struct {
 	Bytes  int           // of all values and texts that it makes, those included that it drops again
 	Output int           // bytes of what it writes, and of what a macro or a block writes
-	Time   time.Duration // checked whenever something is charged
+	Time   time.Duration // checked whenever 4 KiB more have been charged
 }
 
 // What is charged for things without a length, about what they take.
 const (
-	costStep  = 16  // an expression, a statement, a value within another that is looked at
-	costItem  = 32  // an item of a list or a dict
+	costStep  = 32  // an expression, a statement, an item of a list or a dict, made or looked at
 	costScope = 128 // a turn of a loop, a call, a variable
 )
 
@@ -46,15 +45,17 @@ func (r *run) charge(n int) error {
 		r.left = 0 // whoever catches the error gets no further
 		return fmt.Errorf("values and texts of more than %d bytes: %w", r.limits.Bytes, ErrLimit)
 	}
+	before := r.left
 	r.left -= n
-	if time.Now().After(r.end) {
+	if before>>12 != r.left>>12 && time.Now().After(r.end) { // the clock takes longer than most of what is charged
+		r.left = 0
 		return fmt.Errorf("still running after %v: %w", r.limits.Time, ErrLimit)
 	}
 	return nil
 }
 
 // scan charges for looking through n bytes, which takes time alone.
-func (r *run) scan(n int) error { return r.charge(n / 8) }
+func (r *run) scan(n int) error { return r.charge(n / 4) }
 
 // enter is called before going one level deeper, leave after it.
 func (r *run) enter() error {

@@ -82,7 +82,7 @@ func (f *frame) name(name string) any {
 }
 
 func (f *frame) evalAll(list []nodes.Expression) ([]any, error) {
-	if err := f.repeated(len(list), costItem); err != nil {
+	if err := f.repeated(len(list), costStep); err != nil {
 		return nil, err
 	}
 	values := make([]any, len(list))
@@ -97,7 +97,7 @@ func (f *frame) evalAll(list []nodes.Expression) ([]any, error) {
 }
 
 func (f *frame) evalDict(n *nodes.Dict) (any, error) {
-	if err := f.repeated(1+len(n.Pairs), 2*costItem); err != nil {
+	if err := f.repeated(1+len(n.Pairs), 2*costStep); err != nil {
 		return nil, err
 	}
 	d := &Dict{}
@@ -232,7 +232,7 @@ type args struct {
 }
 
 func (f *frame) evalArgs(pos []nodes.Expression, kw map[string]nodes.Expression) (*args, error) {
-	if err := f.repeated(1+len(pos)+2*len(kw), costItem); err != nil {
+	if err := f.repeated(1+len(pos)+2*len(kw), costStep); err != nil {
 		return nil, err
 	}
 	values, err := f.evalAll(pos)

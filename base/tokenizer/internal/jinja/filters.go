@@ -67,7 +67,10 @@ func escape(f *frame, v any, a *args) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return escapes.Replace(s), f.repeated(len(s), 5)
+	if err := f.repeated(len(s), 5); err != nil {
+		return nil, err
+	}
+	return escapes.Replace(s), nil
 }
 
 func indent(f *frame, v any, a *args) (any, error) {
@@ -91,7 +94,7 @@ func indent(f *frame, v any, a *args) (any, error) {
 		space = strings.Repeat(" ", max(n, 0))
 	}
 	lines := 1 + strings.Count(s, "\n")
-	if err := f.repeated(lines, len(space)+costItem); err != nil {
+	if err := f.repeated(lines, len(space)+costStep); err != nil {
 		return nil, err
 	}
 	if err := f.charge(len(s)); err != nil {

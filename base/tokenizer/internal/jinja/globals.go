@@ -38,7 +38,7 @@ func rangeOf(f *frame, a *args) (any, error) {
 		return nil, errors.New("step 0")
 	}
 	n := max(0, math.Ceil((float64(v[1])-float64(v[0]))/float64(v[2])))
-	if err := f.repeated(int(min(n, 1<<40)), costItem); err != nil {
+	if err := f.repeated(int(min(n, 1<<40)), costStep); err != nil {
 		return nil, err
 	}
 	list := make([]any, int(n))

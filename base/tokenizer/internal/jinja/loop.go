@@ -69,12 +69,7 @@ func (n *forStatement) run(f *frame) error {
 	if len(list) == 0 && n.empty != nil {
 		return f.inner().exec(n.empty.Nodes)
 	}
-	l := &loop{list: list, depth: 1}
-	if outer, ok := f.vars.get("loop"); ok {
-		if outer, ok := outer.(*loop); ok {
-			l.depth = outer.depth + 1
-		}
-	}
+	l := &loop{list: list}
 	for i, item := range list {
 		l.index = i
 		sub, err := n.turn(f, item)
@@ -133,8 +128,8 @@ func (n *forStatement) filter(f *frame, list []any) ([]any, error) {
 
 // loop is the variable of that name in a loop.
 type loop struct {
-	list         []any
-	index, depth int // from 0, from 1
+	list  []any
+	index int // from 0
 }
 
 func (l *loop) attribute(name string) any {
@@ -154,10 +149,10 @@ func (l *loop) attribute(name string) any {
 		return l.index == n-1
 	case "length":
 		return n
-	case "depth":
-		return l.depth
+	case "depth": // of recursive loops, which there are none of
+		return 1
 	case "depth0":
-		return l.depth - 1
+		return 0
 	case "previtem":
 		if l.index > 0 {
 			return l.list[l.index-1]

@@ -119,7 +119,7 @@ var stringMethods = map[string]func(f *frame, s string, a *args) (any, error){
 type stringMethod = func(f *frame, s string, a *args) (any, error)
 
 // maxCutset bounds the characters that strip takes away: each character of the text is looked for among them.
-const maxCutset = 256
+const maxCutset = 64
 
 func trimmed(name string, space func(string) string, cut func(s, cutset string) string) stringMethod {
 	return func(f *frame, s string, a *args) (any, error) {
@@ -137,7 +137,7 @@ func trimmed(name string, space func(string) string, cut func(s, cutset string) 
 		if len(set) > maxCutset {
 			return nil, fmt.Errorf("%d bytes of characters to take away: %w", len(set), ErrLimit)
 		}
-		return cut(s, set), f.charge(len(s))
+		return cut(s, set), f.repeated(len(s), 1+len(set)/8)
 	}
 }
 
@@ -266,7 +266,10 @@ func replace(f *frame, s string, a *args) (any, error) {
 	if err := f.repeated(n, len(with)); err != nil {
 		return nil, err
 	}
-	return strings.Replace(s, old, with, limit), f.charge(len(s))
+	if err := f.charge(len(s)); err != nil {
+		return nil, err
+	}
+	return strings.Replace(s, old, with, limit), nil
 }
 
 func joinStrings(f *frame, s string, a *args) (any, error) {

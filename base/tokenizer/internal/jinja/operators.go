@@ -78,7 +78,7 @@ func (r *run) concat(left, right any) (any, error) {
 }
 
 func (r *run) append(a, b []any) (any, error) {
-	if err := r.repeated(len(a)+len(b), costItem); err != nil {
+	if err := r.repeated(len(a)+len(b), costStep); err != nil {
 		return nil, err
 	}
 	return append(append(make([]any, 0, len(a)+len(b)), a...), b...), nil

@@ -41,7 +41,7 @@ func split(backward bool) stringMethod {
 		if limit >= 0 && limit < parts {
 			parts = limit + 1
 		}
-		if err := f.repeated(parts, 2*costItem); err != nil {
+		if err := f.repeated(parts, 2*costStep); err != nil {
 			return nil, err
 		}
 		if backward {
@@ -85,7 +85,7 @@ func (f *frame) words(s string, limit int, word func(s string) (word, rest strin
 		if w == "" {
 			return list, nil
 		}
-		if err := f.charge(2 * costItem); err != nil {
+		if err := f.charge(2 * costStep); err != nil {
 			return nil, err
 		}
 		if len(list) == limit {
@@ -126,7 +126,7 @@ func splitLines(f *frame, s string, a *args) (any, error) {
 	}
 	list := []any{}
 	for s != "" {
-		if err := f.charge(2 * costItem); err != nil {
+		if err := f.charge(2 * costStep); err != nil {
 			return nil, err
 		}
 		end, next := len(s), len(s)

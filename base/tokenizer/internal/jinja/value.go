@@ -144,7 +144,7 @@ func (r *run) list(v any) ([]any, error) {
 		return v.keys, nil
 	case string:
 		n := utf8.RuneCountInString(v)
-		if err := r.repeated(n, costItem); err != nil {
+		if err := r.repeated(n, costStep); err != nil {
 			return nil, err
 		}
 		list := make([]any, 0, n)
