@@ -213,7 +213,7 @@ func TestHarmlessCycle(t *testing.T) {
 	}
 }
 
-// TestLongChat writes 1,000 messages of 10 KB by what real templates do for each, well within the limits.
+// TestLongChat writes 1,000 messages of 10 KB by what real templates do for each, within a sixth of the budget.
 func TestLongChat(t *testing.T) {
 	tok := withTemplate(t, "{%- set ns = namespace(last=-1, index=0) %}{% macro turn(role, text) %}{{ '<' ~ role ~ '>' }}{{ text }}{% endmacro %}"+
 		"{% for m in messages[::-1] %}{% if m.role == 'user' and ns.last < 0 and not m.content.startswith('<tool>') %}{% set ns.last = messages | length - loop.index %}{% endif %}{% endfor %}"+
@@ -225,7 +225,8 @@ func TestLongChat(t *testing.T) {
 		messages[i] = Message{[]string{"user", "assistant"}[i%2], strings.Repeat(fmt.Sprintf("%04d word ", i), 1000)}
 	}
 	start := time.Now()
-	text, err := tok.ApplyChat(messages, true)
+	limits := jinja.Limits{Bytes: (chatBytes + chatFactor*1000*10000) / 6, Output: maxChat, Time: maxTime}
+	text, err := tok.applyChat(messages, true, limits)
 	if err != nil || len(text) < 1000*9999 || !strings.HasSuffix(text, "998/500") {
 		t.Fatalf("%d bytes, %v", len(text), err)
 	}
