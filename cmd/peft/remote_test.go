@@ -50,11 +50,17 @@ func (s *said) await(t *testing.T, expr string) string {
 // served runs `peft serve` on a registry, with options, and returns its address, and what ends it and returns its exit code.
 func served(t *testing.T, reg string, options ...string) (url string, end func() int) {
 	t.Helper()
+	return serving(t, append([]string{"--registry", reg, "serve", "--listen", "127.0.0.1:0"}, options...)...)
+}
+
+// serving runs a command line that serves, until the test or its caller ends it.
+func serving(t *testing.T, args ...string) (url string, end func() int) {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	var errs said
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, append([]string{"peft", "--registry", reg, "serve", "--listen", "127.0.0.1:0"}, options...), &said{}, &errs)
+		code <- run(ctx, append([]string{"peft"}, args...), &said{}, &errs)
 	}()
 	end = sync.OnceValue(func() int {
 		stop()

@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,7 +16,7 @@ import (
 	"github.com/gopeft/peft/cmd/peft/internal/access"
 )
 
-// TestMetrics asks for what was counted, and for everything that the dashboard shows.
+// TestMetrics asks for what was counted.
 func TestMetrics(t *testing.T) {
 	var spans atomic.Int64
 	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -50,20 +48,6 @@ func TestMetrics(t *testing.T) {
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("/metrics lacks %s", want)
-		}
-	}
-	dashboard, err := os.ReadFile("../../../../deploy/grafana-dashboard.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := regexp.MustCompile(`(?:peft_|vllm:|go_|process_)[a-z0-9_:]+`).FindAllString(string(dashboard), -1)
-	if len(names) < 15 {
-		t.Fatalf("the dashboard asks for %q", names)
-	}
-	onlyRunning := "peft_set_sequences_running" // has no line while nothing runs
-	for _, n := range names {
-		if n != onlyRunning && !regexp.MustCompile(`(?m)^`+n+`[ {]`).MatchString(got) {
-			t.Errorf("the dashboard asks for %s, which /metrics lacks", n)
 		}
 	}
 	line, _, _ := strings.Cut(log.String(), "\n")
