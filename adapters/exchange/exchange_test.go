@@ -20,10 +20,17 @@ import (
 	"github.com/gopeft/peft/kernels"
 )
 
-// tiny opens the base of testdata/make.py.
-func tiny(t testing.TB) (*llama.Config, llama.Source) {
+// tiny opens the first base of testdata/make.py.
+func tiny(t testing.TB) (*llama.Config, llama.Source) { return baseOf(t, "") }
+
+// baseOf opens the base that an adapter of testdata/make.py is for.
+func baseOf(t testing.TB, adapter string) (*llama.Config, llama.Source) {
 	t.Helper()
-	c, src := llamatest.Open(t, filepath.Join("testdata", "base"))
+	dir := "base"
+	if strings.HasPrefix(adapter, "gpt2") {
+		dir = "gpt2-base"
+	}
+	c, src := llamatest.Open(t, filepath.Join("testdata", dir))
 	return &c, src
 }
 
@@ -68,13 +75,14 @@ func readReference(t testing.TB, name string) (r reference) {
 }
 
 // adapters are the directories that testdata/make.py made, and how many modules each changes.
-var adapters = map[string]int{"lora-list": 6, "lora-regex": 2, "lora-patterns": 13, "lora-layers": 2, "dora": 14, "ia3": 6, "ia3-regex": 3}
+var adapters = map[string]int{"lora-list": 6, "lora-regex": 2, "lora-patterns": 13, "lora-layers": 2, "dora": 14, "ia3": 6, "ia3-regex": 3,
+	"gpt2-lora": 12, "gpt2-attn": 4, "gpt2-dora": 12, "gpt2-ia3": 8, "gpt2-ia3-input": 8}
 
 // TestParityPEFT: merged into the base, an adapter gives the logits that PEFT computes with it.
 func TestParityPEFT(t *testing.T) {
 	for name, modules := range adapters {
 		t.Run(name, func(t *testing.T) {
-			c, src := tiny(t)
+			c, src := baseOf(t, name)
 			ref := readReference(t, name)
 			a, err := ReadPEFT(filepath.Join("testdata", name), c)
 			if err != nil {
@@ -264,8 +272,8 @@ func TestMergeAdds(t *testing.T) {
 
 // TestUnmerge: taking an adapter out again leaves the base's weights up to rounding.
 func TestUnmerge(t *testing.T) {
-	c, src := tiny(t)
 	for name := range adapters {
+		c, src := baseOf(t, name)
 		a, err := ReadPEFT(filepath.Join("testdata", name), c)
 		if err != nil {
 			t.Fatal(err)
@@ -275,7 +283,7 @@ func TestUnmerge(t *testing.T) {
 			t.Fatal(err)
 		}
 		without, err := Unmerge(with, c, a)
-		if name == "dora" {
+		if strings.HasSuffix(name, "dora") {
 			if err == nil || !strings.Contains(err.Error(), "forgets") {
 				t.Errorf("a DoRA is taken out: %v", err)
 			}
@@ -302,6 +310,7 @@ func TestUnmerge(t *testing.T) {
 			}
 		}
 	}
+	c, src := tiny(t)
 	zero := &Adapter{Modules: []Module{{Site: llama.Value, IA3: &IA3{Vector: make([]float32, 8)}}}}
 	if _, err := Unmerge(src, c, zero); err == nil || !strings.Contains(err.Error(), "lost") {
 		t.Errorf("an IA3 of zeros is taken out: %v", err)

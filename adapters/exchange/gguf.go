@@ -24,9 +24,6 @@ func ReadGGUF(path string, c *llama.Config) (*Adapter, error) {
 }
 
 func fromGGUF(f *gguf.File, c *llama.Config) (*Adapter, error) {
-	if err := separate(c); err != nil {
-		return nil, err
-	}
 	for _, want := range []struct{ key, value, hint string }{
 		{"general.type", "adapter", "a model is given with --base"},
 		{"general.architecture", c.Family.String(), "the base's"},
@@ -53,56 +50,46 @@ func fromGGUF(f *gguf.File, c *llama.Config) (*Adapter, error) {
 	for _, t := range f.Tensors() {
 		got[t.Name] = t.Shape
 	}
-	for block := range c.Layers {
-		for _, s := range c.LinearSites() {
-			m := Module{Block: block, Site: s}
-			in, out := c.Dims(s)
-			shape, isA := got[m.gguf("a")]
-			if _, isB := got[m.gguf("b")]; !isA && !isB {
-				continue
-			}
-			rank := 1
-			if isA {
-				rank = shape[0]
-			}
-			want[m.gguf("a")], want[m.gguf("b")] = []int{rank, in}, []int{out, rank}
-			m.LoRA = &LoRA{Rank: rank, Scale: 1}
-			if alpha != 0 { // llama.cpp reads none as a scale of 1
-				m.LoRA.Scale = alpha / float32(rank)
-			}
-			a.Modules = append(a.Modules, m)
+	var layers []layer
+	for _, l := range layersOf(c) {
+		nameA, nameB := l.gguf(c, "a"), l.gguf(c, "b")
+		shape, isA := got[nameA]
+		if _, isB := got[nameB]; !isA && !isB {
+			continue
 		}
+		rank := 1
+		if isA {
+			rank = shape[0]
+		}
+		want[nameA], want[nameB] = []int{rank, l.in}, []int{l.width(), rank}
+		l.LoRA = &LoRA{Rank: rank, Scale: 1}
+		if alpha != 0 { // llama.cpp reads none as a scale of 1
+			l.LoRA.Scale = alpha / float32(rank)
+		}
+		layers = append(layers, l)
 	}
 	if err := fit(want, got); err != nil {
 		return nil, err
 	}
-	for i := range a.Modules {
-		m := &a.Modules[i]
-		if m.LoRA.A, _, err = f.Tensor(m.gguf("a")); err != nil {
+	for _, l := range layers {
+		if l.LoRA.A, _, err = f.Tensor(l.gguf(c, "a")); err != nil {
 			return nil, err
 		}
-		b, shape, err := f.Tensor(m.gguf("b"))
+		b, shape, err := f.Tensor(l.gguf(c, "b"))
 		if err == nil {
-			m.LoRA.B, err = m.reorder(b, shape, c, llama.Unpermute)
+			l.LoRA.B, err = l.reorder(b, shape, c, llama.Unpermute)
 		}
 		if err != nil {
 			return nil, err
 		}
+		a.Modules = append(a.Modules, l.split()...)
 	}
 	return a, a.Check(c)
 }
 
-// separate refuses the one family whose files have queries, keys and values in one layer.
-func separate(c *llama.Config) error {
-	if c.Family != llama.GPT2 {
-		return nil
-	}
-	return fmt.Errorf("adapters of gpt2, where queries, keys and values are one layer (c_attn): %w", ErrUnsupported)
-}
-
-// gguf returns the name of a LoRA's matrix, a or b, in GGUF files.
-func (m *Module) gguf(matrix string) string {
-	name, _ := llama.GGUFName(m.Name() + ".weight")
+// gguf returns the name of a LoRA's matrix, a or b, in the GGUF files of a base of configuration c.
+func (l *layer) gguf(c *llama.Config, matrix string) string {
+	name, _ := c.Family.GGUFName(llama.LayerName(l.Block, l.Site) + weightSuffix)
 	return name + ".lora_" + matrix
 }
 
@@ -120,38 +107,40 @@ func WriteGGUF(w io.Writer, a *Adapter, c *llama.Config, t gguf.Type) error {
 	if err := a.Check(c); err != nil {
 		return err
 	}
-	if err := separate(c); err != nil {
-		return err
-	}
 	if t != gguf.F32 && t != gguf.F16 {
 		return fmt.Errorf("matrices of %v, want F32 or F16: %w", t, ErrUnsupported)
 	}
 	var tensors []gguf.Tensor
 	alpha := float32(0)
 	for i := range a.Modules {
-		m := &a.Modules[i]
-		l := m.LoRA
-		if l == nil || l.Magnitude != nil {
+		if m := &a.Modules[i]; m.LoRA == nil || m.LoRA.Magnitude != nil {
 			return fmt.Errorf("module %s: GGUF adapters are plain LoRAs; write a merged model instead, or a PEFT directory: %w", m.Name(), ErrUnsupported)
 		}
+	}
+	layers, err := a.fuse(c)
+	if err != nil {
+		return err
+	}
+	for i := range layers {
+		l := &layers[i]
+		r, out := l.LoRA, l.width()
 		if alpha == 0 {
-			alpha = float32(l.Alpha())
+			alpha = float32(r.Alpha())
 		}
-		in, out := c.Dims(m.Site)
-		b, err := m.reorder(l.B, []int{out, l.Rank}, c, llama.Permute)
+		b, err := l.reorder(r.B, []int{out, r.Rank}, c, llama.Permute)
 		if err != nil {
 			return err
 		}
 		tensors = append(tensors,
-			gguf.Tensor{Name: m.gguf("a"), Shape: []int{l.Rank, in}, Type: t, Data: l.A},
-			gguf.Tensor{Name: m.gguf("b"), Shape: []int{out, l.Rank}, Type: t, Data: b})
+			gguf.Tensor{Name: l.gguf(c, "a"), Shape: []int{r.Rank, l.in}, Type: t, Data: r.A},
+			gguf.Tensor{Name: l.gguf(c, "b"), Shape: []int{out, r.Rank}, Type: t, Data: b})
 	}
 	if alpha == 0 { // which llama.cpp takes for a scale of 1
 		alpha = 1
 	}
-	for i, m := range a.Modules {
-		if written := alpha / float32(m.LoRA.Rank); written != m.LoRA.Scale {
-			tensors[2*i+1].Data = scaled(tensors[2*i+1].Data, m.LoRA.Scale/written)
+	for i, l := range layers {
+		if written := alpha / float32(l.LoRA.Rank); written != l.LoRA.Scale {
+			tensors[2*i+1].Data = scaled(tensors[2*i+1].Data, l.LoRA.Scale/written)
 		}
 	}
 	meta := []gguf.KV{

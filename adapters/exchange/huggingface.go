@@ -38,9 +38,6 @@ func ReadPEFT(dir string, c *llama.Config) (*Adapter, error) {
 }
 
 func readPEFT(dir string, base *llama.Config) (*Adapter, error) {
-	if err := separate(base); err != nil {
-		return nil, err
-	}
 	b, err := os.ReadFile(filepath.Join(dir, configFile))
 	if err != nil {
 		return nil, err
@@ -63,19 +60,18 @@ func readPEFT(dir string, base *llama.Config) (*Adapter, error) {
 	return a, errors.Join(err, f.Close())
 }
 
-// read reads the tensors of the modules that the configuration names; want and got are compared before anything is read.
+// read reads the tensors of the layers that the configuration names; want and got are compared before anything is read.
 func (c *config) read(f *safetensors.File, base *llama.Config) (*Adapter, error) {
-	modules, err := c.modules(base)
+	layers, err := c.layers(base)
 	if err != nil {
 		return nil, err
 	}
 	want, got := map[string][]int{}, map[string][]int{}
-	for i := range modules {
-		m := &modules[i]
-		if err := c.prepare(m); err != nil {
+	for i := range layers {
+		if err := c.prepare(&layers[i]); err != nil {
 			return nil, err
 		}
-		for _, t := range m.tensors(base.Dims(m.Site)) {
+		for _, t := range layers[i].tensors() {
 			want[t.Name] = t.Shape
 		}
 	}
@@ -86,55 +82,57 @@ func (c *config) read(f *safetensors.File, base *llama.Config) (*Adapter, error)
 	if err := fit(want, got); err != nil {
 		return nil, err
 	}
-	for i := range modules {
-		for _, t := range modules[i].tensors(base.Dims(modules[i].Site)) {
+	a := &Adapter{Base: c.Base}
+	for i := range layers {
+		for _, t := range layers[i].tensors() {
 			x, _, err := f.Tensor(t.Name)
 			if err != nil {
 				return nil, err
 			}
 			*t.to = x
 		}
+		a.Modules = append(a.Modules, layers[i].split()...)
 	}
-	a := &Adapter{Base: c.Base, Modules: modules}
 	return a, a.Check(base)
 }
 
-// prepare sets all of a module but its values.
-func (c *config) prepare(m *Module) error {
+// prepare sets all of what a layer's change is but its values.
+func (c *config) prepare(l *layer) error {
 	if c.Type == "IA3" {
-		in, err := c.feedForward(m.Name())
-		m.IA3 = &IA3{Input: in}
+		in, err := c.feedForward(l.name)
+		l.IA3 = &IA3{Input: in}
 		return err
 	}
-	rank, scale, err := c.lora(m.Name())
-	m.LoRA = &LoRA{Rank: rank, Scale: scale}
+	rank, scale, err := c.lora(l.name)
+	l.LoRA = &LoRA{Rank: rank, Scale: scale}
 	if c.DoRA {
-		m.LoRA.Magnitude = []float32{}
+		l.LoRA.Magnitude = []float32{}
 	}
 	return err
 }
 
-// stored is a tensor of a module: its name and shape in a PEFT file, and where it stands in the module.
+// stored is a tensor of a layer: its name and shape in a PEFT file, and where it stands in the layer's change.
 type stored struct {
 	safetensors.Tensor
 	to *[]float32
 }
 
-// tensors lists a module's tensors. For a DoRA the magnitude must not be nil.
-func (m *Module) tensors(in, out int) []stored {
+// tensors lists a layer's tensors. For a DoRA the magnitude must not be nil.
+func (l *layer) tensors() []stored {
+	in, out := l.in, l.width()
 	tensor := func(to *[]float32, name string, shape ...int) stored {
-		return stored{safetensors.Tensor{Name: prefix + m.Name() + "." + name, Shape: shape, Data: *to}, to}
+		return stored{safetensors.Tensor{Name: prefix + l.name + "." + name, Shape: shape, Data: *to}, to}
 	}
-	if v := m.IA3; v != nil {
+	if v := l.IA3; v != nil {
 		if v.Input {
 			return []stored{tensor(&v.Vector, "ia3_l", 1, in)}
 		}
 		return []stored{tensor(&v.Vector, "ia3_l", out, 1)}
 	}
-	l := m.LoRA
-	list := []stored{tensor(&l.A, "lora_A.weight", l.Rank, in), tensor(&l.B, "lora_B.weight", out, l.Rank)}
-	if l.Magnitude != nil {
-		list = append(list, tensor(&l.Magnitude, "lora_magnitude_vector", out))
+	r := l.LoRA
+	list := []stored{tensor(&r.A, "lora_A.weight", r.Rank, in), tensor(&r.B, "lora_B.weight", out, r.Rank)}
+	if r.Magnitude != nil {
+		list = append(list, tensor(&r.Magnitude, "lora_magnitude_vector", out))
 	}
 	return list
 }

@@ -28,10 +28,11 @@ func writePEFT(dir string, a *Adapter, c *llama.Config) error {
 	if err := a.Check(c); err != nil {
 		return err
 	}
-	if err := separate(c); err != nil {
+	layers, err := a.fuse(c)
+	if err != nil {
 		return err
 	}
-	options, err := a.options(c.Layers)
+	options, err := a.options(layers, c)
 	if err != nil {
 		return err
 	}
@@ -40,8 +41,8 @@ func writePEFT(dir string, a *Adapter, c *llama.Config) error {
 		return err
 	}
 	var tensors []safetensors.Tensor
-	for i := range a.Modules {
-		for _, t := range a.Modules[i].tensors(c.Dims(a.Modules[i].Site)) {
+	for i := range layers {
+		for _, t := range layers[i].tensors() {
 			tensors = append(tensors, t.Tensor)
 		}
 	}
@@ -76,63 +77,62 @@ func replace(path string, write func(w io.Writer) error) error {
 	return nil
 }
 
-// options returns what the configuration file says, for a base of so many blocks.
-func (a *Adapter) options(blocks int) (map[string]any, error) {
-	o := map[string]any{"task_type": "CAUSAL_LM", "inference_mode": true, "fan_in_fan_out": false, "modules_to_save": nil, "base_model_name_or_path": nil}
+// options returns what the configuration file says of the adapter's layers, for a base of configuration c.
+func (a *Adapter) options(layers []layer, c *llama.Config) (map[string]any, error) {
+	o := map[string]any{"task_type": "CAUSAL_LM", "inference_mode": true, "fan_in_fan_out": c.Family == llama.GPT2, "modules_to_save": nil, "base_model_name_or_path": nil}
 	if a.Base != "" {
 		o["base_model_name_or_path"] = a.Base
 	}
-	add := a.optionsIA3
+	add := optionsIA3
 	if a.Modules[0].LoRA != nil {
-		add = a.optionsLoRA
+		add = optionsLoRA
 	}
-	special, err := add(blocks)
+	special, err := add(layers, c.Layers)
 	maps.Copy(o, special)
 	return o, err
 }
 
-func (a *Adapter) optionsIA3(blocks int) (map[string]any, error) {
-	var inputs []Module
-	for _, m := range a.Modules {
-		if m.IA3.Input {
-			inputs = append(inputs, m)
+func optionsIA3(layers []layer, blocks int) (map[string]any, error) {
+	var inputs []layer
+	for _, l := range layers {
+		if l.IA3.Input {
+			inputs = append(inputs, l)
 		}
 	}
-	target, in, ok := sites(a.Modules)
-	forward, inputIn, inputOK := sites(inputs)
+	target, in, ok := shortNames(layers)
+	forward, inputIn, inputOK := shortNames(inputs)
 	if !ok || len(in) != blocks || !inputOK || len(inputs) > 0 && len(inputIn) != blocks { // no other option tells blocks apart
-		target, forward = layers(a.Modules), layers(inputs)
+		target, forward = wholeNames(layers), wholeNames(inputs)
 	}
 	return map[string]any{"peft_type": "IA3", "target_modules": target, "feedforward_modules": forward, "init_ia3_weights": true}, nil
 }
 
-func (a *Adapter) optionsLoRA(blocks int) (map[string]any, error) {
+func optionsLoRA(layers []layer, blocks int) (map[string]any, error) {
 	ranks, alphas := map[int]int{}, map[float64]int{}
-	for _, m := range a.Modules {
-		ranks[m.LoRA.Rank]++
-		alphas[m.LoRA.Alpha()]++
+	for _, l := range layers {
+		ranks[l.LoRA.Rank]++
+		alphas[l.LoRA.Alpha()]++
 	}
-	rank, alpha, dora := most(ranks), most(alphas), a.Modules[0].LoRA.Magnitude != nil
+	rank, alpha, dora := most(ranks), most(alphas), layers[0].LoRA.Magnitude != nil
 	otherRanks, otherAlphas := map[string]int{}, map[string]float64{}
-	for i := range a.Modules {
-		m := &a.Modules[i]
-		if m.LoRA.Rank != rank {
-			otherRanks[m.Name()] = m.LoRA.Rank
+	for _, l := range layers {
+		if l.LoRA.Rank != rank {
+			otherRanks[l.name] = l.LoRA.Rank
 		}
-		if v := m.LoRA.Alpha(); v != alpha {
-			otherAlphas[m.Name()] = v
+		if v := l.LoRA.Alpha(); v != alpha {
+			otherAlphas[l.name] = v
 		}
-		if (m.LoRA.Magnitude != nil) != dora {
-			return nil, fmt.Errorf("module %s: some modules are DoRA and some plain LoRA, which a PEFT configuration cannot say: %w", m.Name(), ErrUnsupported)
+		if (l.LoRA.Magnitude != nil) != dora {
+			return nil, fmt.Errorf("module %s: some modules are DoRA and some plain LoRA, which a PEFT configuration cannot say: %w", l.name, ErrUnsupported)
 		}
 	}
 	o := map[string]any{
 		"peft_type": "LORA", "r": rank, "lora_alpha": alpha, "rank_pattern": otherRanks, "alpha_pattern": otherAlphas, "use_dora": dora,
 		"use_rslora": false, "bias": "none", "lora_bias": false, "lora_dropout": 0.0, "init_lora_weights": true,
 	}
-	target, in, ok := sites(a.Modules)
+	target, in, ok := shortNames(layers)
 	if !ok {
-		target = layers(a.Modules)
+		target = wholeNames(layers)
 	} else if len(in) != blocks {
 		o["layers_to_transform"] = in
 	}
@@ -155,25 +155,24 @@ func most[K int | float64](counts map[K]int) K {
 	return slices.MaxFunc(keys, func(a, b K) int { return counts[a] - counts[b] })
 }
 
-// sites returns the names of the modules' layers and their blocks; not ok where not every block has every one of them.
-func sites(modules []Module) (names []string, blocks []int, ok bool) {
+// shortNames returns the ends of the layers' names and their blocks; not ok where not every block has every one of them.
+func shortNames(layers []layer) (names []string, blocks []int, ok bool) {
 	names = []string{}
-	for _, m := range modules {
-		if s := m.Site.String(); !slices.Contains(names, s) {
-			names = append(names, s)
+	for _, l := range layers {
+		if !slices.Contains(names, l.short) {
+			names = append(names, l.short)
 		}
-		if !slices.Contains(blocks, m.Block) {
-			blocks = append(blocks, m.Block)
+		if !slices.Contains(blocks, l.Block) {
+			blocks = append(blocks, l.Block)
 		}
 	}
-	return names, blocks, len(names)*len(blocks) == len(modules)
+	return names, blocks, len(names)*len(blocks) == len(layers)
 }
 
-// layers returns the modules' whole names.
-func layers(modules []Module) []string {
-	list := make([]string, len(modules))
-	for i := range modules {
-		list[i] = modules[i].Name()
+func wholeNames(layers []layer) []string {
+	names := make([]string, len(layers))
+	for i, l := range layers {
+		names[i] = l.name
 	}
-	return list
+	return names
 }

@@ -94,13 +94,15 @@ func (l layerLists) block(module string) (int, error) {
 	return -1, nil
 }
 
-// targets says whether an adapter changes a module, by the rules of PEFT (check_target_module_exists in its tuners).
+func (c *config) allLinear() bool { return strings.EqualFold(c.Target.whole, allLinear) }
+
+// targets says whether an adapter changes a block's linear layer, by the rules of PEFT (check_target_module_exists in its tuners).
 func (c *config) targets(module string) (bool, error) {
 	if out, err := c.Exclude.match(module); out || err != nil {
 		return false, err
 	}
-	if strings.EqualFold(c.Target.whole, allLinear) {
-		return module != "lm_head" && module != "model.embed_tokens", nil
+	if c.allLinear() {
+		return true, nil
 	}
 	in, err := c.Target.match(module)
 	if !in || err != nil || len(c.Blocks) == 0 {
@@ -155,28 +157,34 @@ func (p patterns) value(module string, otherwise float64) (float64, error) {
 	return otherwise, nil
 }
 
-// modules lists the modules of a base that the configuration names.
-func (c *config) modules(base *llama.Config) ([]Module, error) {
-	var list []Module
-	for block := range base.Layers {
-		for _, s := range base.LinearSites() {
-			m := Module{Block: block, Site: s}
-			in, err := c.targets(m.Name())
-			if err != nil {
-				return nil, err
-			}
-			if in {
-				list = append(list, m)
-			}
+// layers lists the layers of a base that the configuration names.
+func (c *config) layers(base *llama.Config) ([]layer, error) {
+	var list []layer
+	all := layersOf(base)
+	for _, l := range all {
+		in, err := c.targets(l.name)
+		if err != nil {
+			return nil, err
+		}
+		if in {
+			list = append(list, l)
 		}
 	}
-	for _, other := range []string{"lm_head", "model.embed_tokens"} {
-		if in, err := c.targets(other); in || err != nil {
-			return nil, fmt.Errorf("target_modules name %s, where adapters cannot work here: %w", other, ErrUnsupported)
+	for _, other := range []string{"lm_head", "model.embed_tokens", "model.embed_positions"} {
+		name, ok := base.Family.HFName(other + weightSuffix)
+		if name = strings.TrimSuffix(name, weightSuffix); !ok || c.allLinear() {
+			continue
+		}
+		if in, err := c.targets(name); in || err != nil {
+			return nil, fmt.Errorf("target_modules name %s, where adapters cannot work here: %w", name, ErrUnsupported)
 		}
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("target_modules match none of the base's modules, model.layers.0 to %d.{self_attn.{q,k,v,o}_proj,mlp.{gate,up,down}_proj}: %w", base.Layers-1, ErrMismatch)
+		var names []string
+		for _, l := range all[:len(all)/base.Layers] {
+			names = append(names, l.name)
+		}
+		return nil, fmt.Errorf("target_modules match none of the base's modules, which are in each of %d blocks %s: %w", base.Layers, strings.Join(names, ", "), ErrMismatch)
 	}
 	return list, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gopeft/peft/base/gguf"
 	"github.com/gopeft/peft/base/llama"
+	"github.com/gopeft/peft/base/llama/llamatest"
 	"github.com/gopeft/peft/base/safetensors"
 )
 
@@ -284,16 +285,20 @@ func FuzzConfig(f *testing.F) {
 		f.Add(b)
 	}
 	f.Add([]byte(`{"peft_type":"LORA","target_modules":"(a+)+(?=b)","rank_pattern":{"(?<=x).*":3}}`))
+	f.Add([]byte(`{"peft_type":"LORA","target_modules":["c_attn","mlp.c_proj"],"rank_pattern":{"h.0.attn.c_attn":3}}`))
 	base, _ := tiny(f)
+	gpt2 := llamatest.Families()["gpt2"]
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := parseConfig(b)
 		if err != nil {
 			return
 		}
-		modules, err := c.modules(base)
-		for i := range modules {
-			if e := c.prepare(&modules[i]); e == nil && err == nil && modules[i].LoRA == nil && modules[i].IA3 == nil {
-				t.Fatal("neither LoRA nor IA3")
+		for _, of := range []*llama.Config{base, &gpt2} {
+			layers, err := c.layers(of)
+			for i := range layers {
+				if e := c.prepare(&layers[i]); e == nil && err == nil && layers[i].LoRA == nil && layers[i].IA3 == nil {
+					t.Fatal("neither LoRA nor IA3")
+				}
 			}
 		}
 	})

@@ -45,8 +45,9 @@ var gpt2Names = map[string]string{
 	"mlp.up_proj": "mlp.c_fc", "mlp.down_proj": "mlp.c_proj",
 }
 
-// hfName returns the name that a weight has in transformers.
-func (f Family) hfName(name string) (string, bool) {
+// HFName returns the name in Hugging Face's files of a weight that Llama names so. GPT-2's queries, keys and values have the same
+// name.
+func (f Family) HFName(name string) (string, bool) {
 	if f != GPT2 || name == "lm_head.weight" {
 		return name, true
 	}
@@ -62,7 +63,7 @@ const gpt2Prefix = "transformer."
 
 // name returns a weight's name in the file; those of the first models have no prefix.
 func (s gpt2Source) name(name string) (n, part string, err error) {
-	n, ok := GPT2.hfName(name)
+	n, ok := GPT2.HFName(name)
 	if !ok {
 		return "", "", fmt.Errorf("tensor %q has no name in GPT-2: %w", name, safetensors.ErrNotFound)
 	}

@@ -145,7 +145,7 @@ func WriteGGUF(w io.Writer, c *Config, src Source, meta []gguf.KV, t gguf.Type) 
 // WriteSafetensors writes the weights of src for a model of configuration c, one in memory at a time, as elements of F32,
 // F16 or BF16, with the names and shapes that transformers has.
 func WriteSafetensors(w io.Writer, c *Config, src Source, dtype string) error {
-	list, err := c.stored(c.Family.hfName)
+	list, err := c.stored(c.Family.HFName)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,7 @@
 """Makes the reference files of package exchange's tests: pip install torch transformers peft gguf safetensors.
 
-base/: a small Llama. Each other directory: an adapter for it that Hugging Face PEFT saved, with the logits that PEFT computes
-in reference.json. lora-list.gguf: the adapter of lora-list as llama.cpp's convert_lora_to_gguf writes it.
+base/: a small Llama, gpt2-base/: a small GPT-2. Each other directory: an adapter for one of them, for GPT-2 where its name
+begins so, that Hugging Face PEFT saved, with the logits that PEFT computes in reference.json. lora-list.gguf: the adapter of lora-list as llama.cpp's convert_lora_to_gguf writes it.
 """
 import json
 import pathlib
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 here = pathlib.Path(__file__).parent
 IDS = [(i * i * 7 + i * 3 + 5) % 61 for i in range(11)]
@@ -28,8 +28,8 @@ def save(model, directory):
         file.chmod(0o644)
 
 
-def base():
-    return LlamaForCausalLM.from_pretrained(here / "base", dtype=torch.float32).eval()
+def base(adapter):
+    return AutoModelForCausalLM.from_pretrained(here / ("gpt2-base" if adapter.startswith("gpt2") else "base"), dtype=torch.float32).eval()
 
 
 def logits(model):
@@ -40,7 +40,7 @@ def logits(model):
 def adapter(name, config, dtype=torch.float32, **options):
     """Saves an adapter with random weights; options replace what PEFT wrote in its configuration."""
     torch.manual_seed(sum(name.encode()))
-    model = get_peft_model(base(), config)
+    model = get_peft_model(base(name), config)
     for n, p in model.named_parameters():
         if "lora_magnitude" in n or "ia3_l" in n:
             p.data *= 1 + 0.3 * torch.randn_like(p)
@@ -50,7 +50,7 @@ def adapter(name, config, dtype=torch.float32, **options):
     file = here / name / "adapter_config.json"
     c = json.loads(file.read_text())
     file.write_text(json.dumps({**c, "base_model_name_or_path": "tiny", **options}, indent=1) + "\n")
-    again = PeftModel.from_pretrained(base(), here / name).eval()
+    again = PeftModel.from_pretrained(base(name), here / name).eval()
     (here / name / "reference.json").write_text(json.dumps({"ids": IDS, "logits": logits(again)}) + "\n")
 
 
@@ -71,6 +71,20 @@ adapter("lora-layers", LoraConfig(r=2, target_modules=["o_proj", "up_proj"], lay
 adapter("dora", LoraConfig(r=2, lora_alpha=6, use_dora=True, target_modules="all-linear", **CAUSAL))
 adapter("ia3", IA3Config(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"], **CAUSAL))
 adapter("ia3-regex", IA3Config(target_modules=".*[0](.*)(q|up|o)_proj", feedforward_modules=".*(up|o)_proj", **CAUSAL))
+
+torch.manual_seed(2)
+gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=61, n_embd=16, n_layer=2, n_head=4, n_positions=64))
+for p in gpt2.parameters():
+    p.data = (p.data + 0.25 * torch.randn_like(p)).half()
+save(gpt2.half(), "gpt2-base")
+
+# c_proj is two layers of other widths; the last name alone does not tell them apart.
+adapter("gpt2-lora", LoraConfig(r=2, lora_alpha=6, target_modules=["c_attn", "c_fc", "c_proj"], rank_pattern={"attn.c_proj": 3, "0.attn.c_attn": 4},
+                                alpha_pattern={"mlp.c_proj": 5}, fan_in_fan_out=True, **CAUSAL))
+adapter("gpt2-attn", LoraConfig(r=3, lora_alpha=4, target_modules="c_attn|transformer.h.1.attn.c_(attn|proj)", use_rslora=True, **CAUSAL))
+adapter("gpt2-dora", LoraConfig(r=2, lora_alpha=6, use_dora=True, target_modules="all-linear", fan_in_fan_out=True, **CAUSAL))
+adapter("gpt2-ia3", IA3Config(target_modules=["c_attn", "mlp.c_proj"], feedforward_modules=["mlp.c_proj"], **CAUSAL))
+adapter("gpt2-ia3-input", IA3Config(target_modules=["attn.c_attn", "attn.c_proj"], feedforward_modules=["attn.c_attn"], **CAUSAL))
 
 
 def permute(w, heads):
