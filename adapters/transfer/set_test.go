@@ -30,10 +30,17 @@ import (
 // made is where package exchange keeps adapters that Hugging Face PEFT wrote, with the logits it computes.
 var made = filepath.Join("..", "exchange", "testdata")
 
-// tiny opens the base that those adapters are for.
-func tiny(t testing.TB) *llama.Model {
+// tiny opens the base that most of those adapters are for.
+func tiny(t testing.TB) *llama.Model { return baseOf(t, "") }
+
+// baseOf opens the base that one of those adapters is for.
+func baseOf(t testing.TB, adapter string) *llama.Model {
 	t.Helper()
-	c, src := llamatest.Open(t, filepath.Join(made, "base"))
+	dir := "base"
+	if strings.HasPrefix(adapter, "gpt2") {
+		dir = "gpt2-base"
+	}
+	c, src := llamatest.Open(t, filepath.Join(made, dir))
 	m, err := llama.New(c, src, kernels.F32, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -90,9 +97,9 @@ func largest(a, b []float32) (d float64) {
 // TestParityPEFT: as a set, an adapter gives the logits that PEFT computes with it, also after the set was stored; and it
 // comes back from the set.
 func TestParityPEFT(t *testing.T) {
-	for _, name := range []string{"lora-list", "lora-regex", "lora-patterns", "lora-layers", "dora", "ia3"} {
+	for _, name := range []string{"lora-list", "lora-regex", "lora-patterns", "lora-layers", "dora", "ia3", "gpt2-lora", "gpt2-attn", "gpt2-dora", "gpt2-ia3"} {
 		t.Run(name, func(t *testing.T) {
-			m := tiny(t)
+			m := baseOf(t, name)
 			r := router(m.Config.Hidden, 1)
 			var ref struct {
 				IDs    []int32
