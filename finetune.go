@@ -31,7 +31,7 @@ type FinetuneOptions struct {
 	Alternate       bool     // those of With are on in every second step only, so that it learns to do with and without them
 	QuietData       []string // files of text that it is to leave alone as it does the background
 	Quiet           float64  // weight of the penalty on what the set adds to background text, default 3; below 0: none
-	Precision       string   // int8, bf16 or f32; empty: the first of them that the machine and the base's weights have
+	Precision       string   // int8, bf16 or f32; empty: the fastest on this machine with the base's weights
 	TrainAll        bool     // learn prompts and questions too
 	EvalEvery       int      // steps between evaluations on held-out data, 0 for none
 	Patience        int      // evaluations without progress after which it stops early, 0 for never
@@ -217,13 +217,7 @@ func (f *finetuning) open(ctx context.Context) error {
 func (o *FinetuneOptions) precision(coded bool) (kernels.Precision, error) {
 	switch o.Precision {
 	case "":
-		switch {
-		case coded && kernels.HasVNNI():
-			return kernels.Int8, nil
-		case kernels.HasBF16():
-			return kernels.BF16, nil
-		}
-		return kernels.F32, nil
+		return kernels.Fastest(coded), nil
 	case "int8":
 		return kernels.Int8, nil
 	case "bf16":

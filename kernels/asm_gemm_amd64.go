@@ -299,6 +299,16 @@ func codes8HighAMX(tiles int, blocks int, w *byte, scales *byte, a *byte, lda in
 //go:noescape
 func biasedAMX(tiles int, blocks int, w *byte, scales *byte, a *byte, lda int, c *float32, ldc int, acc bool, sums *int32)
 
+// gemm16x48AMX multiplies rows of bf16 pairs, 1 tiles of them at a time, with a packed panel of bf16 pairs.
+//
+//go:noescape
+func gemm16x48AMX(config *byte, count int, steps int, a *uint16, lda int, b *uint16, c *float32, ldc int, acc bool)
+
+// gemm32x48AMX multiplies rows of bf16 pairs, 2 tiles of them at a time, with a packed panel of bf16 pairs.
+//
+//go:noescape
+func gemm32x48AMX(config *byte, count int, steps int, a *uint16, lda int, b *uint16, c *float32, ldc int, acc bool)
+
 // widenCodesAVX512 writes blocks of a group of 4-bit codes as bytes.
 //
 //go:noescape
@@ -348,6 +358,11 @@ func peakBF16(n int)
 //
 //go:noescape
 func peakVNNI(n int)
+
+// peakAMX runs n times 6 independent TDPBF16PS.
+//
+//go:noescape
+func peakAMX(config *byte, n int)
 
 // readSum reads n blocks of 512 bytes.
 //

@@ -9203,6 +9203,658 @@ overwrite:
 	VZEROUPPER
 	RET
 
+// func gemm16x48AMX(config *byte, count int, steps int, a *uint16, lda int, b *uint16, c *float32, ldc int, acc bool)
+TEXT ·gemm16x48AMX(SB), NOSPLIT, $0-65
+	MOVQ config+0(FP), AX
+
+	// LDTILECFG (AX)
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0x00
+	MOVQ count+8(FP), CX
+	MOVQ a+24(FP), R8
+	MOVQ lda+32(FP), R9
+	SHLQ $0x01, R9
+	MOVQ c+48(FP), R12
+	MOVQ ldc+56(FP), SI
+	SHLQ $0x02, SI
+	MOVQ $0x00000000000000c0, R11
+
+rows:
+	MOVQ  b+40(FP), R10
+	MOVQ  steps+16(FP), BX
+	MOVB  acc+64(FP), DL
+	TESTB DL, DL
+	JNZ   load
+
+	// TILEZERO tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+
+	// TILEZERO tmm1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc8
+
+	// TILEZERO tmm2
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xd0
+	JMP  multiply
+
+load:
+	// TILELOADD tmm0, 0(R12)(SI*1)
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x34
+	BYTE $0x00
+
+	// TILELOADD tmm1, 64(R12)(SI*1)
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x34
+	BYTE $0x40
+
+	// TILELOADD tmm2, 128(R12)(SI*1)
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x94
+	BYTE $0x34
+	BYTE $0x80
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+
+multiply:
+	MOVQ SI, AX
+	SHLQ $0x04, AX
+	ADDQ R12, AX
+	MOVQ AX, DX
+
+loop:
+	// TILELOADD tmm6, 0(R8)(R9*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x08
+	BYTE $0x00
+
+	// TILELOADD tmm7, 0(R10)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x1a
+	BYTE $0x00
+
+	// TDPBF16PS tmm7, tmm6, tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xc6
+
+	// TILELOADD tmm7, 64(R10)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x1a
+	BYTE $0x40
+
+	// TDPBF16PS tmm7, tmm6, tmm1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xce
+
+	// TILELOADD tmm7, 128(R10)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0xbc
+	BYTE $0x1a
+	BYTE $0x80
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+
+	// TDPBF16PS tmm7, tmm6, tmm2
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xd6
+
+	// PREFETCHW 0(DX)
+	BYTE $0x0f
+	BYTE $0x0d
+	BYTE $0x8a
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+
+	// PREFETCHW 64(DX)
+	BYTE $0x0f
+	BYTE $0x0d
+	BYTE $0x8a
+	BYTE $0x40
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+
+	// PREFETCHW 128(DX)
+	BYTE $0x0f
+	BYTE $0x0d
+	BYTE $0x8a
+	BYTE $0x80
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	ADDQ SI, DX
+
+	// PREFETCHW 0(DX)
+	BYTE $0x0f
+	BYTE $0x0d
+	BYTE $0x8a
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+
+	// PREFETCHW 64(DX)
+	BYTE $0x0f
+	BYTE $0x0d
+	BYTE $0x8a
+	BYTE $0x40
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+
+	// PREFETCHW 128(DX)
+	BYTE $0x0f
+	BYTE $0x0d
+	BYTE $0x8a
+	BYTE $0x80
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	ADDQ SI, DX
+	ADDQ $0x40, R8
+	ADDQ $0x00000c00, R10
+	DECQ BX
+	JNZ  loop
+
+	// TILESTORED tmm0, 0(R12)(SI*1)
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x34
+	BYTE $0x00
+
+	// TILESTORED tmm1, 64(R12)(SI*1)
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x34
+	BYTE $0x40
+
+	// TILESTORED tmm2, 128(R12)(SI*1)
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x94
+	BYTE $0x34
+	BYTE $0x80
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	MOVQ steps+16(FP), BX
+	SHLQ $0x06, BX
+	SUBQ BX, R8
+	MOVQ R9, AX
+	SHLQ $0x04, AX
+	ADDQ R8, AX
+	MOVQ AX, R8
+	MOVQ SI, AX
+	SHLQ $0x04, AX
+	ADDQ R12, AX
+	MOVQ AX, R12
+	DECQ CX
+	JNZ  rows
+
+	// TILERELEASE
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	RET
+
+// func gemm32x48AMX(config *byte, count int, steps int, a *uint16, lda int, b *uint16, c *float32, ldc int, acc bool)
+TEXT ·gemm32x48AMX(SB), NOSPLIT, $0-65
+	MOVQ config+0(FP), AX
+
+	// LDTILECFG (AX)
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0x00
+	MOVQ count+8(FP), CX
+	MOVQ a+24(FP), R8
+	MOVQ lda+32(FP), R9
+	SHLQ $0x01, R9
+	MOVQ c+48(FP), R12
+	MOVQ ldc+56(FP), SI
+	SHLQ $0x02, SI
+	MOVQ $0x00000000000000c0, R11
+
+rows:
+	MOVQ  b+40(FP), R10
+	MOVQ  steps+16(FP), BX
+	MOVB  acc+64(FP), DL
+	MOVQ  R9, AX
+	SHLQ  $0x04, AX
+	ADDQ  R8, AX
+	MOVQ  AX, R13
+	MOVQ  SI, AX
+	SHLQ  $0x04, AX
+	ADDQ  R12, AX
+	MOVQ  AX, DI
+	TESTB DL, DL
+	JNZ   load
+
+	// TILEZERO tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+
+	// TILEZERO tmm1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc8
+
+	// TILEZERO tmm2
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xd0
+
+	// TILEZERO tmm3
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xd8
+
+	// TILEZERO tmm4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xe0
+
+	// TILEZERO tmm5
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xe8
+	JMP  multiply
+
+load:
+	// TILELOADD tmm0, 0(R12)(SI*1)
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x34
+	BYTE $0x00
+
+	// TILELOADD tmm1, 64(R12)(SI*1)
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x34
+	BYTE $0x40
+
+	// TILELOADD tmm2, 128(R12)(SI*1)
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x94
+	BYTE $0x34
+	BYTE $0x80
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+
+	// TILELOADD tmm3, 0(DI)(SI*1)
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x37
+	BYTE $0x00
+
+	// TILELOADD tmm4, 64(DI)(SI*1)
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x37
+	BYTE $0x40
+
+	// TILELOADD tmm5, 128(DI)(SI*1)
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0xac
+	BYTE $0x37
+	BYTE $0x80
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+
+multiply:
+	MOVQ SI, AX
+	SHLQ $0x04, AX
+	ADDQ DI, AX
+	MOVQ AX, DX
+
+loop:
+	// TILELOADD tmm6, 0(R8)(R9*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x08
+	BYTE $0x00
+
+	// TILELOADD tmm7, 0(R10)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x1a
+	BYTE $0x00
+
+	// TDPBF16PS tmm7, tmm6, tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xc6
+
+	// TILELOADD tmm7, 64(R10)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x1a
+	BYTE $0x40
+
+	// TDPBF16PS tmm7, tmm6, tmm1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xce
+
+	// TILELOADD tmm7, 128(R10)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0xbc
+	BYTE $0x1a
+	BYTE $0x80
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+
+	// TDPBF16PS tmm7, tmm6, tmm2
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xd6
+
+	// TILELOADD tmm6, 0(R13)(R9*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x0d
+	BYTE $0x00
+
+	// TDPBF16PS tmm7, tmm6, tmm5
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xee
+
+	// TILELOADD tmm7, 64(R10)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x1a
+	BYTE $0x40
+
+	// TDPBF16PS tmm7, tmm6, tmm4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xe6
+
+	// TILELOADD tmm7, 0(R10)(R11*1)
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x1a
+	BYTE $0x00
+
+	// TDPBF16PS tmm7, tmm6, tmm3
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xde
+
+	// PREFETCHW 0(DX)
+	BYTE $0x0f
+	BYTE $0x0d
+	BYTE $0x8a
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+
+	// PREFETCHW 64(DX)
+	BYTE $0x0f
+	BYTE $0x0d
+	BYTE $0x8a
+	BYTE $0x40
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+
+	// PREFETCHW 128(DX)
+	BYTE $0x0f
+	BYTE $0x0d
+	BYTE $0x8a
+	BYTE $0x80
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	ADDQ SI, DX
+
+	// PREFETCHW 0(DX)
+	BYTE $0x0f
+	BYTE $0x0d
+	BYTE $0x8a
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+
+	// PREFETCHW 64(DX)
+	BYTE $0x0f
+	BYTE $0x0d
+	BYTE $0x8a
+	BYTE $0x40
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+
+	// PREFETCHW 128(DX)
+	BYTE $0x0f
+	BYTE $0x0d
+	BYTE $0x8a
+	BYTE $0x80
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	ADDQ SI, DX
+	ADDQ $0x40, R8
+	ADDQ $0x40, R13
+	ADDQ $0x00000c00, R10
+	DECQ BX
+	JNZ  loop
+
+	// TILESTORED tmm0, 0(R12)(SI*1)
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x34
+	BYTE $0x00
+
+	// TILESTORED tmm1, 64(R12)(SI*1)
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x34
+	BYTE $0x40
+
+	// TILESTORED tmm2, 128(R12)(SI*1)
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x94
+	BYTE $0x34
+	BYTE $0x80
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+
+	// TILESTORED tmm3, 0(DI)(SI*1)
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x37
+	BYTE $0x00
+
+	// TILESTORED tmm4, 64(DI)(SI*1)
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x37
+	BYTE $0x40
+
+	// TILESTORED tmm5, 128(DI)(SI*1)
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0xac
+	BYTE $0x37
+	BYTE $0x80
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	MOVQ steps+16(FP), BX
+	SHLQ $0x06, BX
+	SUBQ BX, R13
+	MOVQ R9, AX
+	SHLQ $0x04, AX
+	ADDQ R13, AX
+	MOVQ AX, R8
+	MOVQ SI, AX
+	SHLQ $0x04, AX
+	ADDQ DI, AX
+	MOVQ AX, R12
+	DECQ CX
+	JNZ  rows
+
+	// TILERELEASE
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	RET
+
 // func widenCodesAVX512(blocks int, w *byte, dst *byte)
 // Requires: AVX, AVX512BW, AVX512F
 TEXT ·widenCodesAVX512(SB), NOSPLIT, $0-24
@@ -11776,6 +12428,127 @@ loop:
 	DECQ     AX
 	JNZ      loop
 	VZEROUPPER
+	RET
+
+// func peakAMX(config *byte, n int)
+TEXT ·peakAMX(SB), NOSPLIT, $0-16
+	MOVQ config+0(FP), AX
+	MOVQ n+8(FP), CX
+
+	// LDTILECFG (AX)
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0x00
+
+	// TILEZERO tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+
+	// TILEZERO tmm1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc8
+
+	// TILEZERO tmm2
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xd0
+
+	// TILEZERO tmm3
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xd8
+
+	// TILEZERO tmm4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xe0
+
+	// TILEZERO tmm5
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xe8
+
+	// TILEZERO tmm6
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xf0
+
+	// TILEZERO tmm7
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xf8
+
+loop:
+	// TDPBF16PS tmm7, tmm6, tmm0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xc6
+
+	// TDPBF16PS tmm7, tmm6, tmm1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xce
+
+	// TDPBF16PS tmm7, tmm6, tmm2
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xd6
+
+	// TDPBF16PS tmm7, tmm6, tmm3
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xde
+
+	// TDPBF16PS tmm7, tmm6, tmm4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xe6
+
+	// TDPBF16PS tmm7, tmm6, tmm5
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xee
+	DECQ CX
+	JNZ  loop
+
+	// TILERELEASE
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
 	RET
 
 // func readSum(p *byte, n int)

@@ -24,7 +24,7 @@ func (h Heads) group() int { return h.Heads / h.KV }
 
 // half reports whether the products are in bf16.
 func (h Heads) half() bool {
-	return h.Precision == BF16 && h.Dim%16 == 0 && (HasBF16() || active == Generic)
+	return h.Precision == BF16 && h.Dim%16 == 0 && (vectorsBF16() || active == Generic)
 }
 
 const (

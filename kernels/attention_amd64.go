@@ -45,7 +45,7 @@ func expRows(sum, x []float32, ld, n int, factor float32, top []float32) {
 
 // expRowsBF16s is expRows to rows of dst in bf16, ld apart too; the sums are those before rounding.
 func expRowsBF16s(sum []float32, dst []uint16, x []float32, ld, n int, factor float32, top []float32) {
-	if !HasBF16() {
+	if !vectorsBF16() {
 		expRowsBF16Generic(sum, dst, x, ld, n, factor, top)
 		return
 	}
@@ -56,7 +56,7 @@ func expRowsBF16s(sum []float32, dst []uint16, x []float32, ld, n int, factor fl
 // softmaxGradBF16s is softmaxGrad of n elements of two rows, ld apart, to bf16: p and ds get pairs of the rows, rows the
 // second result row by row, likewise ld apart.
 func softmaxGradBF16s(n int, s, d []float32, ld int, p, ds, rows []uint16, factor float32, lse, delta []float32) {
-	if !HasBF16() {
+	if !vectorsBF16() {
 		softmaxGradBF16Generic(n, s, d, ld, p, ds, rows, factor, lse, delta)
 		return
 	}

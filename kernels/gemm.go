@@ -150,8 +150,10 @@ func (g *product) run(p0, p1, r0, r1 int) {
 					continue
 				}
 				b, h := g.panel(i, k0, kn, wide), g.pairs(i, k0)
-				for r := m0; r < m1; r += 8 {
-					g.tile(i, k0, kn, r, min(8, m1-r), b, h, g.acc || k0 > 0)
+				for r := m0; r < m1; {
+					n := g.rows(m1-r, h)
+					g.tile(i, k0, kn, r, n, b, h, g.acc || k0 > 0)
+					r += n
 				}
 			}
 		}
@@ -182,11 +184,21 @@ func (g *product) pairs(i, k0 int) []uint16 {
 	return g.w.h[(i*((g.w.K+1)/2)+k0/2)*panel*2:]
 }
 
-// tile computes n rows of one panel, at most 8, over kn values of k, which b has or, in pairs, h.
+// rows returns how many of the rows left the next tile takes, of values or of pairs h.
+func (g *product) rows(left int, h []uint16) int {
+	if h != nil && tilesBF16() {
+		return min(left, max(2*amxRows, tiledBytes/(2*min(blockK, g.w.K))&^(2*amxRows-1)))
+	}
+	return rowsOf(left)
+}
+
+// tile computes n rows of one panel, at most 8 or what rows said, over kn values of k, which b has or, in pairs, h.
 func (g *product) tile(i, k0, kn, r, n int, b []float32, h []uint16, acc bool) {
 	cols := min(panel, g.w.N-i*panel)
 	if cols < panel || n < 8 && g.t != nil {
-		g.edge(i, k0, kn, r, n, cols, b, h, acc)
+		for end := r + n; r < end; r += 8 {
+			g.edge(i, k0, kn, r, min(8, end-r), cols, b, h, acc)
+		}
 		return
 	}
 	g.inner(i, k0, kn, r, n, b, h, g.y[r*g.ldy+i*panel:], g.ldy, acc)

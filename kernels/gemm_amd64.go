@@ -82,8 +82,12 @@ func microTransposed(k int, a []float32, lda int, b, c []float32, ldc int, acc b
 	}
 }
 
-// microBF16 multiplies n rows of bf16 pairs, at most 8, with rows of a packed panel of pairs.
+// microBF16 multiplies n rows of bf16 pairs, at most 8 but by tiles, with rows of a packed panel of pairs.
 func microBF16(n, pairs int, a []uint16, lda int, b []uint16, c []float32, ldc int, acc bool) {
+	if tilesBF16() && pairs > 0 {
+		microTiles(n, pairs, a, lda, b, c, ldc, acc)
+		return
+	}
 	if !HasBF16() || pairs == 0 {
 		microBF16Generic(n, pairs, a, lda, b, c, ldc, acc)
 		return

@@ -13,7 +13,7 @@ const (
 	Generic ISA = iota // pure Go
 	AVX2               // with FMA and F16C
 	AVX512             // F, BW, DQ and VL
-	AMX                // with AVX512_VNNI and the tiles of AMX-INT8, for products of many rows with codes
+	AMX                // with AVX512_VNNI and the tiles of AMX-INT8 and, where the processor has it, AMX-BF16, for products of many rows
 )
 
 func (i ISA) String() string {
@@ -46,6 +46,19 @@ func Active() ISA {
 		return AMX
 	}
 	return active
+}
+
+// Fastest returns the precision of the fastest products of many rows with weights, which are stored in codes or not.
+func Fastest(coded bool) Precision {
+	switch {
+	case tilesBF16():
+		return BF16
+	case coded && HasVNNI():
+		return Int8
+	case HasBF16():
+		return BF16
+	}
+	return F32
 }
 
 // Use chooses an implementation. It is for tests and measurements and must not run beside other calls of this package.

@@ -25,6 +25,10 @@ func Supported() []ISA {
 	return s
 }
 
-// HasBF16 reports whether bf16 products run in hardware (AVX512_BF16) with the implementation in use. Not where there are
-// tiles: such processors make half as many multiplications of bf16 in vectors as of f32.
-func HasBF16() bool { return active == AVX512 && !tiles && cpu.X86.HasAVX512BF16 }
+// HasBF16 reports whether bf16 products with weights run in hardware (AVX512_BF16 or AMX-BF16) with the implementation in
+// use.
+func HasBF16() bool { return vectorsBF16() || tilesBF16() }
+
+// vectorsBF16 reports whether bf16 products are made by vectors. Not where there are tiles: such processors make half as
+// many multiplications of bf16 in vectors as of f32.
+func vectorsBF16() bool { return active == AVX512 && !tiles && cpu.X86.HasAVX512BF16 }

@@ -21,6 +21,10 @@ func peakBF16Rate(d time.Duration) float64 {
 	if !HasBF16() {
 		return 0
 	}
+	if tilesBF16() {
+		const loops = peakLoops / 16
+		return rate(d, loops*6*amxRows*16*tilePairs*2*2, func() { peakAMX(tileConfig(amxRows, tilePairs), loops) })
+	}
 	return rate(d, peakLoops*24*32*2, func() { peakBF16(peakLoops) })
 }
 

@@ -4,7 +4,7 @@ package kernels
 
 // mulTilesBF16 is mulPairs for one block of k; the lengths have been checked.
 func mulTilesBF16(c []float32, ldc int, a pairs, b []uint16, ldb, m, n, k int, acc bool) {
-	if !HasBF16() {
+	if !vectorsBF16() {
 		mulTilesBF16Generic(c, ldc, a, b, ldb, m, n, k, acc)
 		return
 	}
@@ -63,7 +63,7 @@ func mulTile1BF16(m, k int, a *uint16, ars, acs int, b *uint16, ldb int, c *floa
 // pairBF16s writes pairs of x and y; the reference does what is left of whole vectors.
 func pairBF16s(dst []uint16, x, y []float32) {
 	n := 0
-	if HasBF16() && len(x) >= 16 {
+	if vectorsBF16() && len(x) >= 16 {
 		n = len(x) &^ 15
 		_, _ = dst[2*n-1], y[n-1]
 		pairBF16(n, &dst[0], &x[0], &y[0])

@@ -11,18 +11,30 @@ func FromCodes(c *Coded, turned bool) *Packed {
 	return w
 }
 
-// runCodes is run with panels that are unpacked first, each once for all rows.
+// runCodes is run with panels that are unpacked first, each once for all rows: several where tiles take so many rows that
+// these come from beyond the second cache.
 func (g *product) runCodes(p0, p1, r0, r1 int) {
-	k := g.w.K
-	part := (min(k, blockK) + codeRows - 1) &^ (codeRows - 1)
-	scratch := getU16(part * panel)
+	k, several := g.w.K, 1
+	if tilesBF16() {
+		several = 4
+	}
+	part := panel * ((min(k, blockK) + codeRows - 1) &^ (codeRows - 1))
+	scratch := getU16(several * part)
 	defer putU16(scratch)
+	unpacked := func(j int) []uint16 { return (*scratch)[j*part : (j+1)*part] }
 	for k0 := 0; k0 < k; k0 += blockK {
 		kn := min(blockK, k-k0)
-		for i := p0; i < p1; i++ {
-			g.w.unpack(*scratch, i, k0, kn)
-			for r := r0; r < r1; r += 8 {
-				g.tile(i, k0, kn, r, min(8, r1-r), nil, *scratch, g.acc || k0 > 0)
+		for i := p0; i < p1; i += several {
+			some := min(several, p1-i)
+			for j := range some {
+				g.w.unpack(unpacked(j), i+j, k0, kn)
+			}
+			for r := r0; r < r1; {
+				n := g.rows(r1-r, *scratch)
+				for j := range some {
+					g.tile(i+j, k0, kn, r, n, nil, unpacked(j), g.acc || k0 > 0)
+				}
+				r += n
 			}
 		}
 	}

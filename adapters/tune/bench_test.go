@@ -15,15 +15,21 @@ import (
 	"github.com/gopeft/peft/retrieval"
 )
 
-// BenchmarkStep times steps of 1,024 tokens on SmolLM2 in 8 bits: of the default set's shape, and of LoRA.
+// BenchmarkStep times steps of 1,024 tokens on SmolLM2, in 8 bits and in bf16: of the default set's shape, and of LoRA.
 func BenchmarkStep(b *testing.B) {
+	for _, prec := range []kernels.Precision{kernels.Int8, kernels.BF16} {
+		b.Run(prec.String(), func(b *testing.B) { benchmarkStep(b, prec) })
+	}
+}
+
+func benchmarkStep(b *testing.B, prec kernels.Precision) {
 	path := filepath.Join("..", "..", "..", "shared", "models", "SmolLM2-135M-Instruct.Q4_1.gguf")
 	if _, err := os.Stat(path); err != nil {
 		b.Skip(err)
 	}
 	pool := kernels.NewPool(2)
 	defer pool.Close()
-	model, err := base.Open(path, base.Options{Precision: kernels.Int8, Pool: pool})
+	model, err := base.Open(path, base.Options{Precision: prec, Pool: pool})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -41,18 +41,31 @@ func amxBytes(what string, pp, vvvv uint32, opcode byte, rex byte, in []Op, tail
 
 const rexX, rexB = 0x40, 0x20
 
-// tileMove loads or stores a tile: its rows stand at base, a register R8 to R12, and every stride from there.
-func tileMove(what string, pp uint32, tile int, base, stride GPPhysical, disp int8) {
-	number := func(r GPPhysical) byte { return byte(r.PhysicalIndex()) & 7 }
+// tileMove loads or stores a tile: its rows stand at base and every stride from there.
+func tileMove(what string, pp uint32, tile int, base, stride GPPhysical, disp int) {
+	b, x := byte(base.PhysicalIndex()), byte(stride.PhysicalIndex())
+	var rex byte
+	if b >= 8 {
+		rex |= rexB
+	}
+	if x >= 8 {
+		rex |= rexX
+	}
+	d := uint32(disp)
+	address := []byte{0x84 | byte(tile<<3), x&7<<3 | b&7, byte(d), byte(d >> 8), byte(d >> 16), byte(d >> 24)}
+	if disp == int(int8(disp)) {
+		address[0] -= 0x40
+		address = address[:3]
+	}
 	at := fmt.Sprintf("%s tmm%d, %d(%s)(%s*1)", what, tile, disp, base.Asm(), stride.Asm())
-	amxBytes(at, pp, 0, 0x4b, rexX|rexB, []Op{base, stride}, 0x44|byte(tile<<3), number(stride)<<3|number(base), byte(disp))
+	amxBytes(at, pp, 0, 0x4b, rex, []Op{base, stride}, address...)
 }
 
-func tileLoad(tile int, base, stride GPPhysical, disp int8) {
+func tileLoad(tile int, base, stride GPPhysical, disp int) {
 	tileMove("TILELOADD", 3, tile, base, stride, disp)
 }
 
-func tileStore(tile int, base, stride GPPhysical, disp int8) {
+func tileStore(tile int, base, stride GPPhysical, disp int) {
 	tileMove("TILESTORED", 2, tile, base, stride, disp)
 }
 
@@ -129,7 +142,7 @@ func (t tiled) function(name, doc string) {
 		tileLoad(tileCodes, amxCodes, amxStride, 0)
 		for p := range parts {
 			tileZero(tileSums + p)
-			tileLoad(tileX+p, amxX, amxLD, int8(32*p))
+			tileLoad(tileX+p, amxX, amxLD, 32*p)
 			tileDot(tileSums+p, tileX+p, tileCodes)
 		}
 		for p := range parts {

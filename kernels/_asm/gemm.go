@@ -53,6 +53,8 @@ func products() {
 		codesTiled(bits, narrow)
 	}
 	biasedTiled()
+	gemmTiles(1)
+	gemmTiles(2)
 	widenCodes()
 	for _, bits := range []int{4, 8} {
 		unpackCodes(bits)
@@ -62,6 +64,7 @@ func products() {
 	transpose()
 	peakBF16()
 	peakInt8()
+	peakTiles()
 	readSum()
 	spin()
 }
