@@ -30,6 +30,9 @@ func TestReport(t *testing.T) {
 	text := string(b)
 	row := "| a | 7 | 50.00 (-50.0 %) | 220.00 (+10.0 %) | 60.00 | 50 % | 200.00, the base's bits | 0 % |"
 	at := []int{strings.Index(text, "### On one"), strings.Index(text, "### On two"), strings.LastIndex(text, row), strings.Index(text, "| b |")}
+	if !strings.Contains(text, "Not measured on one: always on; ") {
+		t.Errorf("what was not measured is not told of in\n%s", text)
+	}
 	if at[0] < 0 || at[1] < at[0] || at[2] < at[1] || at[3] < at[2] {
 		t.Errorf("places %v in\n%s", at, text)
 	}
