@@ -13,7 +13,6 @@ templates = {
              "    {%- if (message.role == 'user') or (message.role == 'system' and not loop.first) or (message.role == 'assistant' and not message.tool_calls) %}\n"
              "        {{- '<' + message.role + '>' + message.content + '</>' + '\n' }}\n    {%- endif %}\n{%- endfor %}\n"
              "{%- if add_generation_prompt %}\n    {{- '<assistant>\n' }}\n{%- endif %}\n",
-    # the template engine of the package under test knows "a if b else c" at the top of an expression, not in parentheses
     "alternating": "{%- if messages[0]['role'] == 'system' %}{% set sys = messages[0]['content'] %}{% set rest = messages[1:] %}"
                    "{% else %}{% set sys = '' %}{% set rest = messages %}{% endif %}{{ bos_token }}"
                    "{% for m in rest %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
@@ -61,6 +60,12 @@ templates = {
     # of Gemma: another name for the assistant
     "renamed": "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}{% set role = 'model' %}{% else %}{% set role = message['role'] %}{% endif %}"
                "{{ '<turn>' + role + '\n' + message['content'] | trim + '<end>\n' }}{% endfor %}{% if add_generation_prompt %}{{'<turn>model\n'}}{% endif %}",
+    # of Gemma 3: choices within expressions, conditions over several lines
+    "choices": "{{ bos_token }}\n{%- if messages[0]['role'] == 'system' -%}\n    {%- set first_user_prefix = messages[0]['content'] + '\n\n' -%}\n    {%- set loop_messages = messages[1:] -%}\n"
+               "{%- else -%}\n    {%- set first_user_prefix = \"\" -%}\n    {%- set loop_messages = messages -%}\n{%- endif -%}\n{%- for message in loop_messages -%}\n"
+               "    {%- if message['role'] not in ['user', 'assistant'] or (\n          message.tool_calls is defined and\n          message.tool_calls is not none\n        ) -%}\n        {{ raise_exception('roles') }}\n    {%- endif -%}\n"
+               "    {{ '<turn>' + ('model' if message.role == 'assistant' else message.role) + '\n' + (first_user_prefix if loop.first else \"\") }}\n"
+               "    {{- message['content'] | trim + ('' if loop.last and not add_generation_prompt else '<end>\n') }}\n{%- endfor -%}\n{{ '<turn>model\n' if add_generation_prompt }}\n",
     # of Phi and Zephyr: lines with blocks of their own, a prompt after the last message
     "phi": "{% for message in messages %}{% if message['role'] == 'system' and message['content'] %}{{'<|system|>\n' + message['content'] + '<|end|>\n'}}{% elif message['role'] == 'user' %}{{'<|user|>\n' + message['content'] + '<|end|>\n'}}"
            "{% elif message['role'] == 'assistant' %}{{'<|assistant|>\n' + message['content'] + '<|end|>\n'}}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}",

@@ -1,58 +1,34 @@
 package jinja
 
-import (
-	"errors"
-	"fmt"
-
-	"github.com/nikolalohinski/gonja/v2/nodes"
-	"github.com/nikolalohinski/gonja/v2/parser"
-	"github.com/nikolalohinski/gonja/v2/tokens"
-)
+import "errors"
 
 type forStatement struct {
-	place
 	names       []string
-	list, only  nodes.Expression // only is nil or the condition of "if"
-	body, empty *nodes.Wrapper   // empty is nil or the body of "else"
+	list, only  expr  // only is nil or the condition of "if"
+	body, empty block // empty is the body of "else"
 }
 
-func (s *syntax) parseFor(p, args *parser.Parser) (nodes.ControlStructure, error) {
-	n := &forStatement{place: place{p.Current()}}
-	for {
-		name := args.Match(tokens.Name)
-		if name == nil {
-			return nil, args.Error("for needs a name", args.Current())
-		}
-		n.names = append(n.names, name.Val)
-		if args.Match(tokens.Comma) == nil {
-			break
-		}
+func (p *parser) forStatement() statement {
+	n := forStatement{names: p.names()}
+	p.expect(name, "in")
+	n.list = p.or()
+	if _, ok := p.accept(name, "if"); ok {
+		n.only = p.expression()
 	}
-	if args.Match(tokens.In) == nil {
-		return nil, args.Error("for needs in", args.Current())
+	if _, ok := p.accept(name, "recursive"); ok {
+		p.fail("recursive loop: %w", ErrUnsupported)
 	}
-	var err error
-	if n.list, err = args.ParseExpression(); err != nil {
-		return nil, err
+	p.loops++
+	body, word := p.inner("else", "endfor")
+	p.loops--
+	n.body = body
+	if word == "else" {
+		n.empty, _ = p.inner("endfor")
 	}
-	if args.MatchName("if") != nil {
-		if n.only, err = args.ParseExpression(); err != nil {
-			return nil, err
-		}
-	}
-	if args.MatchName("recursive") != nil {
-		return nil, fmt.Errorf("recursive loop: %w", ErrUnsupported)
-	}
-	s.loops++
-	n.body, _, err = p.WrapUntil("else", "endfor")
-	s.loops--
-	if err == nil && n.body.EndTag == "else" {
-		n.empty, _, err = p.WrapUntil("endfor")
-	}
-	return n, err
+	return n
 }
 
-func (n *forStatement) run(f *frame) error {
+func (n forStatement) run(f *frame) error {
 	v, err := f.eval(n.list)
 	if err != nil {
 		return err
@@ -66,8 +42,8 @@ func (n *forStatement) run(f *frame) error {
 			return err
 		}
 	}
-	if len(list) == 0 && n.empty != nil {
-		return f.inner().exec(n.empty.Nodes)
+	if len(list) == 0 {
+		return f.inner().exec(n.empty)
 	}
 	l := &loop{list: list}
 	for i, item := range list {
@@ -77,7 +53,7 @@ func (n *forStatement) run(f *frame) error {
 			return err
 		}
 		sub.vars.set("loop", l)
-		err = sub.exec(n.body.Nodes)
+		err = sub.exec(n.body)
 		if errors.Is(err, errBreak) {
 			break
 		}
@@ -89,26 +65,15 @@ func (n *forStatement) run(f *frame) error {
 }
 
 // turn is a frame with the variables of the loop.
-func (n *forStatement) turn(f *frame, item any) (*frame, error) {
-	if err := f.repeated(1+len(n.names), costScope); err != nil {
+func (n forStatement) turn(f *frame, item any) (*frame, error) {
+	sub := f.inner()
+	if err := f.charge(costScope); err != nil {
 		return nil, err
 	}
-	sub := f.inner()
-	if len(n.names) == 1 {
-		sub.vars.set(n.names[0], item)
-		return sub, nil
-	}
-	parts, ok := item.([]any)
-	if !ok || len(parts) != len(n.names) {
-		return nil, fmt.Errorf("cannot unpack %s into %d variables", typeOf(item), len(n.names))
-	}
-	for i, name := range n.names {
-		sub.vars.set(name, parts[i])
-	}
-	return sub, nil
+	return sub, sub.assign(n.names, item)
 }
 
-func (n *forStatement) filter(f *frame, list []any) ([]any, error) {
+func (n forStatement) filter(f *frame, list []any) ([]any, error) {
 	var kept []any
 	for _, item := range list {
 		sub, err := n.turn(f, item)

@@ -6,27 +6,31 @@ import (
 	"fmt"
 	"math"
 	"strings"
-
-	"github.com/nikolalohinski/gonja/v2/tokens"
 )
 
-// operate is the value of l op r, where both are needed.
-func (r *run) operate(op tokens.Type, left, right any) (any, error) {
+// relation is "left op right" for an operator that compares.
+func (r *run) relation(op string, left, right any) (bool, error) {
 	switch op {
-	case tokens.And, tokens.Or:
-		return right, nil
-	case tokens.Equals:
+	case "==":
 		return r.equal(left, right)
-	case tokens.Ne:
+	case "!=":
 		same, err := r.equal(left, right)
 		return !same, err
-	case tokens.LowerThan, tokens.LowerThanOrEqual, tokens.GreaterThan, tokens.GreaterThanOrEqual:
-		return r.ordered(op, left, right)
-	case tokens.In:
+	case "in":
 		return r.contains(right, left)
-	case tokens.Tilde:
+	case "not in":
+		found, err := r.contains(right, left)
+		return !found, err
+	}
+	return r.ordered(op, left, right)
+}
+
+// operate is "left op right" for an operator that makes a value.
+func (r *run) operate(op string, left, right any) (any, error) {
+	switch op {
+	case "~":
 		return r.concat(left, right)
-	case tokens.Addition:
+	case "+":
 		switch left := left.(type) {
 		case string:
 			if right, ok := right.(string); ok {
@@ -37,7 +41,7 @@ func (r *run) operate(op tokens.Type, left, right any) (any, error) {
 				return r.append(left, right)
 			}
 		}
-	case tokens.Multiply:
+	case "*":
 		if n, ok := asInt(left); ok {
 			left, right = right, left
 			if v, ok := asInt(left); ok {
@@ -84,46 +88,41 @@ func (r *run) append(a, b []any) (any, error) {
 	return append(append(make([]any, 0, len(a)+len(b)), a...), b...), nil
 }
 
-var signs = map[tokens.Type]string{
-	tokens.Addition: "+", tokens.Subtraction: "-", tokens.Multiply: "*", tokens.Division: "/", tokens.FloorDivision: "//",
-	tokens.Modulo: "%", tokens.Power: "**",
-}
-
 // arithmetic is on numbers; whole ones stay whole where Python's do.
-func (r *run) arithmetic(op tokens.Type, left, right any) (any, error) {
+func (r *run) arithmetic(op string, left, right any) (any, error) {
 	x, okX := asFloat(left)
 	y, okY := asFloat(right)
-	if !okX || !okY || signs[op] == "" {
-		return nil, fmt.Errorf("%s and %s have no %s", typeOf(left), typeOf(right), signs[op])
+	if !okX || !okY {
+		return nil, fmt.Errorf("%s and %s have no %s", typeOf(left), typeOf(right), op)
 	}
-	if y == 0 && (op == tokens.Division || op == tokens.FloorDivision || op == tokens.Modulo) {
+	if y == 0 && (op == "/" || op == "//" || op == "%") {
 		return nil, errors.New("division by zero")
 	}
 	i, okI := asInt(left)
 	j, okJ := asInt(right)
-	whole := okI && okJ && op != tokens.Division && (op != tokens.Power || j >= 0)
+	whole := okI && okJ && op != "/" && (op != "**" || j >= 0)
 	var v float64
 	var w int
 	switch op {
-	case tokens.Addition:
+	case "+":
 		v, w = x+y, i+j
-	case tokens.Subtraction:
+	case "-":
 		v, w = x-y, i-j
-	case tokens.Multiply:
+	case "*":
 		v, w = x*y, i*j
-	case tokens.Division:
+	case "/":
 		v = x / y
-	case tokens.FloorDivision:
+	case "//":
 		v = math.Floor(x / y)
 		if whole {
 			w = floorDiv(i, j)
 		}
-	case tokens.Modulo:
+	case "%":
 		v = x - y*math.Floor(x/y)
 		if whole {
 			w = i - j*floorDiv(i, j)
 		}
-	case tokens.Power:
+	case "**":
 		v = math.Pow(x, y)
 		w = int(v)
 		if whole && math.Abs(v) > 1<<53 {
@@ -221,14 +220,14 @@ func (r *run) compare(a, b any) (int, error) {
 	return cmp.Compare(x, y), r.charge(costStep)
 }
 
-func (r *run) ordered(op tokens.Type, left, right any) (any, error) {
+func (r *run) ordered(op string, left, right any) (bool, error) {
 	c, err := r.compare(left, right)
 	switch op {
-	case tokens.LowerThan:
+	case "<":
 		return c < 0, err
-	case tokens.LowerThanOrEqual:
+	case "<=":
 		return c <= 0, err
-	case tokens.GreaterThan:
+	case ">":
 		return c > 0, err
 	}
 	return c >= 0, err

@@ -5,8 +5,6 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
-
-	"github.com/nikolalohinski/gonja/v2/tokens"
 )
 
 // by is what a list is sorted, compared or summed by: an attribute if there is one, strings without their case.
@@ -154,7 +152,7 @@ func sum(f *frame, v any, a *args) (any, error) {
 		if err := f.charge(costStep); err != nil {
 			return nil, err
 		}
-		if total, err = f.arithmetic(tokens.Addition, total, x); err != nil {
+		if total, err = f.arithmetic("+", total, x); err != nil {
 			return nil, err
 		}
 	}

@@ -4,211 +4,235 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/nikolalohinski/gonja/v2/nodes"
-	"github.com/nikolalohinski/gonja/v2/parser"
-	"github.com/nikolalohinski/gonja/v2/tokens"
 )
 
-// statement is a block {% … %} as our parsers make it.
+// block is what runs one after the other.
+type block []line
+
+type line struct {
+	number int
+	statement
+}
+
 type statement interface {
-	nodes.ControlStructure
 	run(f *frame) error
 }
 
-// place makes a node of a statement.
-type place struct{ token *tokens.Token }
-
-// Position is where the statement begins.
-func (p place) Position() *tokens.Token { return p.token }
-
-// String is for errors of the parser.
-func (p place) String() string { return "statement" }
-
-// syntax parses the statements of one template. There are no others than these: none that loads another template, calls
-// with a block, or evaluates for its effect.
-type syntax struct{ nesting, loops int }
-
-// Get returns the parser of a statement.
-func (s *syntax) Get(name string) (parser.ControlStructureParser, bool) {
-	parse, ok := map[string]parser.ControlStructureParser{
-		"if": s.parseIf, "for": s.parseFor, "set": s.parseSet, "macro": s.parseMacro,
-		"raw": parseScope("endraw"), "generation": parseScope("endgeneration"), // which marks what the assistant wrote, for training
-		"break": s.parseJump(errBreak), "continue": s.parseJump(errContinue),
-	}[name]
-	return func(p, args *parser.Parser) (nodes.ControlStructure, error) {
-		if s.nesting == maxNesting {
-			return nil, fmt.Errorf("more than %d statements within each other: %w", maxNesting, ErrLimit)
+// exec runs a block.
+func (f *frame) exec(b block) error {
+	if err := f.enter(); err != nil {
+		return err
+	}
+	defer f.leave()
+	for _, l := range b {
+		err := f.charge(costStep)
+		if err == nil {
+			err = l.run(f)
 		}
-		s.nesting++
-		defer func() { s.nesting-- }()
-		n, err := parse(p, args)
-		if err == nil && !args.End() {
-			err = args.Error("unexpected "+args.Current().Val, args.Current())
+		if err != nil {
+			return at(l.number, err)
 		}
-		return n, err
-	}, ok
+	}
+	return nil
+}
+
+// statement parses a statement after its name and up to its end. There are no others than these: none that loads another
+// template, calls with a block, or evaluates for its effect.
+func (p *parser) statement(word string) statement {
+	switch word {
+	case "if":
+		return p.ifStatement()
+	case "for":
+		return p.forStatement()
+	case "set":
+		return p.setStatement()
+	case "macro":
+		return p.macroStatement()
+	case "raw", "generation": // the latter marks what the assistant wrote, for training
+		body, _ := p.inner("end" + word)
+		return scopeStatement(body)
+	case "break", "continue":
+		if p.loops == 0 {
+			p.fail("%s outside a loop", word)
+		}
+		if word == "break" {
+			return jump{errBreak}
+		}
+		return jump{errContinue}
+	}
+	p.fail("statement %.40s: %w", word, ErrUnsupported)
+	return scopeStatement(nil)
+}
+
+type plainText string
+
+func (s plainText) run(f *frame) error { return f.write(string(s)) }
+
+// output is {{ … }}.
+type output struct{ of expr }
+
+func (o output) run(f *frame) error {
+	v, err := f.eval(o.of)
+	if err != nil {
+		return err
+	}
+	s, err := f.text(v)
+	if err != nil {
+		return err
+	}
+	return f.write(s)
 }
 
 type ifStatement struct {
-	place
-	conditions []nodes.Expression
-	bodies     []*nodes.Wrapper // one more than conditions if there is an else
+	conditions []expr
+	bodies     []block // one more than conditions if there is an else
 }
 
-func (s *syntax) parseIf(p, args *parser.Parser) (nodes.ControlStructure, error) {
-	n := &ifStatement{place: place{p.Current()}}
-	for rest := args; ; {
-		condition, err := rest.ParseExpression()
-		if err != nil {
-			return nil, err
-		}
-		body, end, err := p.WrapUntil("elif", "else", "endif")
-		if err != nil {
-			return nil, err
-		}
-		n.conditions, n.bodies = append(n.conditions, condition), append(n.bodies, body)
-		if rest != args && !rest.End() {
-			return nil, rest.Error("malformed condition", rest.Current())
-		}
-		if body.EndTag == "elif" {
-			rest = end
-			continue
-		}
-		if body.EndTag == "else" {
-			if body, _, err = p.WrapUntil("endif"); err != nil {
-				return nil, err
-			}
+func (p *parser) ifStatement() statement {
+	n := ifStatement{}
+	for {
+		n.conditions = append(n.conditions, p.expressions())
+		body, word := p.inner("elif", "else", "endif")
+		n.bodies = append(n.bodies, body)
+		if word == "else" {
+			body, word = p.inner("endif")
 			n.bodies = append(n.bodies, body)
 		}
-		return n, nil
+		if word != "elif" {
+			return n
+		}
 	}
 }
 
-func (n *ifStatement) run(f *frame) error {
+func (n ifStatement) run(f *frame) error {
 	for i, c := range n.conditions {
 		v, err := f.eval(c)
 		if err != nil {
 			return err
 		}
 		if truth(v) {
-			return f.exec(n.bodies[i].Nodes)
+			return f.exec(n.bodies[i])
 		}
 	}
 	if len(n.bodies) > len(n.conditions) {
-		return f.exec(n.bodies[len(n.conditions)].Nodes)
+		return f.exec(n.bodies[len(n.conditions)])
 	}
 	return nil
 }
 
-// setStatement gives a value to a variable or to an attribute of a namespace.
+// setStatement gives a value to variables or to an attribute of a namespace.
 type setStatement struct {
-	place
-	name, attribute               string
-	value, condition, alternative nodes.Expression
-	body                          *nodes.Wrapper // in place of the value
+	names     []string
+	attribute string // of the one name, or ""
+	value     expr
+	body      block // in place of a nil value
 }
 
-func (s *syntax) parseSet(p, args *parser.Parser) (nodes.ControlStructure, error) {
-	n := &setStatement{place: place{p.Current()}}
-	name := args.Match(tokens.Name)
-	if name == nil {
-		return nil, args.Error("set needs a name", args.Current())
+func (p *parser) setStatement() statement {
+	n := setStatement{names: p.names()}
+	if _, ok := p.accept(sign, "."); ok && len(n.names) == 1 {
+		n.attribute = p.expect(name)
 	}
-	n.name = name.Val
-	if args.Match(tokens.Dot) != nil {
-		if name = args.Match(tokens.Name); name == nil {
-			return nil, args.Error("set needs the name of an attribute", args.Current())
+	if _, ok := p.accept(sign, "="); ok {
+		n.value = p.expressions()
+	} else {
+		n.body, _ = p.inner("endset")
+	}
+	return n
+}
+
+// names are those of variables, with commas between them.
+func (p *parser) names() []string {
+	list := []string{p.expect(name)}
+	for {
+		if _, ok := p.accept(sign, ","); !ok {
+			return list
 		}
-		n.attribute = name.Val
+		list = append(list, p.expect(name))
 	}
-	var err error
-	if args.Match(tokens.Assign) == nil {
-		n.body, _, err = p.WrapUntil("endset")
-		return n, err
-	}
-	if n.value, err = args.ParseExpression(); err != nil {
-		return nil, err
-	}
-	n.condition, n.alternative, err = args.ParseCondition()
-	return n, err
 }
 
-func (n *setStatement) run(f *frame) error {
-	if err := f.charge(costScope); err != nil {
-		return err
-	}
+func (n setStatement) run(f *frame) error {
 	var v any
 	var err error
-	if n.body != nil {
-		v, err = f.capture(n.body, f.inner().vars)
+	if n.value == nil {
+		v, err = f.capture(n.body, &scope{up: f.vars})
 	} else {
-		v, err = f.choose(n.value, n.condition, n.alternative)
+		v, err = f.eval(n.value)
 	}
 	if err != nil {
 		return err
 	}
 	if n.attribute == "" {
-		f.vars.set(n.name, v)
-		return nil
+		return f.assign(n.names, v)
 	}
-	of, _ := f.vars.get(n.name)
+	of, _ := f.vars.get(n.names[0])
 	ns, ok := of.(*namespace)
 	if !ok {
-		return fmt.Errorf("set %s.%s: %s is %s, only attributes of a namespace can be set", n.name, n.attribute, n.name, typeOf(of))
+		return fmt.Errorf("set %s.%s: %s is %s, only attributes of a namespace can be set", n.names[0], n.attribute, n.names[0], typeOf(of))
 	}
 	ns.vars[n.attribute] = v
+	return f.charge(costScope)
+}
+
+// assign gives a value to a variable, or the items of one to several.
+func (f *frame) assign(names []string, v any) error {
+	if err := f.repeated(len(names), costScope); err != nil {
+		return err
+	}
+	if len(names) == 1 {
+		f.vars.set(names[0], v)
+		return nil
+	}
+	parts, ok := v.([]any)
+	if !ok || len(parts) != len(names) {
+		return fmt.Errorf("cannot unpack %s into %d variables", typeOf(v), len(names))
+	}
+	for i, name := range names {
+		f.vars.set(name, parts[i])
+	}
 	return nil
 }
 
-// capture runs a body and returns what it writes.
-func (f *frame) capture(body *nodes.Wrapper, vars *scope) (string, error) {
+// capture runs a block and returns what it writes.
+func (f *frame) capture(b block, vars *scope) (string, error) {
 	sub := &frame{f.run, vars, new(strings.Builder)}
-	err := sub.exec(body.Nodes)
+	err := sub.exec(b)
 	return sub.out.String(), err
 }
 
 type macroStatement struct {
-	place
 	name     string
 	params   []string
-	defaults []nodes.Expression // nil where there is none
-	body     *nodes.Wrapper
+	defaults []expr // nil where there is none
+	body     block
 }
 
-func (s *syntax) parseMacro(p, args *parser.Parser) (nodes.ControlStructure, error) {
-	n := &macroStatement{place: place{p.Current()}}
-	name := args.Match(tokens.Name)
-	if name == nil || args.Match(tokens.LeftParenthesis) == nil {
-		return nil, args.Error("macro needs a name and parentheses", args.Current())
+func (p *parser) macroStatement() statement {
+	n := macroStatement{name: p.expect(name)}
+	p.expect(sign, "(")
+	for {
+		if _, ok := p.accept(sign, ")"); ok || p.err != nil {
+			break
+		}
+		var value expr
+		param := p.expect(name)
+		if _, ok := p.accept(sign, "="); ok {
+			value = p.expression()
+		}
+		n.params, n.defaults = append(n.params, param), append(n.defaults, value)
+		if t := p.peek(); t.kind != sign || t.text != ")" {
+			p.expect(sign, ",")
+		}
 	}
-	n.name = name.Val
-	for args.Match(tokens.RightParenthesis) == nil {
-		if len(n.params) > 0 && args.Match(tokens.Comma) == nil {
-			return nil, args.Error("expected , or )", args.Current())
-		}
-		param := args.Match(tokens.Name)
-		if param == nil {
-			return nil, args.Error("expected the name of a parameter", args.Current())
-		}
-		var value nodes.Expression
-		if args.Match(tokens.Assign) != nil {
-			var err error
-			if value, err = args.ParseExpression(); err != nil {
-				return nil, err
-			}
-		}
-		n.params, n.defaults = append(n.params, param.Val), append(n.defaults, value)
-	}
-	loops := s.loops
-	s.loops = 0
-	defer func() { s.loops = loops }()
-	var err error
-	n.body, _, err = p.WrapUntil("endmacro")
-	return n, err
+	loops := p.loops
+	p.loops = 0
+	n.body, _ = p.inner("endmacro")
+	p.loops = loops
+	return n
 }
 
-func (n *macroStatement) run(f *frame) error {
+func (n macroStatement) run(f *frame) error {
 	if err := f.charge(costScope); err != nil {
 		return err
 	}
@@ -235,21 +259,9 @@ func (n *macroStatement) run(f *frame) error {
 }
 
 // scopeStatement is a body with variables of its own.
-type scopeStatement struct {
-	place
-	body *nodes.Wrapper
-}
+type scopeStatement block
 
-func parseScope(end string) parser.ControlStructureParser {
-	return func(p, _ *parser.Parser) (nodes.ControlStructure, error) {
-		n := &scopeStatement{place: place{p.Current()}}
-		var err error
-		n.body, _, err = p.WrapUntil(end)
-		return n, err
-	}
-}
-
-func (n *scopeStatement) run(f *frame) error { return f.inner().exec(n.body.Nodes) }
+func (n scopeStatement) run(f *frame) error { return f.inner().exec(block(n)) }
 
 var (
 	errBreak    = errors.New("break")
@@ -257,18 +269,6 @@ var (
 )
 
 // jump leaves the body of a loop.
-type jump struct {
-	place
-	err error
-}
+type jump struct{ err error }
 
-func (s *syntax) parseJump(err error) parser.ControlStructureParser {
-	return func(p, _ *parser.Parser) (nodes.ControlStructure, error) {
-		if s.loops == 0 {
-			return nil, p.Error(err.Error()+" outside a loop", p.Current())
-		}
-		return &jump{place{p.Current()}, err}, nil
-	}
-}
-
-func (n *jump) run(*frame) error { return n.err }
+func (n jump) run(*frame) error { return n.err }

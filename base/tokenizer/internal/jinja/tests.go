@@ -3,8 +3,6 @@ package jinja
 import (
 	"errors"
 	"fmt"
-
-	"github.com/nikolalohinski/gonja/v2/tokens"
 )
 
 // test is "v is name(a)".
@@ -56,10 +54,10 @@ func is[T any](v any) bool {
 var relations = map[string]func(f *frame, v, arg any) (bool, error){
 	"eq": same, "==": same, "equalto": same,
 	"ne": different, "!=": different,
-	"lt": order(tokens.LowerThan), "<": order(tokens.LowerThan), "lessthan": order(tokens.LowerThan),
-	"le": order(tokens.LowerThanOrEqual), "<=": order(tokens.LowerThanOrEqual),
-	"gt": order(tokens.GreaterThan), ">": order(tokens.GreaterThan), "greaterthan": order(tokens.GreaterThan),
-	"ge": order(tokens.GreaterThanOrEqual), ">=": order(tokens.GreaterThanOrEqual),
+	"lt": order("<"), "<": order("<"), "lessthan": order("<"),
+	"le": order("<="), "<=": order("<="),
+	"gt": order(">"), ">": order(">"), "greaterthan": order(">"),
+	"ge": order(">="), ">=": order(">="),
 	"in": func(f *frame, v, arg any) (bool, error) { return f.contains(arg, v) },
 	"sameas": func(f *frame, v, arg any) (bool, error) {
 		if typeOf(v) != typeOf(arg) || is[[]any](v) {
@@ -84,9 +82,8 @@ func different(f *frame, v, arg any) (bool, error) {
 	return !yes, err
 }
 
-func order(op tokens.Type) func(f *frame, v, arg any) (bool, error) {
+func order(op string) func(f *frame, v, arg any) (bool, error) {
 	return func(f *frame, v, arg any) (bool, error) {
-		yes, err := f.ordered(op, v, arg)
-		return truth(yes), err
+		return f.ordered(op, v, arg)
 	}
 }

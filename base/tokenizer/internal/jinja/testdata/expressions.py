@@ -1,7 +1,5 @@
-"""Makes expressions.json: expressions, and what jinja2 as set up by transformers makes of them (null where it fails).
-
-Tuples are lists here, so none is printed. The parser knows no "a if b else c" within another expression, no strings side by
-side, and no backslash at the end of a string."""
+"""Makes expressions.json: expressions and short templates, and what jinja2 as set up by transformers makes of them (null where
+it fails). Tuples are lists here, so none is printed."""
 import json
 import pathlib
 
@@ -37,8 +35,26 @@ nothing|default('x')|''|default('x')|''|default('x', true)|none|default('x')|non
 '<a href="x">&\'</a>'|e|'a'|safe|range(3)|list|range(1, 3)|list|range(3, 0, -1)|list|range(0, 5, 2)|list|range(0)|list|range(1, 2, 0)|dict(a=1)|dict(a=1).a|namespace(a=1).a|namespace(a=1)['a']|namespace(a=1).b is defined
 "it's"|["it's"]|['a"b']|["it's \"x\""]|['a\nb\t\\-']|['é']|[nothing]|[1, 2].index(2)|[1, 2, 1].count(1)|[1].index(3)|'%s' is string|1 if 0|1 if 0 else 2|'a' if nothing is defined else 'b'
 [1].append(2)|[1].pop()|{'a': 1}.update({'b': 2})|[1].clear()|{'a': 1}.pop('a')|''.__class__|[].__class__|nothing()|'a'()|raise_exception('no')|range.__globals__|''.nothing is defined|''.nothing()|messages|unknown_filter|1 is unknown_test
-1_000|0x10|0.5e3|1e3|'a\tb'|'\u00e9'|'\\n'|'\x41'
+(1 if true else 2)|'a' + ('b' if false else 'c') + 'd'|1 if 0 else 2 if 0 else 3|[1 if true else 2, 3]|{'a': 1 if false else 2}.a|'x'.replace('x', 'y' if true else 'z')|(1 if false) is defined
+1 < 2 < 3|1 < 3 < 2|1 == 1 == 2|'a' in 'ab' in ['ab']|1 < 2 == true|'a' in ' A '|lower|'a' ~ 'B'|lower|1 + 2|string|-1|abs|not 1 == 2|not (1 == 1)|2 ** 3 ** 2|-2 ** 2|2 * 3 + 4 ~ 5|1 + 2 ~ 3 + 4|10 - 3 - 2
+"a" 'b'|'\\'|['a\nb\t\\']|'it\'s'|"say \"x\""|'\d'|'{{ }}'|'%}'|{'a': {'b': {}}}.a|[1, 2, ]|(1, 2)[1]|(1,)[0]|()|length|[[1], [2]][1][0]|'abc'[1 if true else 0]|[1,2][:none]|1.|1.e3|1e5|1__0
+'a'if true else'b'|not(1)|1 and(2)|1 in(1,2)|'a' is string and 'b' is not none|nothing is not defined|1 is not  none|(nothing is defined) == false|nothing is defined or true|3 is divisibleby 3|'a' is eq 'a'|'a' is in ['a']
+1_000|0.5e3|1e3|'a\tb'|'\u00e9'|'\\n'|'\x41'
 """
+templates = [
+    "{{ 1 }}\n", "{{ 1 }}\n\n", "a\n{% if true %}\nb\n{% endif %}\nc", "a\n  {% if true %}\n  b\n  {% endif %}\nc", "a {% if true %} b {% endif %} c", "a {%- if true -%} b {%- endif -%} c",
+    "a\n  {%+ if true %}\nb{% endif %}", "a\n{% if true +%}\nb{% endif %}", "a\n  {# x #}\nb", "a {#- x -#} b", "a\n  {{ 1 }}\nb", "a\n  {{- 1 -}}\n  b", "{{ 1 }}  {% if true %}x{% endif %}", "{% if true %}  {% if true %}x{% endif %}{% endif %}",
+    "{% if true -%}\n  {% if true %}x{% endif %}{% endif %}", "{{ 1 -}}\n  {% if true %}x{% endif %}", "  {% if true %}x{% endif %}", "a\r\nb{% if true %}\r\nc{% endif %}\r\n", "{% raw %}{{ x }}{% endraw %}", "a {%- raw -%}  {{ x }}  {%- endraw -%} b",
+    "{% raw %}\n{% if %}\n{% endraw %}\nx", "{% raw %}{% endraw %}", "{{ '{% raw %}' }}", "{{ '}}' }}{{ \"%}\" }}", "{{ {'a': {'b': 1}}['a']['b'] }}", "{{{'a': 1}.a}}", "a{b}c{ {d", "{{\n1\n+\n2\n}}", "{% if 1 and\n   not\n   0 %}x{% endif %}", "{{ 'a\\\nb' }}", "{{ 'a\nb' }}",
+    "{% set x %}a{{ 1 }}{% endset %}{{ x }}", "{% set a, b = 1, 2 %}{{ a }}{{ b }}", "{% set a, b = [1, 2] %}{{ a }}{{ b }}", "{% set a, b = 1 %}", "{% set x = 1 if false %}{{ x is defined }}", "{% set x = 1 %}{% if true %}{% set x = 2 %}{% endif %}{{ x }}",
+    "{% for i in [1, 2] %}{{ i }}{% else %}none{% endfor %}", "{% for i in [] %}{{ i }}{% else %}none{% endfor %}", "{% for i in [1, 2, 3] if i > 1 %}{{ i }}{{ loop.length }}{% endfor %}", "{% for a, b in [[1, 2]] %}{{ a + b }}{% endfor %}", "{% for a, b in [[1]] %}{% endfor %}",
+    "{% for i in [1, 2, 3] %}{% if i == 2 %}{% continue %}{% endif %}{{ i }}{% endfor %}", "{% for i in [1, 2, 3] %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}", "{% for i in nothing %}x{% endfor %}", "{% for i in none %}x{% endfor %}", "{% for i in 'ab' %}{{ i }},{% endfor %}",
+    "{% for k in {'a': 1} %}{{ k }}{% endfor %}", "{% for i in [1] %}{% set x = i %}{% endfor %}{{ x is defined }}", "{% for i in [1, 2] %}{% for j in [3] %}{{ loop.index }}{% endfor %}{{ loop.index }}{% endfor %}", "{{ loop is defined }}",
+    "{% macro f(a, b=2) %}{{ a }}{{ b }}{% endmacro %}{{ f(1) }}{{ f(1, 3) }}{{ f(b=4, a=5) }}{{ f() }}", "{% macro f(a, b=a) %}{{ b }}{% endmacro %}{{ f(1) }}", "{% macro f() %}{{ x }}{% endmacro %}{% set x = 1 %}{{ f() }}", "{% macro f(a) %}{% endmacro %}{{ f(1, 2) }}",
+    "{% macro f(n) %}{{ n }}{% if n > 0 %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(3) }}", "{% macro f() %} a {% endmacro %}{{ f() | trim }}{{ f() ~ 1 }}{{ f is callable }}", "{% set ns = namespace(a=1) %}{% for i in [1, 2] %}{% set ns.a = ns.a + i %}{% endfor %}{{ ns.a }}",
+    "{% if false %}a{% elif true %}b{% else %}c{% endif %}", "{% if false %}a{% elif false %}b{% else %}c{% endif %}", "{% if nothing.x %}{% endif %}", "{% if true %}", "{% endif %}", "{{ 1", "{% if true %}{% else %}{% else %}{% endif %}", "{{ }}", "{{ 1 2 }}", "{{ a b }}", "{{ (1 }}", "{{ 1) }}", "{{ [1 }}", "{{ 'a }}",
+    "{# x", "{{ 1 + }}", "{{ * 1 }}", "{{ a..b }}", "{{ a[] }}", "{% %}", "{% foo %}", "{% set %}", "{% set 1 = 2 %}", "{% for %}{% endfor %}", "{% for i of [] %}{% endfor %}", "{{ 1 | }}", "{{ 1 is }}", "{{ @ }}", "{{ 1 ! 2 }}", "{{ f(a=1, 2) }}", "{% break %}",
+]
 env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
 
 
@@ -65,12 +81,12 @@ def pieces(line):
     return out
 
 
+sources = ["{{ " + e + " }}" for line in expressions.strip().split("\n") for e in pieces(line)] + templates
 out = []
-for line in expressions.strip().split("\n"):
-    for e in pieces(line):
-        try:
-            text = env.from_string("{{ " + e + " }}").render()
-        except Exception:
-            text = None
-        out.append({"expression": e, "text": text})
+for source in sources:
+    try:
+        text = env.from_string(source).render()
+    except Exception:
+        text = None
+    out.append({"source": source, "text": text})
 pathlib.Path(__file__).with_name("expressions.json").write_text(json.dumps(out, indent=1, ensure_ascii=False) + "\n")
