@@ -113,6 +113,8 @@ func (g *product) multiply(p *Pool) {
 	switch {
 	case t == 1 || g.m*g.w.N*g.w.K < fewWork:
 		g.run(0, panels, 0, g.m)
+	case g.w.codes != nil && tilesBF16():
+		p.Run(panels, max(1, min(unpackedPanels, panels/(2*t))), g.byPanels)
 	case panels >= 4*t || g.m <= 8:
 		p.Run(panels, max(1, (panels/(t*8)+1)&^1), g.byPanels) // an even number, for the kernels that take two panels
 	default:

@@ -11,12 +11,15 @@ func FromCodes(c *Coded, turned bool) *Packed {
 	return w
 }
 
-// runCodes is run with panels that are unpacked first, each once for all rows: several where tiles take so many rows that
-// these come from beyond the second cache.
+// unpackedPanels is how many panels stand unpacked at a time, in the second cache, where tiles multiply with them.
+const unpackedPanels = 4
+
+// runCodes is run with panels that are unpacked first, each once for all rows: several where tiles take so many rows that these come
+// from beyond the second cache.
 func (g *product) runCodes(p0, p1, r0, r1 int) {
 	k, several := g.w.K, 1
 	if tilesBF16() {
-		several = 4
+		several = unpackedPanels
 	}
 	part := panel * ((min(k, blockK) + codeRows - 1) &^ (codeRows - 1))
 	scratch := getU16(several * part)
