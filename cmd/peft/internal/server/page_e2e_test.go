@@ -238,9 +238,16 @@ func darkInBrowser(t *testing.T, p *place) {
 	if v := light(); v > 60 {
 		t.Errorf("background %v where dark is preferred", v)
 	}
+	b.view("usage")
+	b.until("a legend", `document.querySelector('#usage .u-marker')`)
+	const mark = `getComputedStyle([...document.querySelectorAll('#usage .u-marker')].at(-1)).borderColor`
+	was := eval[string](b, mark)
 	b.click("#theme")
 	if v := light(); v < 200 {
 		t.Errorf("background %v after the switch", v)
+	}
+	if is := eval[string](b, mark); is == was {
+		t.Errorf("the mark of a legend stays %s after the switch", is)
 	}
 	b.run(chromedp.Reload())
 	if v := light(); v < 200 {

@@ -23,7 +23,7 @@ export const key = {
 let asking = null
 
 function askOnce() {
-  asking ??= key.ask(key.get() !== null).then(k => {
+  asking ??= key.ask(key.get() === null ? 'This server asks for an API key.' : 'The server does not accept this key.').then(k => {
     if (k) key.set(k)
     else key.refused = true
     return k

@@ -48,14 +48,14 @@ theme.addEventListener('click', () => {
 })
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', themed)
 
-key.ask = async refused => {
+key.ask = async why => {
   const input = h('input', { type: 'password', id: 'key-input', autocomplete: 'off', required: true, spellcheck: 'false' })
-  const text = refused ? 'The server does not accept this key.' : 'This server asks for an API key. It is kept until this tab is closed.'
+  const text = why + ' It is kept until this tab is closed.'
   const given = await ask('API key', text, 'Use this key', [h('label', { for: 'key-input' }, 'API key'), input])
   return given ? input.value.trim() : null
 }
 document.getElementById('key').addEventListener('click', async () => {
-  const k = await key.ask(false)
+  const k = await key.ask('Requests are sent with this key, if the server asks for one.')
   if (k) {
     key.set(k)
     notice('The key is used from now on.', true)

@@ -18,6 +18,12 @@ function lately() {
   return [now - 300, now]
 }
 
+// short is a name that fits into a width, in pixels.
+function short(name, width) {
+  const most = Math.max(3, Math.floor(width / 6.5))
+  return name.length > most ? name.slice(0, most - 1) + '…' : name
+}
+
 // chart draws data ([x, ...ys]) into a figure: series are {label, colour, bars: -1, 0 or 1 for which side of its place}, axes have
 // {label, format}; names are those of the places on x, when it has names.
 export function chart({ label, series, x = {}, y = {}, height = 220, names = null, time = false }) {
@@ -29,10 +35,10 @@ export function chart({ label, series, x = {}, y = {}, height = 220, names = nul
     font: '11px system-ui, sans-serif', labelFont: '11px system-ui, sans-serif', label: a.label, labelSize: a.label ? 18 : 0, labelGap: 0, ...more,
   })
   const options = width => ({
-    width, height, padding: [10, 12, 0, 0], legend: { show: true, live: true }, cursor: { points: { size: 6 }, drag: { x: false, y: false } },
+    width, height, padding: [10, time ? 26 : 12, 0, 0], legend: { show: true, live: true }, cursor: { points: { size: 6 }, drag: { x: false, y: false } },
     scales: { x: { time, range: names ? () => [-0.6, names().length - 0.4] : time ? lately : undefined }, y: { range: y.range } },
     axes: [
-      axis(x, names ? { splits: () => names().map((_, i) => i), values: (_, at) => at.map(i => names()[i] ?? ''), grid: { show: false }, size: 30 } : { space: 60, size: time ? 40 : 28 }),
+      axis(x, names ? { splits: () => names().map((_, i) => i), values: (u, at) => at.map(i => short(names()[i] ?? '', (u.width - 64) / names().length)), grid: { show: false }, size: 30 } : { space: 60, size: time ? 40 : 28 }),
       axis(y, { size: 52, values: y.format ? (_, at) => at.map(v => y.format(v)) : undefined }),
     ],
     series: [
@@ -52,7 +58,11 @@ export function chart({ label, series, x = {}, y = {}, height = 220, names = nul
     else if (plot.width !== width) plot.setSize({ width, height })
   }
   new ResizeObserver(fit).observe(place)
-  addEventListener('themechange', () => plot?.redraw(false))
+  addEventListener('themechange', () => { // the marks of the legend and the bars keep the colours they were made with
+    plot?.destroy()
+    plot = null
+    fit()
+  })
   return {
     element: figure,
     set(d, words) {

@@ -36,11 +36,11 @@ export function table(caption, columns, rows) {
 }
 
 // ask shows a question in a modal dialog and resolves to whether it was confirmed.
-export function ask(title, text, yes, kids = []) {
+export function ask(title, text, yes, kids = [], no = 'Cancel') {
   const { promise, resolve } = Promise.withResolvers()
   const d = h('dialog', { class: 'ask', 'aria-labelledby': 'ask-title', onclose: () => { resolve(d.returnValue === 'yes'); d.remove() } },
     h('form', { method: 'dialog' }, h('h2', { id: 'ask-title' }, title), text && h('p', {}, text), kids,
-      h('div', { class: 'row end' }, h('button', { value: 'no', formnovalidate: true, type: 'submit' }, 'Cancel'),
+      h('div', { class: 'row end' }, h('button', { value: 'no', formnovalidate: true, type: 'submit' }, no),
         h('button', { value: 'yes', class: 'primary', type: 'submit' }, yes))))
   document.body.append(d)
   d.showModal()

@@ -3,8 +3,8 @@ import { h } from './dom.js'
 import { count, percent } from './format.js'
 import { paint } from './chart.js'
 
-// heatmap draws counts of a grid, row by row, {block, side, cells, counts}, on a logarithmic scale from the coldest colour to the
-// hottest; each grid has its own scale.
+// heatmap draws counts of a grid, row by row, {block, side, cells, counts}, by the roots of the counts, from the coldest colour to
+// the hottest: a logarithm would paint all fields alike after some thousand tokens. Each grid has its own scale.
 export function heatmap() {
   const canvas = h('canvas', { 'aria-hidden': 'true' })
   const words = h('figcaption', {})
@@ -18,7 +18,7 @@ export function heatmap() {
     const image = c.createImageData(n, n)
     const stops = ['var(--heat-0)', 'var(--heat-1)', 'var(--heat-2)', 'var(--heat-3)'].map(s => paint(s).match(/[\d.]+/g).map(Number))
     grid.counts.forEach((v, i) => {
-      const at = v === 0 ? 0 : (0.15 + 0.85 * Math.log1p(v) / Math.log1p(most)) * (stops.length - 1)
+      const at = v === 0 ? 0 : (0.15 + 0.85 * Math.sqrt(v / most)) * (stops.length - 1)
       const lo = Math.min(stops.length - 2, Math.floor(at)), part = at - lo
       for (let k = 0; k < 3; k++) image.data[4 * i + k] = stops[lo][k] + part * (stops[lo + 1][k] - stops[lo][k])
       image.data[4 * i + 3] = 255

@@ -98,7 +98,7 @@ export function jobCard(job, ended) {
   }
 
   async function cancel() {
-    if (!await ask(`Cancel the training of ${job.set}?`, 'What it learned so far is not published; the set stays as it is.', 'Cancel the job')) return
+    if (!await ask(`Cancel the training of ${job.set}?`, 'What it learned so far is not published; the set stays as it is.', 'Cancel the job', [], 'Go on training')) return
     try {
       await post(`/peft/v1/jobs/${job.id}/cancel`)
     } catch (e) {

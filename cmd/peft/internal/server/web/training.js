@@ -17,7 +17,7 @@ export function mount(el) {
   name = h('input', { id: 'job-name', required: true, maxlength: 100, pattern: '[A-Za-z0-9][A-Za-z0-9._\\-]*', placeholder: 'manual', autocomplete: 'off', spellcheck: 'false' })
   const number = (id, label, more) => [id, label, h('input', { type: 'number', id: 'job-' + id, ...more })]
   const fields = [
-    number('steps', 'Steps', { min: 1, step: 1, value: 200 }), number('eval_every', 'Measure every … steps', { min: 0, step: 1, value: 20 }),
+    number('steps', 'Steps', { min: 1, step: 1, value: 200 }), number('eval_every', 'Measure every, steps', { min: 0, step: 1, value: 20 }),
     number('seq_len', 'Sequence, tokens', { min: 8, step: 1, placeholder: '256' }), number('batch_tokens', 'Tokens a step', { min: 8, step: 1, placeholder: '1024' }),
     number('learning_rate', 'Learning rate', { min: 0, step: 'any', placeholder: 'by the steps' }), number('experts', 'Experts', { min: 0, step: 1, placeholder: 'by the data' }),
   ]
