@@ -278,7 +278,7 @@ func (m *Model) Logits(logits, hidden []float32, rows int) {
 }
 
 // headRows is how many rows of logits exist at a time in HeadLoss.
-const headRows = 128
+const headRows = 256
 
 // lossScratch is one HeadLoss's memory.
 type lossScratch struct {
@@ -292,7 +292,7 @@ var lossScratches = sync.Pool{New: func() any { return new(lossScratch) }}
 
 // HeadLoss writes each row's weighted negative log-likelihood (nats): hidden: [tokens, hidden] final-normed, targets and
 // weights: [tokens]. dhidden: [tokens, hidden], unless nil, gets the gradient of the losses' sum. Rows of weight 0 cost
-// nothing. Logits exist for 128 rows at a time.
+// nothing. Logits exist for 256 rows at a time.
 func (m *Model) HeadLoss(loss, dhidden, hidden []float32, targets []int32, weights []float32) {
 	h, v := m.Config.Hidden, m.Config.Vocab
 	s := lossScratches.Get().(*lossScratch)
