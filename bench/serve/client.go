@@ -151,11 +151,14 @@ func prompt(seed uint64, n int) string {
 	return strings.Join(some, " ")
 }
 
+// shortPrompt is the words of a prompt where it is not the prompt that is measured.
+const shortPrompt = 12
+
 // questions returns n, of which each names the next of the models.
 func questions(seed uint64, n, tokens int, models ...string) []question {
 	qs := make([]question, n)
 	for i := range qs {
-		qs[i] = question{models[i%len(models)], prompt(seed*1000+uint64(i), 12), tokens}
+		qs[i] = question{models[i%len(models)], prompt(seed*1000+uint64(i), shortPrompt), tokens}
 	}
 	return qs
 }

@@ -19,6 +19,9 @@ import (
 // jobStreams is how many clients ask, each again when it has its answer.
 const jobStreams = 4
 
+// stepTokens is how many tokens a step of the training has.
+const stepTokens = 1024
+
 // job measures steady traffic by itself, with a set in training beside it, and the training by itself.
 func (b *bench) job(ctx context.Context, r *result) (err error) {
 	dir, err := b.few(ctx)
@@ -70,7 +73,7 @@ func (b *bench) traffic(ctx context.Context, s *server, seed uint64, o *row) err
 	for i := range jobStreams {
 		wg.Go(func() {
 			for n := uint64(0); time.Now().Before(end); n++ {
-				a, err := ask(ctx, s, question{setNames[i%len(setNames)], prompt(70000+seed*1000+uint64(i)*100+n, 12), b.tokens})
+				a, err := ask(ctx, s, question{setNames[i%len(setNames)], prompt(70000+seed*1000+uint64(i)*100+n, shortPrompt), b.tokens})
 				if err != nil {
 					errs[i] = err
 					return
@@ -114,7 +117,7 @@ func train(ctx context.Context, s *server, name string) (*training, error) {
 	var j struct{ ID string }
 	err := call(ctx, http.MethodPost, s.url+"/peft/v1/jobs", map[string]any{
 		"name": name, "data": []map[string]string{{"name": name + ".txt", "content": prompt(5, 8000)}},
-		"options": map[string]any{"steps": 100000, "experts": 500, "report_tokens": -1, "eval_every": 100000},
+		"options": map[string]any{"steps": 100000, "experts": 500, "batch_tokens": stepTokens, "report_tokens": -1, "eval_every": 100000},
 	}, &j)
 	if err != nil {
 		return nil, err

@@ -34,10 +34,7 @@ func (b *bench) prompt(ctx context.Context, r *result) error {
 	if b.llama == "" {
 		return nil
 	}
-	if r.Peer, err = b.llamaVersion(ctx); err != nil {
-		return err
-	}
-	s, err := b.serveLlama(ctx, 4, 4096)
+	s, err := b.serveLlama(ctx, r, 4, 4096)
 	if err != nil {
 		return err
 	}
@@ -62,7 +59,7 @@ func (b *bench) interrupted(ctx context.Context, r *result, name string, s *serv
 		running := make(chan done, 1)
 		cut, end := context.WithCancel(ctx)
 		go func() {
-			a, err := ask(cut, s, question{"base", prompt(seed+1, 12), tokens})
+			a, err := ask(cut, s, question{"base", prompt(seed+1, shortPrompt), tokens})
 			running <- done{a, err}
 		}()
 		select {

@@ -49,7 +49,7 @@ func report(u *record.Units[result], dir string) error {
 		return err
 	}
 	var t strings.Builder
-	fmt.Fprintf(&t, "## What was measured\n\nMeasured by `go run ./bench/serve` over HTTP, clients and servers on one machine (%s); raw figures in [serve.json](serve.json). Answers are greedy and of a fixed length, prompts of 12 words that were not read before; what is compared was measured by turns. Values are medians of rounds; ratios are medians of the rounds' ratios, with the least and the most.\n", u.Machine)
+	fmt.Fprintf(&t, "## What was measured\n\nMeasured by `go run ./bench/serve` over HTTP, clients and servers on one machine (%s); raw figures in [serve.json](serve.json). Answers are greedy and of a fixed length, prompts of %d words that were not read before; what is compared was measured by turns. Values are medians of rounds; ratios are medians of the rounds' ratios, with the least and the most.\n", u.Machine, shortPrompt)
 	for _, s := range []struct {
 		unit  string
 		write func(*strings.Builder, *result)
@@ -76,7 +76,7 @@ func writeStreams(t *strings.Builder, r *result) {
 }
 
 func writeLlama(t *strings.Builder, r *result) {
-	fmt.Fprintf(t, "### Beside llama.cpp's server\n\n%s. llama-server of %s, built for this machine (`bench/peers/llama-server.sh`), `-np 16 -cb`, a context of 512 tokens a place; the same file, prompts and client.\n\n", r.settings(), r.Peer)
+	fmt.Fprintf(t, "### Beside llama.cpp's server\n\n%s. llama-server of %s, built for this machine (`bench/peers/llama-server.sh`), `%s`; the same file, prompts and client.\n\n", r.settings(), r.Peer, r.Flags)
 	fmt.Fprintf(t, "| streams | llama-server, tokens/s | peft, tokens/s | ratio | first token, ms: llama-server and peft |\n|---|---|---|---|---|\n")
 	for _, n := range counts {
 		a, b := r.find("llama.cpp", n).Values, r.find("peft", n).Values
@@ -86,7 +86,7 @@ func writeLlama(t *strings.Builder, r *result) {
 }
 
 func writeSets(t *strings.Builder, r *result) {
-	fmt.Fprintf(t, "### A thousand sets more\n\n%s. One server on a registry of %d sets, one on a copy of it with a thousand more, which are copies of these under other names. Change of the rate of answers with one set, and with `auto`, where every set's gate is asked:\n\n", r.settings(), len(setNames))
+	fmt.Fprintf(t, "### %d sets more\n\n%s. One server on a registry of %d sets, one on a copy of it with %d more, which are copies of these under other names. Change of the rate of answers with one set, and with `auto`, where every set's gate is asked:\n\n", r.Added, r.settings(), r.Sets, r.Added)
 	fmt.Fprintf(t, "| model | streams | few, tokens/s | many, tokens/s | change | first token, ms: few and many |\n|---|---|---|---|---|---|\n")
 	for _, name := range []string{"a set", "auto"} {
 		for _, n := range []int{1, 16} {
@@ -104,9 +104,9 @@ func writeSets(t *strings.Builder, r *result) {
 func writePrompt(t *strings.Builder, r *result) {
 	peer := ""
 	if r.Peer != "" {
-		peer = " llama.cpp is the server of " + r.Peer + " with its own sizes."
+		peer = " llama.cpp is the server of " + r.Peer + ", `" + r.Flags + "`, with its own sizes."
 	}
-	fmt.Fprintf(t, "### A long prompt beside a stream\n\n%s, %d threads. A prompt of some 2,000 tokens comes while one answer is being written; its parts are what `--batch-tokens` says, the last size takes it whole.%s In ms:\n\n", r.Base, r.Threads, peer)
+	fmt.Fprintf(t, "### A long prompt beside a stream\n\n%s, %d threads. A prompt of %d words comes while one answer is being written; its parts are what `--batch-tokens` says, the last size takes it whole.%s In ms:\n\n", r.Base, r.Threads, longPrompt, peer)
 	fmt.Fprintf(t, "| server | first token with nobody beside | first token beside a stream | the stream's longest gap before | and meanwhile | its tokens/s meanwhile |\n|---|---|---|---|---|---|\n")
 	for _, o := range r.Rows {
 		fmt.Fprintf(t, "| %s |", o.Name)
@@ -118,7 +118,7 @@ func writePrompt(t *strings.Builder, r *result) {
 }
 
 func writeJob(t *strings.Builder, r *result) {
-	fmt.Fprintf(t, "### Training beside answers\n\n%s. %d clients, each asking again at once, of a set each; the job trains another set in steps of 1,024 tokens, and waits between steps while requests are answered, but for a tenth of the time.\n\n", r.settings(), jobStreams)
+	fmt.Fprintf(t, "### Training beside answers\n\n%s. %d clients, each asking again at once, of a set each; the job trains another set in steps of %d tokens, and waits between steps while requests are answered, but for a tenth of the time.\n\n", r.settings(), jobStreams, stepTokens)
 	fmt.Fprintf(t, "| | tokens/s | first token, ms | median gap, ms | 99 %% of gaps up to, ms | longest gap, ms | steps a minute |\n|---|---|---|---|---|---|---|\n")
 	for _, o := range r.Rows {
 		fmt.Fprintf(t, "| %s |", o.Name)

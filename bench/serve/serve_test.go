@@ -55,13 +55,27 @@ func TestTurns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.Peer, r.Flags = "llama.cpp 7", "-np 9 -cb"
 	u.Done["llama"] = r
+	few := result{Base: "none", Sets: 3, Added: 77}
+	for _, of := range []string{"a set, of few", "a set, of many", "auto, of few", "auto, of many"} {
+		for _, n := range []int{1, 16} {
+			o := row{Name: of, Streams: n}
+			o.add(tokensASecond, 10)
+			o.add("first token, s", 0.1)
+			few.Rows = append(few.Rows, o)
+		}
+	}
+	u.Done["sets"] = few
 	if err := report(u, dir); err != nil {
 		t.Fatal(err)
 	}
 	page, err := os.ReadFile(filepath.Join(dir, "serving.md"))
-	if want := fmt.Sprintf("| 16 | %.0f |", median(r.find("llama.cpp", 16).Values[tokensASecond])); err != nil || !strings.Contains(string(page), want) {
-		t.Errorf("no %q in %s, %v", want, page, err)
+	for _, want := range []string{fmt.Sprintf("| 16 | %.0f |", median(r.find("llama.cpp", 16).Values[tokensASecond])), "llama-server of llama.cpp 7,", "`-np 9 -cb`",
+		"### 77 sets more", "a registry of 3 sets, one on a copy of it with 77 more"} {
+		if err != nil || !strings.Contains(string(page), want) {
+			t.Errorf("no %q in %s, %v", want, page, err)
+		}
 	}
 	if _, err := together(context.Background(), fake(t, 0, 1), questions(1, 2, 10, "m")); err == nil || !strings.Contains(err.Error(), "answered 9 tokens, want 10") {
 		t.Errorf("a server that stops early: %v", err)

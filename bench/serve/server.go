@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -95,10 +96,16 @@ func (b *bench) serve(ctx context.Context, registry string, flags ...string) (*s
 	return b.start(ctx, "/readyz", b.peft, append(append(args, flags...), "--listen")...)
 }
 
-// serveLlama starts llama.cpp's, with a place for each of so many streams.
-func (b *bench) serveLlama(ctx context.Context, streams, context int) (*server, error) {
+// serveLlama starts llama.cpp's, with a place for each of so many streams, and notes what it is and its flags.
+func (b *bench) serveLlama(ctx context.Context, r *result, streams, context int) (*server, error) {
+	var err error
+	if r.Peer, err = b.llamaVersion(ctx); err != nil {
+		return nil, err
+	}
 	t := strconv.Itoa(b.threads)
-	return b.start(ctx, "/health", b.llama, "-m", b.base, "-t", t, "-tb", t, "-np", strconv.Itoa(streams), "-c", strconv.Itoa(streams*context), "-cb", "--no-ui", "--port")
+	flags := []string{"-np", strconv.Itoa(streams), "-c", strconv.Itoa(streams * context), "-cb"}
+	r.Flags = strings.Join(flags, " ")
+	return b.start(ctx, "/health", b.llama, append(append([]string{"-m", b.base, "-t", t, "-tb", t}, flags...), "--no-ui", "--port")...)
 }
 
 // llamaVersion is what the program says of itself.

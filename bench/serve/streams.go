@@ -32,15 +32,12 @@ func (b *bench) against(ctx context.Context, r *result) (err error) {
 	if err != nil {
 		return err
 	}
-	if r.Peer, err = b.llamaVersion(ctx); err != nil {
-		return err
-	}
 	s, err := b.serve(ctx, dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
-	peer, err := b.serveLlama(ctx, counts[len(counts)-1], 512)
+	peer, err := b.serveLlama(ctx, r, counts[len(counts)-1], 512)
 	if err != nil {
 		return err
 	}
@@ -68,6 +65,7 @@ func (b *bench) many(ctx context.Context, r *result) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.stop()) }()
+	r.Sets, r.Added = len(setNames), b.sets
 	set := setNames[:1]
 	return b.turns(ctx, r, []int{1, 16}, []load{
 		{"a set, of few", s, set}, {"a set, of many", t, set},
