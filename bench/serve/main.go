@@ -45,7 +45,7 @@ type result struct {
 	Peer    string `json:"peer,omitempty"`
 	Flags   string `json:"peer_flags,omitempty"` // that the peer was started with, beside those for the model and the threads
 	Threads int    `json:"threads"`
-	Tokens  int    `json:"tokens"` // of an answer
+	Tokens  int    `json:"tokens"`          // of an answer
 	Sets    int    `json:"sets,omitempty"`  // of the registry
 	Added   int    `json:"added,omitempty"` // to another one, to compare with
 	Rows    []row  `json:"rows"`
