@@ -148,6 +148,8 @@ func (s *Server) loadLora(w http.ResponseWriter, r *http.Request) {
 		err = badRequest("lora_name", "%w", err)
 	case errors.Is(err, registry.ErrName):
 		err = badRequest("lora_name", "%w", err)
+	default:
+		err = refused(err)
 	}
 	if err != nil {
 		fail(w, err)
@@ -160,7 +162,7 @@ func (s *Server) unloadLora(w http.ResponseWriter, r *http.Request) {
 	var q loraRequest
 	err := decode(r, &q)
 	if err == nil {
-		err = s.e.Remove(r.Context(), q.Name)
+		err = refused(s.e.Remove(r.Context(), q.Name))
 	}
 	if err != nil {
 		fail(w, err)

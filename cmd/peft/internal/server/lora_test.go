@@ -64,4 +64,10 @@ func TestLoadLora(t *testing.T) {
 	if code, v := post(t, s, "/v1/completions", `{"model":"given","prompt":"The"}`); code != http.StatusNotFound {
 		t.Errorf("after it was unloaded: %d %v", code, v)
 	}
+	if code := call("/peft/v1/files?name=notes.txt", "no adapter"); code != http.StatusCreated {
+		t.Fatalf("upload: %d", code)
+	}
+	if code, v := post(t, s, "/v1/load_lora_adapter", `{"lora_name":"notes","lora_path":"notes.txt"}`); code != http.StatusBadRequest {
+		t.Errorf("a text as an adapter: %d %v", code, v)
+	}
 }
