@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"unsafe"
 )
 
 // Codes is a weight as quantised files store it: W[i, j] = D[i, j/32]·Code[i, j] + M[i, j/32]. Its rows are read when they
@@ -28,7 +29,7 @@ func (c *Codes) check() error {
 	return nil
 }
 
-// Arena gives weights that live equally long a place side by side in large pages, whose first use costs much less than
+// Arena gives weights or activations that live equally long a place side by side in large pages, whose first use costs much less than
 // that of as much memory in small ones. The zero value is ready; a nil *Arena gives each weight memory of its own. It may
 // be used from several goroutines.
 type Arena struct {
@@ -56,6 +57,14 @@ func (a *Arena) bytes(n int) []byte {
 	b := a.free[:n:n]
 	a.free = a.free[min(len(a.free), (n+line-1)&^(line-1)):]
 	return b
+}
+
+// F32 returns n zeros from the arena.
+func (a *Arena) F32(n int) []float32 {
+	if n == 0 {
+		return nil
+	}
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(a.bytes(4*n)))), n)
 }
 
 // PackCodes lays codes out for products. Its error is that of Row, or about sizes.

@@ -15,6 +15,7 @@ func (s *scratch[T]) get(n int) *[]T {
 	b, ok := s.classes[class].Get().(*[]T)
 	if !ok {
 		v := make([]T, 1<<class)
+		LargePages(v)
 		b = &v
 	}
 	*b = (*b)[:n]

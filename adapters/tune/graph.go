@@ -58,8 +58,9 @@ func newGraph(m *llama.Model, t *peer.Training, batch int) (*graph, error) {
 		return nil, err
 	}
 	eg, hidden := G.NewGraph(), m.Config.Hidden
+	memory := &arena{shared: map[string]*tensor.Dense{}}
 	input := func(name string) (*G.Node, []float32, error) {
-		d := dense(tensor.Shape{batch, hidden})
+		d := memory.dense(tensor.Shape{batch, hidden})
 		n := G.NewTensor(eg, tensor.Float32, 2, G.WithShape(batch, hidden), G.WithName(name))
 		x, err := data(d)
 		if err != nil {
@@ -72,7 +73,7 @@ func newGraph(m *llama.Model, t *peer.Training, batch int) (*graph, error) {
 		return nil, err
 	}
 	g.x = xd
-	b := &builder{graph: g, eg: eg, arena: arena{}, scratch: map[string][]float32{}, live: map[*G.Node]bool{}}
+	b := &builder{graph: g, eg: eg, arena: memory, scratch: map[string][]float32{}, live: map[*G.Node]bool{}}
 	if !g.whole {
 		h, hd, err := input("normed")
 		if err != nil {
@@ -119,14 +120,14 @@ func distinct(eg *G.ExprGraph) error {
 type builder struct {
 	*graph
 	eg      *G.ExprGraph
-	arena   arena
+	arena   *arena
 	handles G.Nodes
 	live    map[*G.Node]bool // nodes whose gradient leads to trained rows
 	scratch map[string][]float32
 	err     error
 }
 
-func (b *builder) rows(width int) []float32 { return make([]float32, b.batch*width) }
+func (b *builder) rows(width int) []float32 { return b.arena.memory.F32(b.batch * width) }
 
 // shared returns scratch that all blocks use, one after the other.
 func (b *builder) shared(role string, width int) []float32 {
@@ -138,7 +139,7 @@ func (b *builder) shared(role string, width int) []float32 {
 
 // apply adds an operation whose result stays for the backward.
 func (b *builder) apply(k kernel, width int, in ...*G.Node) *G.Node {
-	return b.add(k, dense(tensor.Shape{b.batch, width}), in...)
+	return b.add(k, b.arena.dense(tensor.Shape{b.batch, width}), in...)
 }
 
 // transient adds an operation whose result nothing reads after its block's forward.
@@ -182,7 +183,7 @@ func (b *builder) with(role string, blk *llama.Block, layers []*peer.TrainLayer,
 		return in
 	}
 	handle := G.NewVector(b.eg, tensor.Float32, G.WithShape(1), G.WithName(tagOf(role+" handle", blk.Index)))
-	b.err = G.Let(handle, dense(tensor.Shape{1}))
+	b.err = G.Let(handle, b.arena.dense(tensor.Shape{1}))
 	b.handles, b.live[handle] = append(b.handles, handle), true
 	return append(in, handle)
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/chewxy/hm"
 	G "gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
+
+	"github.com/gopeft/peft/kernels"
 )
 
 // kernel is a coarse differentiable operation on row-major f32. It reads how many rows are in use beside the graph.
@@ -25,7 +27,7 @@ type core struct {
 	out    tensor.Shape // empty for a scalar
 	y      *tensor.Dense
 	d      []*tensor.Dense
-	arena  arena
+	arena  *arena
 
 	// What a call needs, kept for the next one.
 	in, din [][]float32
@@ -88,10 +90,6 @@ func (o *op) DiffWRT(n int) []bool {
 	return make([]bool, n) // not nil, which Gorgonia takes for an operation without derivatives on the path
 }
 
-func dense(s tensor.Shape) *tensor.Dense {
-	return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(s.Clone()...))
-}
-
 func data(v G.Value) ([]float32, error) {
 	if d, ok := v.(*tensor.Dense); ok {
 		if x, ok := d.Data().([]float32); ok {
@@ -120,7 +118,7 @@ func (c *core) operands(v []G.Value) (err error) {
 }
 
 // apply adds an operation to the graph. y is where its result goes; nil for a scalar.
-func apply(a arena, k kernel, y *tensor.Dense, in ...*G.Node) (*G.Node, error) {
+func apply(a *arena, k kernel, y *tensor.Dense, in ...*G.Node) (*G.Node, error) {
 	var out tensor.Shape
 	if y != nil {
 		out = y.Shape()
@@ -192,29 +190,37 @@ func (c *core) backward(v []G.Value) (G.Value, error) {
 	return &c.token, c.k.backward(c.in[:n], c.in[n], c.in[n+1], c.din)
 }
 
-// arena shares buffers between blocks.
-type arena map[string]*tensor.Dense
+// arena is the graph's memory; it shares buffers between blocks.
+type arena struct {
+	memory kernels.Arena
+	shared map[string]*tensor.Dense
+}
+
+// dense returns a buffer of its own.
+func (a *arena) dense(s tensor.Shape) *tensor.Dense {
+	return tensor.New(tensor.WithShape(s.Clone()...), tensor.WithBacking(a.memory.F32(s.TotalSize())))
+}
 
 // gradient returns the buffer of an operation's gradient. When a backward runs in one block, every gradient of the block
 // two above has been read: the gradients of the block between depend on all of them. So two sets of buffers serve all
 // blocks.
-func (a arena) gradient(tag string, input int, s tensor.Shape) *tensor.Dense {
+func (a *arena) gradient(tag string, input int, s tensor.Shape) *tensor.Dense {
 	role, block := splitTag(tag)
 	return a.get(fmt.Sprintf("%s.d%d/%d", role, input, block%2), s)
 }
 
 // transient returns the buffer of a result that only its own block reads, and no backward: one serves all blocks.
-func (a arena) transient(tag string, s tensor.Shape) *tensor.Dense {
+func (a *arena) transient(tag string, s tensor.Shape) *tensor.Dense {
 	role, _ := splitTag(tag)
 	return a.get(role, s)
 }
 
-func (a arena) get(key string, s tensor.Shape) *tensor.Dense {
+func (a *arena) get(key string, s tensor.Shape) *tensor.Dense {
 	key = fmt.Sprintf("%s %v", key, s)
-	if a[key] == nil {
-		a[key] = dense(s)
+	if a.shared[key] == nil {
+		a.shared[key] = a.dense(s)
 	}
-	return a[key]
+	return a.shared[key]
 }
 
 // tagOf names an operation of a block; splitTag goes back.

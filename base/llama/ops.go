@@ -311,6 +311,7 @@ func (m *Model) HeadLoss(loss, dhidden, hidden []float32, targets []int32, weigh
 	n := min(headRows, len(rows))
 	if len(s.logits) < n*v || len(s.x) < n*h {
 		s.logits, s.x = make([]float32, n*v), make([]float32, n*h)
+		kernels.LargePages(s.logits)
 	}
 	logits, x, tg, wt, ls := s.logits, s.x, s.targets[:], s.weights[:], s.loss[:]
 	for ; len(rows) > 0; rows = rows[n:] {
