@@ -27,6 +27,9 @@ type Options struct {
 	Cache string
 	// Threads is how many worker threads compute; 0 means one a processor.
 	Threads int
+	// Activations is to how many bits what is multiplied with quantised weights is rounded: 16, nearly f32, which 0 means
+	// too, or 8, which is faster. Weights that are not quantised are then multiplied in bf16.
+	Activations int
 	// Progress, when not nil, is told how long work goes on. It is called from one goroutine at a time.
 	Progress func(Progress)
 	// Warn, when not nil, receives what a user should know although nothing failed.
@@ -87,6 +90,12 @@ func Open(o Options) (*Engine, error) {
 	}
 	if o.Threads < 1 {
 		return nil, fmt.Errorf("peft: %d threads, want at least 1", o.Threads)
+	}
+	if o.Activations == 0 {
+		o.Activations = 16
+	}
+	if o.Activations != 8 && o.Activations != 16 {
+		return nil, fmt.Errorf("peft: activations of %d bits, want 8 or 16", o.Activations)
 	}
 	reg, err := registry.Open(o.Registry, registry.Options{Warn: o.Warn})
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 )
 
 // Base returns the base, loading it at the first call. Its products are with the weights as they are stored, where the
-// machine multiplies those, and in f32 otherwise.
+// machine multiplies those, and in f32 otherwise; see Options.Activations.
 func (e *Engine) Base() (*base.Base, error) { return e.loadBase(false) }
 
 // loadBase is Base; with print, its fingerprint is computed beside the loading.
@@ -21,7 +21,11 @@ func (e *Engine) loadBase(print bool) (*base.Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := base.Open(path, base.Options{Precision: kernels.Stored, Pool: e.pool, Fingerprint: print})
+	prec := kernels.Stored
+	if e.opt.Activations == 8 {
+		prec = kernels.Int8
+	}
+	b, err := base.Open(path, base.Options{Precision: prec, Pool: e.pool, Fingerprint: print})
 	if err != nil {
 		return nil, err
 	}

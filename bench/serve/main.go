@@ -32,6 +32,7 @@ type bench struct {
 	work, base, llama string
 	peft              string // the program
 	threads, rounds   int
+	activations       int                // of peft's server, bits
 	tokens            int                // of an answer
 	window            time.Duration      // of steady traffic
 	never             map[string]float64 // see ends
@@ -41,14 +42,15 @@ type bench struct {
 
 // result is what a unit measured: rows of a table.
 type result struct {
-	Base    string `json:"base"`
-	Peer    string `json:"peer,omitempty"`
-	Flags   string `json:"peer_flags,omitempty"` // that the peer was started with, beside those for the model and the threads
-	Threads int    `json:"threads"`
-	Tokens  int    `json:"tokens"`          // of an answer
-	Sets    int    `json:"sets,omitempty"`  // of the registry
-	Added   int    `json:"added,omitempty"` // to another one, to compare with
-	Rows    []row  `json:"rows"`
+	Base        string `json:"base"`
+	Peer        string `json:"peer,omitempty"`
+	Flags       string `json:"peer_flags,omitempty"` // that the peer was started with, beside those for the model and the threads
+	Threads     int    `json:"threads"`
+	Activations int    `json:"activations"`     // of peft's server, bits
+	Tokens      int    `json:"tokens"`          // of an answer
+	Sets        int    `json:"sets,omitempty"`  // of the registry
+	Added       int    `json:"added,omitempty"` // to another one, to compare with
+	Rows        []row  `json:"rows"`
 }
 
 // row is what was measured of one thing, a value a round in each column.
@@ -81,6 +83,7 @@ func run(ctx context.Context, args []string) error {
 	f.StringVar(&b.base, "base", "builtin", "model `REF`")
 	f.StringVar(&b.llama, "llama", "", "llama.cpp's server `PROGRAM`; none leaves it out")
 	f.IntVar(&b.threads, "threads", runtime.NumCPU(), "that a server computes with")
+	f.IntVar(&b.activations, "activations", 16, "of peft's server, `BITS`")
 	f.IntVar(&b.rounds, "rounds", 5, "by turns")
 	f.IntVar(&b.tokens, "tokens", 96, "of an answer")
 	f.DurationVar(&b.window, "window", 15*time.Second, "of steady traffic")
@@ -133,7 +136,7 @@ func run(ctx context.Context, args []string) error {
 		}
 		_, err := b.units.Do(m.name, func() (result, error) {
 			record.Logf("%s", m.name)
-			r := result{Base: strings.TrimSuffix(filepath.Base(b.base), ".gguf"), Threads: b.threads, Tokens: b.tokens}
+			r := result{Base: strings.TrimSuffix(filepath.Base(b.base), ".gguf"), Threads: b.threads, Tokens: b.tokens, Activations: b.activations}
 			return r, m.run(b, ctx, &r)
 		})
 		if err != nil {

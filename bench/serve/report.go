@@ -64,7 +64,7 @@ func report(u *record.Units[result], dir string) error {
 
 // settings says what a unit was measured on.
 func (r *result) settings() string {
-	return fmt.Sprintf("%s, %d threads, answers of %d tokens", r.Base, r.Threads, r.Tokens)
+	return fmt.Sprintf("%s, %d threads, answers of %d tokens, activations of %d bits where nothing else is said", r.Base, r.Threads, r.Tokens, r.Activations)
 }
 
 func writeStreams(t *strings.Builder, r *result) {

@@ -92,7 +92,12 @@ func (s *server) stop() error {
 
 // serve starts peft's server on a registry.
 func (b *bench) serve(ctx context.Context, registry string, flags ...string) (*server, error) {
-	args := []string{"--registry", registry, "--base", b.base, "--threads", strconv.Itoa(b.threads), "serve", "--log-level", "warn"}
+	return b.serveIn(ctx, registry, b.activations, flags...)
+}
+
+// serveIn is serve with activations of so many bits.
+func (b *bench) serveIn(ctx context.Context, registry string, bits int, flags ...string) (*server, error) {
+	args := []string{"--registry", registry, "--base", b.base, "--threads", strconv.Itoa(b.threads), "--activations", strconv.Itoa(bits), "serve", "--log-level", "warn"}
 	return b.start(ctx, "/readyz", b.peft, append(append(args, flags...), "--listen")...)
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 )
 
 // counts are how many answers are written at once.
@@ -12,18 +14,33 @@ var counts = []int{1, 4, 16}
 // tokensASecond is the column of rates.
 const tokensASecond = "tokens/s"
 
-// streams measures 1, 4 and 16 answers, of the base and of a few sets by turns.
+// streams measures 1, 4 and 16 answers, of the base and of a few sets by turns, with activations of 16 bits and of 8.
 func (b *bench) streams(ctx context.Context, r *result) (err error) {
 	dir, err := b.few(ctx)
 	if err != nil {
 		return err
 	}
-	s, err := b.serve(ctx, dir)
-	if err != nil {
+	second := filepath.Join(b.work, "few-8") // a server has a registry to itself
+	if err := os.RemoveAll(second); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.stop()) }()
-	return b.turns(ctx, r, counts, []load{{"the base", s, []string{"base"}}, {fmt.Sprintf("%d sets by turns", len(setNames)), s, setNames}})
+	if err := os.CopyFS(second, os.DirFS(dir)); err != nil {
+		return err
+	}
+	var loads []load
+	for _, o := range []struct {
+		home string
+		bits int
+	}{{dir, 16}, {second, 8}} {
+		s, err := b.serveIn(ctx, o.home, o.bits)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.stop()) }()
+		with := fmt.Sprintf(", activations of %d bits", o.bits)
+		loads = append(loads, load{"the base" + with, s, []string{"base"}}, load{fmt.Sprintf("%d sets by turns", len(setNames)) + with, s, setNames})
+	}
+	return b.turns(ctx, r, counts, loads)
 }
 
 // against measures the base's answers beside those of llama.cpp's server.

@@ -68,6 +68,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			&cli.StringFlag{Name: "cache", EnvVars: []string{"PEFT_CACHE"}, Usage: "the `DIR` of pulled models", DefaultText: "peft/hub in the user's cache directory"},
 			&cli.StringFlag{Name: "config", Usage: "a peft.toml `FILE` with flags"},
 			&cli.IntFlag{Name: "threads", Value: runtime.NumCPU(), Usage: "worker threads `N`"},
+			&cli.IntFlag{Name: "activations", Value: 16, Usage: "`BITS` of what is multiplied with quantised weights: 16, or 8, which is faster and less exact"},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON object as the last line of standard output"},
 		},
 		Commands: []*cli.Command{
@@ -126,13 +127,17 @@ func openEngine(c *cli.Context) (*peft.Engine, error) {
 	if n := c.Int("threads"); n < 1 {
 		return nil, usagef("--threads %d: want at least 1", n)
 	}
+	if n := c.Int("activations"); n != 8 && n != 16 {
+		return nil, usagef("--activations %d: want 8 or 16", n)
+	}
 	return peft.Open(peft.Options{
-		Registry: c.String("registry"),
-		Base:     c.String("base"),
-		Cache:    c.String("cache"),
-		Threads:  c.Int("threads"),
-		Warn:     func(msg string) { fmt.Fprintln(c.App.ErrWriter, "peft: warning:", msg) },
-		Progress: newProgress(c.App.ErrWriter).report,
+		Registry:    c.String("registry"),
+		Base:        c.String("base"),
+		Cache:       c.String("cache"),
+		Threads:     c.Int("threads"),
+		Activations: c.Int("activations"),
+		Warn:        func(msg string) { fmt.Fprintln(c.App.ErrWriter, "peft: warning:", msg) },
+		Progress:    newProgress(c.App.ErrWriter).report,
 	})
 }
 

@@ -48,6 +48,7 @@ func TestExitCodes(t *testing.T) {
 		{2, "NAME", []string{"--registry", reg, "show"}},
 		{2, "frob", []string{"--registry", reg, "list", "--frob"}},
 		{2, "at least 1", []string{"--registry", reg, "--threads", "0", "list"}},
+		{2, "want 8 or 16", []string{"--registry", reg, "--activations", "4", "list"}},
 		{2, "no --data", []string{"--registry", reg, "finetune", "x"}},
 		{2, "no --data", []string{"--registry", reg, "eval"}},
 		{2, "--lr", []string{"--registry", reg, "finetune", "x", "--data", "f", "--lr", "-1"}},

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -40,6 +41,9 @@ func forward(c *cli.Context) error {
 	}
 	if c.IsSet("threads") {
 		q.Threads = c.Int("threads")
+	}
+	if c.IsSet("activations") {
+		q.Activations = strconv.Itoa(c.Int("activations"))
 	}
 	dir := c.String("registry")
 	if dir == "" {
@@ -159,7 +163,7 @@ func host(e *peft.Engine, s *server.Server) (*remote.Server, error) {
 	}
 	return remote.Serve(opt.Registry, func(ctx context.Context, q remote.Request, o remote.Output) int {
 		warn := func(msg string) { fmt.Fprintln(o.Stderr, "peft: warning:", msg) }
-		for _, d := range []struct{ what, asked, have string }{{"--base", q.Base, here}, {"--cache", q.Cache, cache}} {
+		for _, d := range []struct{ what, asked, have string }{{"--base", q.Base, here}, {"--cache", q.Cache, cache}, {"--activations", q.Activations, strconv.Itoa(opt.Activations)}} {
 			if d.asked != "" && d.asked != d.have {
 				complain(o.Stderr, fmt.Errorf("the registry is held by a server with %s %s, and %s was asked for; leave it out, or stop the server", d.what, d.have, d.asked))
 				return exitFailed

@@ -163,7 +163,10 @@ func TestServed(t *testing.T) {
 		if _, errs := do(1, "--base", t.TempDir(), "list"); !strings.Contains(errs, "held by a server") {
 			t.Errorf("%q", errs)
 		}
-		do(0, "--base", "builtin", "--threads", "1", "list")
+		if _, errs := do(1, "--activations", "8", "list"); !strings.Contains(errs, "held by a server") {
+			t.Errorf("%q", errs)
+		}
+		do(0, "--base", "builtin", "--threads", "1", "--activations", "16", "list")
 	})
 	t.Run("served twice", func(t *testing.T) {
 		if _, errs := do(1, "serve"); !strings.Contains(errs, "held by another process") {

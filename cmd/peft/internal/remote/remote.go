@@ -20,11 +20,12 @@ const protocol = 1
 
 // Request is a command line, complete in itself: the server has another working directory, environment and peft.toml.
 type Request struct {
-	Protocol int      `json:"protocol"`
-	Args     []string `json:"args"`              // from the program's name on, files by absolute paths
-	Base     string   `json:"base,omitempty"`    // that is asked for, as a path or "builtin"; empty: any
-	Cache    string   `json:"cache,omitempty"`   // of pulled models, as an absolute path; empty: any
-	Threads  int      `json:"threads,omitempty"` // 0: any
+	Protocol    int      `json:"protocol"`
+	Args        []string `json:"args"`                  // from the program's name on, files by absolute paths
+	Base        string   `json:"base,omitempty"`        // that is asked for, as a path or "builtin"; empty: any
+	Cache       string   `json:"cache,omitempty"`       // of pulled models, as an absolute path; empty: any
+	Threads     int      `json:"threads,omitempty"`     // 0: any
+	Activations string   `json:"activations,omitempty"` // their bits; empty: any
 }
 
 // message is what comes back and, with Cancel, goes out after the request.
