@@ -14,15 +14,7 @@ func TestActivations(t *testing.T) {
 		t.Error("activations of 4 bits are accepted")
 	}
 	of := func(bits int) (*peft.EvalResult, bool) {
-		e, err := peft.Open(peft.Options{Registry: t.TempDir(), Threads: 1, Activations: bits})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			if err := e.Close(); err != nil {
-				t.Error(err)
-			}
-		}()
+		e := openWith(t, peft.Options{Activations: bits})
 		b, err := e.Base()
 		if err != nil {
 			t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,15 +15,7 @@ import (
 // which says so; of the two, auto takes the one whose score lies higher above its threshold.
 func TestExclusive(t *testing.T) {
 	ctx := context.Background()
-	e, err := Open(Options{Registry: filepath.Join(t.TempDir(), "registry"), Threads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	e := opened(t)
 	const manual, questions = "examples/quickstart/manual/manual.md", "examples/quickstart/manual/questions.jsonl"
 	o := FinetuneOptions{Steps: 1, BatchTokens: 128, SeqLen: 64, LearningRate: 5e-2, ReportTokens: 512, Adapter: Adapter{Kind: "lora", DoRA: true, Rank: 2}}
 	train := func(name, data string) *Forgetting {

@@ -7,18 +7,25 @@ import (
 	"testing"
 )
 
-// TestGateTable: while the registry stays as it is, a request reads no set's record; what changes is seen by the next one.
-func TestGateTable(t *testing.T) {
-	ctx := context.Background()
+// opened is an engine on the built-in base with one thread, for the tests inside the package.
+func opened(t *testing.T) *Engine {
+	t.Helper()
 	e, err := Open(Options{Registry: filepath.Join(t.TempDir(), "registry"), Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := e.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
+	return e
+}
+
+// TestGateTable: while the registry stays as it is, a request reads no set's record; what changes is seen by the next one.
+func TestGateTable(t *testing.T) {
+	ctx := context.Background()
+	e := opened(t)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -65,7 +72,7 @@ func TestGateTable(t *testing.T) {
 	defer before.Close()
 	add("c")
 	want("a new one", "a@1", "b@1", "c@1")
-	_, err = e.Regate(ctx, "a")
+	_, err := e.Regate(ctx, "a")
 	must(err)
 	want("another revision", "a@2", "b@1", "c@1")
 	_, err = e.Rollback(ctx, "a", 1)

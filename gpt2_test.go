@@ -1,9 +1,7 @@
 package peft_test
 
 import (
-	"errors"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -11,7 +9,6 @@ import (
 	"github.com/gopeft/peft"
 	"github.com/gopeft/peft/adapters/exchange"
 	"github.com/gopeft/peft/base"
-	"github.com/gopeft/peft/base/gguf"
 	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/base/llama/llamatest"
 )
@@ -24,43 +21,14 @@ func tinyGPT2(t *testing.T) (*llama.Config, string) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	c := llamatest.Families()["gpt2"]
-	c.Vocab, c.Hidden, c.HeadDim, c.FFN, c.MaxSeq = b.Model.Config.Vocab, 96, 24, 256, 512
-	meta, err := c.GGUF()
-	if err != nil {
-		t.Fatal(err)
-	}
-	tok, err := b.Tokenizer.GGUF()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range tok {
-		meta = append(meta, gguf.KV{Key: e.Key, Value: e.Value})
-	}
-	path := filepath.Join(t.TempDir(), "gpt2.gguf")
-	f, err := os.Create(path)
-	if err == nil {
-		err = errors.Join(llama.WriteGGUF(f, &c, llamatest.Random(c, 1), meta, gguf.F32), f.Close())
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &c, path
+	return llamatest.GPT2(t, b.Tokenizer, b.Model.Config.Vocab, 96, 256)
 }
 
 // TestGPT2Adapters: a LoRA that was trained on queries and values of a GPT-2 leaves as one of c_attn, and comes back from
 // either format as a set that does the same.
 func TestGPT2Adapters(t *testing.T) {
 	c, path := tinyGPT2(t)
-	e, err := peft.Open(peft.Options{Registry: filepath.Join(t.TempDir(), "registry"), Base: path, Threads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	e := openWith(t, peft.Options{Base: path})
 	if _, err := e.Init(ctx, peft.InitOptions{Background: "examples/quickstart/manual/manual.md", Seed: 1}); err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,14 @@ var ctx = context.Background()
 // other crawl where there are fewer processors than threads.
 func open(t *testing.T) *peft.Engine {
 	t.Helper()
-	e, err := peft.Open(peft.Options{Registry: filepath.Join(t.TempDir(), "registry"), Threads: 1})
+	return openWith(t, peft.Options{})
+}
+
+// openWith is open with other options; it sets the registry and the threads.
+func openWith(t *testing.T, o peft.Options) *peft.Engine {
+	t.Helper()
+	o.Registry, o.Threads = filepath.Join(t.TempDir(), "registry"), 1
+	e, err := peft.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}

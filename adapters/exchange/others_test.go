@@ -45,41 +45,14 @@ func TestOtherPrograms(t *testing.T) {
 	defer b.Close()
 	t.Run("builtin", func(t *testing.T) { otherPrograms(t, python, b) })
 	t.Run("gpt2", func(t *testing.T) {
-		g := randomGPT2(t, b)
+		_, path := llamatest.GPT2(t, b.Tokenizer, b.Model.Config.Vocab, 32, 128)
+		g, err := base.Open(path, base.Options{Precision: kernels.F32})
+		if err != nil {
+			t.Fatal(err)
+		}
 		defer g.Close()
 		otherPrograms(t, python, g)
 	})
-}
-
-// randomGPT2 is a GPT-2 of random weights with the tokenizer of a base.
-func randomGPT2(t *testing.T, of *base.Base) *base.Base {
-	t.Helper()
-	c := llamatest.Families()["gpt2"]
-	c.Vocab, c.Hidden, c.HeadDim, c.FFN, c.MaxSeq = of.Model.Config.Vocab, 32, 8, 128, 512
-	meta, err := c.GGUF()
-	if err != nil {
-		t.Fatal(err)
-	}
-	tok, err := of.Tokenizer.GGUF()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range tok {
-		meta = append(meta, gguf.KV{Key: e.Key, Value: e.Value})
-	}
-	path := filepath.Join(t.TempDir(), "gpt2.gguf")
-	f, err := os.Create(path)
-	if err == nil {
-		err = errors.Join(llama.WriteGGUF(f, &c, llamatest.Random(c, 1), meta, gguf.F32), f.Close())
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := base.Open(path, base.Options{Precision: kernels.F32})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 // otherPrograms compares what is written for one base.

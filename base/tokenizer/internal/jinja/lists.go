@@ -30,6 +30,15 @@ func (f *frame) path(v, attribute any) (any, error) {
 	return v, nil
 }
 
+// listed is a value as a list, and the arguments of those names.
+func (f *frame) listed(v any, a *args, names ...string) (list []any, given []any, err error) {
+	if given, err = a.bind(names...); err != nil {
+		return nil, nil, err
+	}
+	list, err = f.list(v)
+	return list, given, err
+}
+
 func toList(f *frame, v any, a *args) (any, error) {
 	if _, err := a.bind(); err != nil {
 		return nil, err
@@ -57,11 +66,7 @@ func (f *frame) end(v any, a *args, i int) (any, error) {
 }
 
 func join(f *frame, v any, a *args) (any, error) {
-	given, err := a.bind("d", "attribute")
-	if err != nil {
-		return nil, err
-	}
-	list, err := f.list(v)
+	list, given, err := f.listed(v, a, "d", "attribute")
 	if err != nil {
 		return nil, err
 	}

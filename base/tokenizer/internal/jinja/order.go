@@ -57,11 +57,7 @@ func (r *run) sort(list []any, by func(v any) (any, error), backward bool) ([]an
 }
 
 func sorted(f *frame, v any, a *args) (any, error) {
-	given, err := a.bind("reverse", "case_sensitive", "attribute")
-	if err != nil {
-		return nil, err
-	}
-	list, err := f.list(v)
+	list, given, err := f.listed(v, a, "reverse", "case_sensitive", "attribute")
 	if err != nil {
 		return nil, err
 	}
@@ -69,11 +65,7 @@ func sorted(f *frame, v any, a *args) (any, error) {
 }
 
 func unique(f *frame, v any, a *args) (any, error) {
-	given, err := a.bind("case_sensitive", "attribute")
-	if err != nil {
-		return nil, err
-	}
-	list, err := f.list(v)
+	list, given, err := f.listed(v, a, "case_sensitive", "attribute")
 	if err != nil {
 		return nil, err
 	}
@@ -101,11 +93,7 @@ func unique(f *frame, v any, a *args) (any, error) {
 // extreme is the item that comes first (sign -1) or last (1).
 func extreme(sign int) filter {
 	return func(f *frame, v any, a *args) (any, error) {
-		given, err := a.bind("case_sensitive", "attribute")
-		if err != nil {
-			return nil, err
-		}
-		list, err := f.list(v)
+		list, given, err := f.listed(v, a, "case_sensitive", "attribute")
 		if err != nil {
 			return nil, err
 		}
@@ -131,11 +119,7 @@ func extreme(sign int) filter {
 }
 
 func sum(f *frame, v any, a *args) (any, error) {
-	given, err := a.bind("attribute", "start")
-	if err != nil {
-		return nil, err
-	}
-	list, err := f.list(v)
+	list, given, err := f.listed(v, a, "attribute", "start")
 	if err != nil {
 		return nil, err
 	}
