@@ -19,11 +19,18 @@ type auto struct {
 	e      *Engine
 	router *storedRouter
 	gates  []*storedGate
-	plain  []*peer.Gate
 	fired  map[string]int     // sequences, by name@revision
 	seen   int                // sequences in all
 	held   *registry.Snapshot // in which the sets are that may be on; nil for the registry as it is when they are
-	scores []GateScore        // of the last sequence
+	last   decision           // on the last sequence
+}
+
+// decision is what gates made of a prompt.
+type decision struct {
+	sample peer.Sample
+	rows   int
+	fired  map[string]bool   // by name@revision
+	yields map[string]string // to which set one yields that fired
 }
 
 // newAuto prepares deciding between the named sets, or all that have a gate when none is named. It returns nil when there
@@ -60,11 +67,7 @@ func (e *Engine) newAutoIn(ctx context.Context, s *registry.Snapshot, names []st
 	if err != nil || len(gates) == 0 {
 		return nil, err
 	}
-	a := &auto{e: e, router: r, gates: gates, fired: map[string]int{}}
-	for _, g := range gates {
-		a.plain = append(a.plain, g.Gate)
-	}
-	return a, nil
+	return &auto{e: e, router: r, gates: gates, fired: map[string]int{}}, nil
 }
 
 // withSetsOr is withSets or, by gates, the base with what decides between the sets.
@@ -91,30 +94,28 @@ func (a *auto) choose(prompt int) *base.Choice {
 }
 
 // look returns what sees a prompt of that length, for decide.
-func (a *auto) look(prompt int) *peer.Judge {
+func (a *auto) look(prompt int) *peer.Sampler {
 	a.seen++
-	j := peer.NewJudge(a.router.Router, a.e.pool, a.plain...)
+	j := peer.NewSampler(a.router.Router, a.e.pool)
 	j.From, j.To = judged(prompt)
 	return j
 }
 
 // decide returns the combination of the sets whose gates fire, nil when none does. Of those that cannot be on together the
 // one whose score lies highest above its threshold is on.
-func (a *auto) decide(j *peer.Judge) (*combination, error) {
+func (a *auto) decide(j *peer.Sampler) (*combination, error) {
+	d := decision{rows: j.Rows(), fired: map[string]bool{}, yields: map[string]string{}}
+	d.sample = j.Sample(0, d.rows)
 	var on []strong
 	var above []float64
-	a.scores = nil
-	for i, g := range a.gates {
-		rows := j.Rows(i)
-		fires := g.info.fires(rows)
-		if at := g.info.threshold(len(rows)); !math.IsInf(at, 1) {
-			a.scores = append(a.scores, GateScore{Set: g.ref, Score: peer.Score(rows), Threshold: at, Fired: fires})
-		}
-		if fires {
-			on, above = append(on, strong{g.set, 1}), append(above, peer.Score(rows)-g.info.threshold(len(rows)))
+	for _, g := range a.gates {
+		if g.firesOn(d.sample, d.rows) {
+			on, above = append(on, strong{g.set, 1}), append(above, g.Score(d.sample)-g.info.threshold(d.rows))
+			d.fired[g.ref] = true
 			a.fired[g.ref]++
 		}
 	}
+	a.last = d
 	if len(on) == 0 {
 		return nil, nil
 	}
@@ -133,17 +134,12 @@ func (a *auto) decide(j *peer.Judge) (*combination, error) {
 	return c, err
 }
 
-// yield writes into the scores which sets are on in the place of others.
+// yield notes which sets are on in the place of others.
 func (a *auto) yield(sets []strong, to []int) {
 	ref := func(m strong) string { return fmt.Sprintf("%s@%d", m.Name, m.Revision) }
 	for i, m := range sets {
-		if to[i] < 0 {
-			continue
-		}
-		for j := range a.scores {
-			if a.scores[j].Set == ref(m) {
-				a.scores[j].YieldsTo = ref(sets[to[i]])
-			}
+		if to[i] >= 0 {
+			a.last.yields[ref(m)] = ref(sets[to[i]])
 		}
 	}
 }
@@ -167,12 +163,23 @@ func (a *auto) report() []Fired {
 	return all
 }
 
-// gateScores returns what each gate found in the last sequence, in order of name; nil on a nil auto.
-func (a *auto) gateScores() []GateScore {
+// allScores is the number of gates up to which each is said to have found something, and not only those that fired: to find out
+// that a gate does not fire, most often a part of its score is enough.
+const allScores = 64
+
+// gateScores returns what gates found in the last sequence, in order of name; nil on a nil auto.
+func (a *auto) gateScores() (all []GateScore) {
 	if a == nil {
 		return nil
 	}
-	return a.scores
+	d := a.last
+	for _, g := range a.gates {
+		at, fired := g.info.threshold(d.rows), d.fired[g.ref]
+		if !math.IsInf(at, 1) && (fired || len(a.gates) <= allScores) {
+			all = append(all, GateScore{Set: g.ref, Score: g.Score(d.sample), Threshold: at, Fired: fired, YieldsTo: d.yields[g.ref]})
+		}
+	}
+	return all
 }
 
 // promptOf returns how many tokens of a window decide: all before the first that is scored, and of plain text so many.

@@ -160,10 +160,6 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 	if gate != nil {
 		gates = append(gates, gate)
 	}
-	var plain []*peer.Gate
-	for _, g := range gates {
-		plain = append(plain, g.Gate)
-	}
 	on, apart := c.beside(set)
 	t := &TextChange{Apart: apart}
 	var sums, right [6]float64 // off, alone, on before and after, auto before and after
@@ -176,7 +172,7 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 		if at := firstLearned(s.Learned); at > 0 {
 			prompt = at + 1
 		}
-		j := peer.NewJudge(c.r.Router, c.e.pool, plain...)
+		j := peer.NewSampler(c.r.Router, c.e.pool)
 		j.From, j.To = judged(prompt)
 		bare, err := c.measure(s, j, labels)
 		if err != nil {
@@ -184,12 +180,13 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 		}
 		var fired [2][]firing
 		if prompt <= len(s.Tokens) {
-			for i, g := range gates {
-				rows, now := j.Rows(i), g == gate
-				if !g.info.fires(rows) {
+			rows := j.Rows()
+			sample := j.Sample(0, rows)
+			for _, g := range gates {
+				if !g.firesOn(sample, rows) {
 					continue
 				}
-				above := peer.Score(rows) - g.info.threshold(len(rows))
+				now, above := g == gate, g.Score(sample)-g.info.threshold(rows)
 				if g.name == c.next.Name {
 					t.Fired[index(now)] += 1 / float64(len(seqs))
 				}

@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/adapters/tune"
 	"github.com/gopeft/peft/base"
-	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/registry"
 	"github.com/gopeft/peft/retrieval"
 )
@@ -27,13 +27,16 @@ const (
 	gateAside   = 0.08 // most of background and passages that may be left out, because they look like own text
 	gatePrompts = 200  // prompts of one text, half of them for setting a threshold, half for measuring it
 	gateSamples = 64   // prompts of the own text, and of the background, that a gate is made from
-	olderSample = 512  // samples of all older sets together, likewise
-	olderBudget = 512  // prompts of all older sets together, so that adding a set takes as long however many there are
+	olderNear   = 8    // older sets that a gate tells its own text apart from, those whose gates come nearest to firing on it
+	olderSample = 512  // samples of those together, likewise
+	olderTexts  = 32   // older sets on whose text thresholds are set, likewise the nearest: adding a set takes as long however many there are
+	olderBudget = 512  // prompts of those together
+	olderProbes = 16   // samples of the own text by which the nearest are found
 )
 
 // gateLengths are the numbers of tokens for which gates have thresholds: a short prompt says less, so more is asked of it.
 // Of fewer than the first nothing fires.
-var gateLengths = []int{8, 16, 32, 64}
+var gateLengths = [...]int{8, 16, 32, 64}
 
 // GateInfo says how a revision's gate was set and what it reaches. It stays as it is for the life of the revision.
 type GateInfo struct {
@@ -87,8 +90,15 @@ type storedGate struct {
 	set  *registry.Manifest // nil of a gate that is not stored yet
 }
 
-// fires reports whether judged rows pass the gate's threshold.
-func (i *GateInfo) fires(rows [][]float64) bool { return peer.Score(rows) > i.threshold(len(rows)) }
+// verdict is what a gate says of a prompt.
+type verdict struct {
+	after [len(gateLengths)]float64 // its score after each of gateLengths, of which the first token is not judged, or after all of it
+	rows  int                       // that are judged
+	score float64                   // after all of them
+}
+
+// fires reports whether a prompt passes the gate's threshold.
+func (i *GateInfo) fires(v verdict) bool { return v.score > i.threshold(v.rows) }
 
 // threshold returns what so many judged rows must score more than: infinity of too few.
 func (i *GateInfo) threshold(rows int) float64 {
@@ -105,35 +115,45 @@ func (i *GateInfo) threshold(rows int) float64 {
 // nothing (a transformer uses it as a sink of attention).
 func judged(prompt int) (from, to int) { return max(1, prompt-gateJudged), prompt }
 
-// judge lets gates score prompts: for each gate and prompt the judged rows.
-func (e *Engine) judge(ctx context.Context, b *base.Base, r *storedRouter, task string, texts [][]int32, gates ...*peer.Gate) ([][][][]float64, error) {
-	scores := make([][][][]float64, len(gates))
-	last := 0
-	for _, g := range gates {
-		last = max(last, g.Blocks[len(g.Blocks)-1]+1)
-	}
-	done := 0
-	err := inBatches(ctx, texts, func(batch llama.Batch, some [][]int32) error {
-		j := peer.NewJudge(r.Router, e.pool, gates...)
-		if _, err := b.Model.ForwardTo(batch, j, last); err != nil {
-			return fmt.Errorf("peft: gate: %w", err)
+// judgedPrompt is what a prompt selects in the rows that are judged.
+type judgedPrompt struct {
+	after [len(gateLengths)]peer.Sample // see verdict
+	rows  int
+	all   peer.Sample
+}
+
+// read lets the base read prompts, for gates to judge.
+func (e *Engine) read(ctx context.Context, b *base.Base, r *storedRouter, task string, texts [][]int32) ([]judgedPrompt, error) {
+	all := make([]judgedPrompt, 0, len(texts))
+	err := e.sampling(ctx, b, r.Router, texts, func(s *peer.Sampler, lo, hi int) {
+		from, to := judged(hi - lo)
+		from, to = lo+min(from, to), lo+to
+		p := judgedPrompt{rows: to - from, all: s.Sample(from, to)}
+		for i, n := range gateLengths {
+			p.after[i] = s.Sample(from, min(from+n-1, to))
 		}
-		row := 0
-		for _, t := range some {
-			from, to := judged(len(t))
-			for i := range gates {
-				scores[i] = append(scores[i], j.Rows(i)[row+min(from, len(t)):row+to])
-			}
-			row += len(t)
-		}
-		done += len(some)
-		e.progress(Progress{Task: task, Done: done, Total: len(texts), Unit: "prompts"})
-		return nil
+		all = append(all, p)
+		e.progress(Progress{Task: task, Done: len(all), Total: len(texts), Unit: "prompts"})
 	})
-	if err != nil {
-		return nil, err
+	return all, err
+}
+
+// judge returns what the gate says of prompts.
+func (g *storedGate) judge(prompts []judgedPrompt) []verdict {
+	all := make([]verdict, len(prompts))
+	for i, p := range prompts {
+		all[i] = verdict{rows: p.rows, score: g.Score(p.all)}
+		for k, s := range p.after {
+			all[i].after[k] = g.Score(s)
+		}
 	}
-	return scores, nil
+	return all
+}
+
+// firesOn reports whether the gate fires on a prompt of so many judged rows, which select this.
+func (g *storedGate) firesOn(s peer.Sample, rows int) bool {
+	at := g.info.threshold(rows)
+	return !math.IsInf(at, 1) && g.Above(s, at)
 }
 
 // otherText is a text that a set is to be told apart from.
@@ -152,13 +172,13 @@ func newOther(name string, prompts [][]int32) otherText {
 }
 
 // makeGate sets the gate of a set: made from counts of its own data, see peer.NewGate, and held-out sequences of it,
-// against the background, the passages and all other sets that the registry holds.
+// against the background, the passages and those other sets of the registry that come nearest to it.
 func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, name string, sel selections, held []tune.Sequence) (*storedGate, error) {
 	own := newOther("own", prompts(held, gatePrompts))
 	if len(own.test) == 0 {
 		return nil, fmt.Errorf("%d held-out sequences, want at least 2: %w", len(own.set), tune.ErrData)
 	}
-	older, texts, err := e.olderSets(b, r, name)
+	older, near, texts, err := e.olderSets(b, r, name, sel.samples)
 	if err != nil {
 		return nil, err
 	}
@@ -181,8 +201,8 @@ func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, na
 		return nil, err
 	}
 	against := [][]peer.Sample{unlike}
-	for _, o := range older {
-		against = append(against, o.samples(olderSample/len(older)))
+	for _, o := range near {
+		against = append(against, o.samples(olderSample/len(near)))
 	}
 	g := &storedGate{name: name, info: &GateInfo{Alpha: gateAlpha, Margin: gateMargin}}
 	g.Gate, err = peer.NewGate(r.Router, sel.counts, sel.samples, against...)
@@ -193,47 +213,41 @@ func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, na
 		return nil, err
 	}
 	g.info.Blocks = g.Gate.Blocks
-	gates := []*peer.Gate{g.Gate}
-	for _, o := range older {
-		gates = append(gates, o.Gate)
-	}
-	texts = append([]otherText{background, passages}, texts...)
-	mine, err := e.judgeBoth(ctx, b, r, own, gates...)
+	mine, err := e.read(ctx, b, r, "judge own", slices.Concat(own.set, own.test))
 	if err != nil {
 		return nil, err
 	}
-	scores := make([]scored, len(texts))
-	for i, t := range texts {
-		s, err := e.judgeBoth(ctx, b, r, t, g.Gate)
+	var scores []scored
+	for _, t := range append([]otherText{background, passages}, texts...) {
+		read, err := e.read(ctx, b, r, "judge "+t.name, slices.Concat(t.set, t.test))
 		if err != nil {
 			return nil, err
 		}
-		scores[i] = s[0]
+		scores = append(scores, g.scored(t, read))
 	}
-	g.info.setBy(mine[0], scores)
-	for i, o := range older {
-		g.info.Older = append(g.info.Older, o.info.rate(o.ref, slices.Concat(mine[i+1].set, mine[i+1].test)))
+	g.info.setBy(g.scored(own, mine), scores)
+	for _, o := range older {
+		rate := FireRate{Text: o.ref, Sequences: len(mine)}
+		for _, p := range mine {
+			if o.firesOn(p.all, p.rows) {
+				rate.Fired++
+			}
+		}
+		g.info.Older = append(g.info.Older, rate)
 	}
 	return g, nil
 }
 
-// scored is a text with what one gate says of its prompts' judged rows.
+// scored is a text with what one gate says of its prompts.
 type scored struct {
 	otherText
-	set, test [][][]float64
+	set, test []verdict
 }
 
-// judgeBoth judges a text's prompts by each of the gates.
-func (e *Engine) judgeBoth(ctx context.Context, b *base.Base, r *storedRouter, t otherText, gates ...*peer.Gate) ([]scored, error) {
-	rows, err := e.judge(ctx, b, r, "judge "+t.name, slices.Concat(t.set, t.test), gates...)
-	if err != nil {
-		return nil, err
-	}
-	all := make([]scored, len(gates))
-	for i := range gates {
-		all[i] = scored{t, rows[i][:len(t.set)], rows[i][len(t.set):]}
-	}
-	return all, nil
+// scored judges a text of which these are the prompts that set thresholds, then those that measure them.
+func (g *storedGate) scored(t otherText, read []judgedPrompt) scored {
+	v := g.judge(read)
+	return scored{t, v[:len(t.set)], v[len(t.set):]}
 }
 
 // setBy finds the thresholds and measures them. Sequences of texts that nobody called foreign are left out where they score
@@ -242,8 +256,8 @@ func (e *Engine) judgeBoth(ctx context.Context, b *base.Base, r *storedRouter, t
 // threshold lies above the quantile of each.
 func (i *GateInfo) setBy(own scored, texts []scored) {
 	i.OwnSetOn, i.Thresholds, i.Negatives = len(own.set), nil, nil
-	for _, n := range gateLengths {
-		have := scoresAt(own.set, n)
+	for k, n := range gateLengths {
+		have := scoresAt(own.set, k)
 		like, _ := retrieval.Conformal(have, 0.9)
 		tail, _ := retrieval.Conformal(have, 1-gateOwnTail)
 		guess := Negatives{Text: "background and passages"}
@@ -251,7 +265,7 @@ func (i *GateInfo) setBy(own scored, texts []scored) {
 		samples := []Negatives{}
 		most := math.Inf(-1)
 		for _, t := range texts {
-			v := scoresAt(t.set, n)
+			v := scoresAt(t.set, k)
 			if !t.guess {
 				neg := Negatives{Text: t.name, Sequences: len(v)}
 				neg.Quantile, neg.Exact = retrieval.Conformal(v, i.Alpha)
@@ -292,10 +306,10 @@ func (i *GateInfo) setBy(own scored, texts []scored) {
 	}
 }
 
-func (i *GateInfo) rate(name string, prompts [][][]float64) FireRate {
+func (i *GateInfo) rate(name string, prompts []verdict) FireRate {
 	f := FireRate{Text: name, Sequences: len(prompts)}
-	for _, rows := range prompts {
-		if i.fires(rows) {
+	for _, v := range prompts {
+		if i.fires(v) {
 			f.Fired++
 		}
 	}
@@ -313,37 +327,59 @@ func halves[T any](all []T) (even, odd []T) {
 	return even, odd
 }
 
-// scoresAt returns the scores of prompts after n tokens, the first of which is not judged, or all of shorter ones.
-func scoresAt(prompts [][][]float64, n int) []float64 {
+// scoresAt returns the scores of prompts at one of gateLengths, by its place.
+func scoresAt(prompts []verdict, length int) []float64 {
 	v := make([]float64, len(prompts))
-	for i, rows := range prompts {
-		v[i] = peer.Score(rows[:min(n-1, len(rows))])
+	for i, p := range prompts {
+		v[i] = p.after[length]
 	}
 	return v
 }
 
-// olderSets returns the gates of the sets that the registry holds for this router, without name, and their held-out text.
-func (e *Engine) olderSets(b *base.Base, r *storedRouter, name string) ([]*storedGate, []otherText, error) {
+// olderSets returns the gates of the sets that the registry holds for this router, without name, which of them are nearest to
+// samples of a text, and the held-out text of some more of the nearest.
+func (e *Engine) olderSets(b *base.Base, r *storedRouter, name string, own []peer.Sample) (all, near []*storedGate, texts []otherText, err error) {
 	s := e.reg.Snapshot()
 	defer s.Close()
-	gates, err := e.storedGates(s, r, nil)
+	known, err := e.storedGates(s, r, nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	gates = slices.DeleteFunc(slices.Clone(gates), func(g *storedGate) bool { return g.name == name })
-	var texts []otherText
-	for _, g := range gates {
+	all = slices.DeleteFunc(slices.Clone(known), func(g *storedGate) bool { return g.name == name })
+	measured := nearest(all, own, olderTexts)
+	for _, g := range measured {
 		m, err := findSet(s, g.name)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		held, err := readHeld(s, m, b.Model.Config.Vocab)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
-		texts = append(texts, newOther(g.ref, prompts(held, max(16, min(gatePrompts, olderBudget/len(gates))))))
+		texts = append(texts, newOther(g.ref, prompts(held, min(gatePrompts, olderBudget/len(measured)))))
 	}
-	return gates, texts, nil
+	return all, nearest(measured, own, olderNear), texts, nil
+}
+
+// nearest returns, in their order, the gates that come nearest to firing on samples, at most so many.
+func nearest(gates []*storedGate, samples []peer.Sample, most int) []*storedGate {
+	if len(gates) <= most {
+		return gates
+	}
+	samples = evenly(samples, olderProbes)
+	above := make(map[*storedGate]float64, len(gates))
+	for _, g := range gates {
+		for _, s := range samples {
+			above[g] += (g.Score(s) - g.info.threshold(gateTokens)) / float64(len(samples))
+		}
+	}
+	near := slices.Clone(gates)
+	slices.SortStableFunc(near, func(a, b *storedGate) int { return cmp.Compare(above[b], above[a]) })
+	in := map[*storedGate]bool{}
+	for _, g := range near[:most] {
+		in[g] = true
+	}
+	return slices.DeleteFunc(slices.Clone(gates), func(g *storedGate) bool { return !in[g] })
 }
 
 // gateTable is the gates of all of a router's sets at one moment of the registry, in order of name.

@@ -10,14 +10,18 @@ import (
 	"github.com/gopeft/peft/base"
 )
 
-// prompted returns n prompts of 63 rows that score about mean against the one other text.
-func prompted(rnd *rand.Rand, n int, mean float64) [][][]float64 {
-	all := make([][][]float64, n)
+// prompted returns n prompts of 63 rows that score about mean.
+func prompted(rnd *rand.Rand, n int, mean float64) []verdict {
+	all := make([]verdict, n)
 	for i := range all {
-		shift := mean + 0.1*rnd.NormFloat64()
-		for range 63 {
-			all[i] = append(all[i], []float64{shift + 0.5*rnd.NormFloat64()})
+		shift, sum := mean+0.1*rnd.NormFloat64(), 0.0
+		for row := range 63 {
+			sum += shift + 0.5*rnd.NormFloat64()
+			if k := slices.Index(gateLengths[:], row+2); k >= 0 {
+				all[i].after[k] = sum / float64(row+1)
+			}
 		}
+		all[i].rows, all[i].score = 63, sum/63
 	}
 	return all
 }
@@ -36,10 +40,10 @@ func TestThresholds(t *testing.T) {
 	if n := g.Negatives; len(n) != 2 || n[0].Sequences != 120 || n[0].Aside != 0 || !n[1].Exact || n[1].Quantile <= n[0].Quantile {
 		t.Errorf("set on %+v", n)
 	}
-	for _, h := range g.Thresholds { // each for prompts of its own length
+	for k, h := range g.Thresholds { // each for prompts of its own length
 		fired := 0
-		for _, rows := range older.test {
-			if peer.Score(rows[:h.Tokens]) > h.Score {
+		for _, v := range older.test {
+			if v.after[k] > h.Score {
 				fired++
 			}
 		}
@@ -47,16 +51,10 @@ func TestThresholds(t *testing.T) {
 			t.Errorf("after %d tokens more than %g, which %d of %d others score", h.Tokens, h.Score, fired, len(older.test))
 		}
 	}
-	high := make([][]float64, 63)
-	for i := range high {
-		high[i] = []float64{9, 9}
-	}
-	if g.fires(high[:6]) || g.fires(nil) || !g.fires(high[:7]) || !g.fires(high) {
-		t.Error("a prompt's length counts wrongly")
-	}
-	high[0] = []float64{9, -9 * 63} // one other text explains it better
-	if g.fires(high) {
-		t.Error("what one other text explains is taken for own")
+	for rows, want := range map[int]bool{0: false, 6: false, 7: true, 63: true} {
+		if g.fires(verdict{rows: rows, score: 9}) != want {
+			t.Errorf("of %d rows that score high: fires %v", rows, !want)
+		}
 	}
 }
 
@@ -135,5 +133,20 @@ func TestForeignTexts(t *testing.T) {
 	}
 	if len(texts) < 70 || short > 5 {
 		t.Errorf("%d passages, %d of them shorter than %d tokens", len(texts), short, gateTokens)
+	}
+}
+
+// TestNearest: of many sets those count whose gates nearly fire.
+func TestNearest(t *testing.T) {
+	gate := func(odds, threshold float32) *storedGate {
+		return &storedGate{Gate: &peer.Gate{Odds: [][][]float32{{{odds, 0}}}}, info: &GateInfo{Thresholds: []Threshold{{Tokens: 7, Score: float64(threshold)}}}}
+	}
+	all := []*storedGate{gate(1, 3), gate(5, 3), gate(5, 9), gate(0, 0), gate(7, 6.5)}
+	own := []peer.Sample{{{{Cell: 0, Count: 2}}}, {{{Cell: 0, Count: 1}}}}
+	if got := nearest(all, own, 3); !slices.Equal(got, []*storedGate{all[1], all[3], all[4]}) {
+		t.Errorf("%v of %v", got, all)
+	}
+	if got := nearest(all, own, 5); !slices.Equal(got, all) {
+		t.Errorf("%v of %v", got, all)
 	}
 }

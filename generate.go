@@ -45,7 +45,7 @@ type GenerateResult struct {
 	FirstToken      float64 `json:"first_token_seconds"` // from the call to the first new token, loading not counted
 	Fired           []Fired `json:"fired,omitempty"`     // with Auto: which sets were on
 
-	Gates  []GateScore `json:"gates,omitempty"`  // with Auto: what each gate found; none of a prompt too short to judge
+	Gates  []GateScore `json:"gates,omitempty"`  // with Auto: what each gate found, of more than 64 those that fired; none of a prompt too short to judge
 	Shares []Share     `json:"shares,omitempty"` // with Provenance: over the whole answer
 }
 

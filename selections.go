@@ -21,22 +21,27 @@ func (g *storedGate) samples(most int) []peer.Sample {
 	return evenly(g.Samples, most)
 }
 
-// sample lets the base read texts and returns what each of them selects.
+// sample lets the base read texts and returns what each of them selects, but for its first token.
 func (e *Engine) sample(ctx context.Context, b *base.Base, r *retrieval.Router, texts [][]int32) ([]peer.Sample, error) {
 	var all []peer.Sample
-	err := inBatches(ctx, texts, func(batch llama.Batch, some [][]int32) error {
-		lens := make([]int, len(some))
-		for i, t := range some {
-			lens[i] = len(t)
-		}
-		s := peer.NewSampler(r, e.pool, lens...)
+	err := e.sampling(ctx, b, r, texts, func(s *peer.Sampler, lo, hi int) { all = append(all, s.Sample(min(lo+1, hi), hi)) })
+	return all, err
+}
+
+// sampling lets the base read texts and calls each for every one of them, with the rows that it has in what was sampled.
+func (e *Engine) sampling(ctx context.Context, b *base.Base, r *retrieval.Router, texts [][]int32, each func(s *peer.Sampler, lo, hi int)) error {
+	return inBatches(ctx, texts, func(batch llama.Batch, some [][]int32) error {
+		s := peer.NewSampler(r, e.pool)
 		if _, err := b.Model.ForwardTo(batch, s, r.Layers[len(r.Layers)-1].Block+1); err != nil {
 			return fmt.Errorf("peft: gate: %w", err)
 		}
-		all = append(all, s.Samples()...)
+		row := 0
+		for _, t := range some {
+			each(s, row, row+len(t))
+			row += len(t)
+		}
 		return nil
 	})
-	return all, err
 }
 
 // inBatches calls read with texts joined to batches of at most 512 tokens, or one text where that is longer.

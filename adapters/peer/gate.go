@@ -4,10 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"slices"
 
-	"github.com/gopeft/peft/base/llama"
-	"github.com/gopeft/peft/kernels"
 	"github.com/gopeft/peft/retrieval"
 )
 
@@ -41,96 +38,39 @@ func cellsOf(r *retrieval.Router) []int {
 	return cells
 }
 
-// Score returns what a gate makes of rows, as Judge.Rows gives them: nats, against the other text that explains
-// the rows best. It is 0 of no rows.
-func Score(rows [][]float64) float64 {
-	if len(rows) == 0 {
-		return 0
-	}
+// Score returns what the gate makes of a sample, as a Sampler on the same router takes it: nats, against the other text that
+// explains the sample best. It is 0 of nothing.
+func (g *Gate) Score(s Sample) float64 {
 	least := math.Inf(1)
-	for k := range rows[0] {
-		var sum float64
-		for _, r := range rows {
-			sum += r[k]
-		}
-		least = min(least, sum/float64(len(rows)))
+	for k := range g.Odds {
+		least = min(least, g.against(k, s))
 	}
 	return least
 }
 
-// Judge stands in a base's seam while it reads, adds nothing, and keeps what gates say of every token. One goroutine at a
-// time may use it.
-type Judge struct {
-	// From and To bound the rows that are judged, counted over all that come by: [From, To), to the end when To is 0.
-	From, To int
-
-	router  *retrieval.Router
-	pool    *kernels.Pool
-	gates   []*Gate
-	seen    map[int]int   // rows that came by, of each block
-	rows    [][][]float64 // of each gate and judged row, what speaks against each other text, in nats
-	routing retrieval.Routing
-}
-
-var _ llama.Seam = (*Judge)(nil)
-
-// NewJudge returns a judge by those gates.
-func NewJudge(r *retrieval.Router, p *kernels.Pool, gates ...*Gate) *Judge {
-	return &Judge{router: r, pool: p, gates: gates, seen: map[int]int{}, rows: make([][][]float64, len(gates))}
-}
-
-// Forward weighs the cells selected for x: [tokens, hidden].
-func (j *Judge) Forward(block int, _, x []float32, tokens int) error {
-	l := j.router.Layer(block)
-	if l == nil || !j.wants(block) {
-		return nil
-	}
-	if len(x) < tokens*l.Hidden {
-		return fmt.Errorf("peer: judge block %d: %d values for %d tokens of width %d", block, len(x), tokens, l.Hidden)
-	}
-	first := j.seen[block]
-	j.seen[block] += tokens
-	lo, hi := max(0, j.From-first), tokens
-	if j.To > 0 {
-		hi = min(hi, j.To-first)
-	}
-	if lo >= hi {
-		return nil
-	}
-	l.Route(j.pool, &j.routing, x[lo*l.Hidden:hi*l.Hidden], hi-lo)
-	picks := l.Heads * l.TopK
-	for i, g := range j.gates {
-		b := slices.Index(g.Blocks, block)
-		if b < 0 {
-			continue
-		}
-		for at := first + lo - j.From; len(j.rows[i]) < at+hi-lo; {
-			j.rows[i] = append(j.rows[i], make([]float64, len(g.Odds)))
-		}
-		for k := range g.Odds {
-			odds := g.Odds[k][b]
-			if len(odds) != l.Cells() {
-				return fmt.Errorf("peer: judge block %d: a gate with %d cells, the router has %d", block, len(odds), l.Cells())
-			}
-			for t := range hi - lo {
-				var sum float64
-				for _, c := range j.routing.Cells[t*picks : (t+1)*picks] {
-					sum += float64(odds[c])
-				}
-				j.rows[i][first+lo-j.From+t][k] += sum / float64(picks*len(g.Blocks))
-			}
+// Above reports whether the sample scores more than a threshold. Of a sample that does not, it mostly looks at one other text.
+func (g *Gate) Above(s Sample, threshold float64) bool {
+	for k := range g.Odds {
+		if !(g.against(k, s) > threshold) {
+			return false
 		}
 	}
-	return nil
+	return true
 }
 
-func (j *Judge) wants(block int) bool {
-	return slices.ContainsFunc(j.gates, func(g *Gate) bool { return slices.Contains(g.Blocks, block) })
+// against returns what speaks for the set against one other text: the mean over the selections, then over the layers.
+func (g *Gate) against(k int, s Sample) (nats float64) {
+	for i, hits := range s {
+		var sum, n float64
+		odds := g.Odds[k][i]
+		for _, h := range hits {
+			sum += float64(h.Count) * float64(odds[h.Cell])
+			n += float64(h.Count)
+		}
+		nats += sum / max(1, n)
+	}
+	return nats / float64(len(s))
 }
-
-// Rows returns what a gate, by its place in NewJudge, says of each judged row against each other text: nats for an average
-// selection.
-func (j *Judge) Rows(gate int) [][]float64 { return j.rows[gate] }
 
 const gateMagic = "peft-gate-2\n"
 
@@ -182,7 +122,7 @@ func UnmarshalGate(data []byte, r *retrieval.Router) (*Gate, error) {
 	for range blocks {
 		block, size := number(), number()
 		l := r.Layer(block)
-		if l == nil || slices.Contains(g.Blocks, block) {
+		if l == nil || block != r.Blocks()[len(g.Blocks)] {
 			return bad("block %d, the router has %v", block, r.Blocks())
 		}
 		cells := l.Cells()

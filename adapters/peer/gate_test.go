@@ -2,10 +2,13 @@ package peer
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"slices"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // gateText is inputs of a domain: around a point that its seed gives.
@@ -34,14 +37,14 @@ func TestGate(t *testing.T) {
 	sample := func(seed uint64) []Sample {
 		var all []Sample
 		for range 20 {
-			s := NewSampler(r, nil, 40, 30)
+			s := NewSampler(r, nil)
 			x := gateText(rnd, seed, 70)
 			for _, b := range r.Blocks() {
 				if err := s.Forward(b, nil, x, 70); err != nil {
 					t.Fatal(err)
 				}
 			}
-			all = append(all, s.Samples()...)
+			all = append(all, s.Sample(1, 40), s.Sample(41, 70))
 		}
 		return all
 	}
@@ -59,9 +62,9 @@ func TestGate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	read := func(x []float32, calls int, from, to int) *Judge {
+	read := func(x []float32, calls int, from, to int) *Sampler {
 		t.Helper()
-		j := NewJudge(r, nil, first, second)
+		j := NewSampler(r, nil)
 		j.From, j.To = from, to
 		n := len(x) / testHidden
 		for c := range calls {
@@ -72,7 +75,7 @@ func TestGate(t *testing.T) {
 					t.Fatal(err)
 				}
 				if slices.ContainsFunc(y, func(v float32) bool { return v != 0 }) {
-					t.Fatal("a judge changes y")
+					t.Fatal("a sampler changes y")
 				}
 			}
 		}
@@ -81,16 +84,21 @@ func TestGate(t *testing.T) {
 	for seed := range uint64(3) {
 		x := gateText(rnd, seed+1, 64)
 		j := read(x, 1, 0, 0)
-		for g := range 2 {
-			if s := Score(j.Rows(g)); len(j.Rows(g)) != 64 || (s > 0) != (int(seed) == g) {
-				t.Errorf("text of domain %d: gate %d says %g of %d rows", seed, g, s, len(j.Rows(g)))
+		all := j.Sample(0, j.Rows())
+		for g, gate := range []*Gate{first, second} {
+			s := gate.Score(all)
+			if j.Rows() != 64 || (s > 0) != (int(seed) == g) {
+				t.Errorf("text of domain %d: gate %d says %g of %d rows", seed, g, s, j.Rows())
+			}
+			if below := math.Nextafter(s, s-1); gate.Above(all, s) || !gate.Above(all, below) {
+				t.Errorf("text of domain %d: gate %d fires at another score than %g", seed, g, s)
 			}
 		}
-		if part := read(x, 3, 10, 50); !reflect.DeepEqual(part.Rows(1), j.Rows(1)[10:50]) {
-			t.Error("rows judged in parts differ from those judged at once")
+		if part := read(x, 3, 10, 50); part.Rows() != 40 || !reflect.DeepEqual(part.Sample(0, 40), j.Sample(10, 50)) {
+			t.Error("rows read in parts differ from those read at once")
 		}
 	}
-	if Score(nil) != 0 {
+	if first.Score(NewSampler(r, nil).Sample(0, 0)) != 0 {
 		t.Error("no rows say something")
 	}
 	back, err := UnmarshalGate(second.Marshal(), r)
@@ -115,10 +123,18 @@ func TestGate(t *testing.T) {
 	if _, err := NewGate(r, own[0], nil, background); !errors.Is(err, ErrFewSamples) {
 		t.Error("a gate without samples:", err)
 	}
-	if err := NewSampler(r, nil, 3).Forward(r.Blocks()[0], nil, make([]float32, 4*testHidden), 4); err == nil {
-		t.Error("four tokens pass for three")
-	}
-	if err := NewJudge(r, nil, first).Forward(1, nil, nil, 3); err == nil {
+	if err := NewSampler(r, nil).Forward(1, nil, nil, 3); err == nil {
 		t.Error("short rows pass")
 	}
+}
+
+// TestHits: few cells of many are counted as many of few are.
+func TestHits(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		cells := rapid.SliceOfN(rapid.Uint32Range(0, 99), 1, 50).Draw(t, "cells")
+		var s Sampler
+		if few, many := s.hits(cells, 100), s.hits(cells, 1<<20); !slices.Equal(few, many) || !slices.IsSortedFunc(few, func(a, b Hit) int { return int(a.Cell) - int(b.Cell) }) {
+			t.Fatalf("%v and %v", few, many)
+		}
+	})
 }

@@ -62,13 +62,12 @@ func mixStacks(t testing.TB, r *retrieval.Router, p *kernels.Pool) []*Stack {
 	}
 }
 
-// TestMixBits: whatever sequences share a pass, each has the bits, and each judge the verdicts, that it has alone.
+// TestMixBits: whatever sequences share a pass, each has the bits, and each sampler the selections, that it has alone.
 func TestMixBits(t *testing.T) {
 	pool := kernels.NewPool(2)
 	defer pool.Close()
 	r := testRouter(3)
 	stacks := mixStacks(t, r, pool)
-	gate := &Gate{Blocks: r.Blocks(), Odds: [][][]float32{{randn(rand.New(rand.NewPCG(1, 7)), 36), randn(rand.New(rand.NewPCG(2, 7)), 36)}}}
 	models := []*llama.Model{mixModel(t, llama.Llama, pool), mixModel(t, llama.Qwen2, pool), mixModel(t, llama.Gemma2, pool)}
 	rapid.Check(t, func(t *rapid.T) {
 		m := rapid.SampledFrom(models).Draw(t, "model")
@@ -81,7 +80,7 @@ func TestMixBits(t *testing.T) {
 			s := sequence{cache: m.NewCache(), alone: m.NewCache()}
 			switch n := rapid.IntRange(-2, 2*len(stacks)-1).Draw(t, "seam"); {
 			case n == -1:
-				s.seam, s.own = NewJudge(r, pool, gate), NewJudge(r, pool, gate)
+				s.seam, s.own = NewSampler(r, pool), NewSampler(r, pool)
 			case n >= len(stacks):
 				s.seam, s.own = stacks[n-len(stacks)].Observed(), stacks[n-len(stacks)]
 			case n >= 0:
@@ -116,8 +115,8 @@ func TestMixBits(t *testing.T) {
 					t.Fatalf("sequence %d of %d, %T: other bits than alone", i, len(seqs), s.seam)
 				}
 				row += n
-				if j, ok := s.seam.(*Judge); ok && (len(j.Rows(0)) == 0 || !reflect.DeepEqual(j.Rows(0), s.own.(*Judge).Rows(0))) {
-					t.Fatalf("sequence %d: a judge has another verdict than alone", i)
+				if j, ok := s.seam.(*Sampler); ok && (j.Rows() == 0 || !reflect.DeepEqual(j.cells, s.own.(*Sampler).cells)) {
+					t.Fatalf("sequence %d: a sampler has other cells than alone", i)
 				}
 			}
 		}

@@ -37,30 +37,26 @@ func (s Sample) hits(layer int) (n float64) {
 	return n
 }
 
-// Sampler stands in a base's seam while it reads sequences, adds nothing, and keeps what each of them selects, but for its
-// first token, whose cells say nothing (a transformer uses it as a sink of attention). One goroutine at a time may use it.
+// Sampler stands in a base's seam while it reads, adds nothing, and keeps what tokens select. One goroutine at a time may
+// use it.
 type Sampler struct {
+	// From and To bound the rows that are kept, counted over all that come by: [From, To), to the end when To is 0.
+	From, To int
+
 	router  *retrieval.Router
 	pool    *kernels.Pool
-	lens    []int
-	samples []Sample
+	seen    []int      // rows that came by, of each layer
+	cells   [][]uint32 // of each layer, those that the kept rows select: [rows, heads·k]
 	routing retrieval.Routing
-	cells   []uint32
+	counts  []uint32
 }
 
 var _ llama.Seam = (*Sampler)(nil)
 
-// NewSampler returns a sampler of one batch of sequences with those lengths.
-func NewSampler(r *retrieval.Router, p *kernels.Pool, lens ...int) *Sampler {
-	s := &Sampler{router: r, pool: p, lens: lens}
-	for range lens {
-		s.samples = append(s.samples, make(Sample, len(r.Layers)))
-	}
-	return s
+// NewSampler returns a sampler of all rows.
+func NewSampler(r *retrieval.Router, p *kernels.Pool) *Sampler {
+	return &Sampler{router: r, pool: p, seen: make([]int, len(r.Layers)), cells: make([][]uint32, len(r.Layers))}
 }
-
-// Samples returns those of the sequences, in their order.
-func (s *Sampler) Samples() []Sample { return s.samples }
 
 // Forward keeps the selections for x: [tokens, hidden].
 func (s *Sampler) Forward(block int, _, x []float32, tokens int) error {
@@ -68,29 +64,61 @@ func (s *Sampler) Forward(block int, _, x []float32, tokens int) error {
 	if at < 0 {
 		return nil
 	}
-	l, sum := s.router.Layers[at], 0
-	for _, n := range s.lens {
-		sum += n
+	l := s.router.Layers[at]
+	if len(x) < tokens*l.Hidden {
+		return fmt.Errorf("peer: sample block %d: %d values for %d tokens of width %d", block, len(x), tokens, l.Hidden)
 	}
-	if sum != tokens || len(x) < tokens*l.Hidden {
-		return fmt.Errorf("peer: sample block %d: %d tokens in %d values of width %d, want %d tokens", block, tokens, len(x), l.Hidden, sum)
+	first := s.seen[at]
+	s.seen[at] += tokens
+	lo, hi := max(0, s.From-first), tokens
+	if s.To > 0 {
+		hi = min(hi, s.To-first)
 	}
-	l.Route(s.pool, &s.routing, x, tokens)
-	picks, row := l.Heads*l.TopK, 0
-	for i, n := range s.lens {
-		s.cells = append(s.cells[:0], s.routing.Cells[(row+min(1, n))*picks:(row+n)*picks]...)
-		slices.Sort(s.cells)
-		var hits []Hit
-		for _, c := range s.cells {
-			if len(hits) == 0 || hits[len(hits)-1].Cell != c {
-				hits = append(hits, Hit{Cell: c})
-			}
-			hits[len(hits)-1].Count++
-		}
-		s.samples[i][at] = hits
-		row += n
+	if lo < hi {
+		l.Route(s.pool, &s.routing, x[lo*l.Hidden:hi*l.Hidden], hi-lo)
+		s.cells[at] = append(s.cells[at], s.routing.Cells[:(hi-lo)*l.Heads*l.TopK]...)
 	}
 	return nil
+}
+
+// Rows returns how many rows it kept of each layer.
+func (s *Sampler) Rows() int {
+	l := s.router.Layers[0]
+	return len(s.cells[0]) / (l.Heads * l.TopK)
+}
+
+// Sample returns what the kept rows [lo, hi) select together.
+func (s *Sampler) Sample(lo, hi int) Sample {
+	sample := make(Sample, len(s.cells))
+	for i, l := range s.router.Layers {
+		picks := l.Heads * l.TopK
+		sample[i] = s.hits(s.cells[i][lo*picks:hi*picks], l.Cells())
+	}
+	return sample
+}
+
+// hits counts cells, in their order: in a table, or by sorting where a table would have many more places than there are cells.
+func (s *Sampler) hits(selected []uint32, cells int) (all []Hit) {
+	if cells > 16*len(selected) {
+		for _, c := range slices.Sorted(slices.Values(selected)) {
+			if n := len(all); n == 0 || all[n-1].Cell != c {
+				all = append(all, Hit{Cell: c})
+			}
+			all[len(all)-1].Count++
+		}
+		return all
+	}
+	s.counts = slices.Grow(s.counts[:0], cells)[:cells]
+	clear(s.counts)
+	for _, c := range selected {
+		s.counts[c]++
+	}
+	for c, n := range s.counts {
+		if n > 0 {
+			all = append(all, Hit{uint32(c), n})
+		}
+	}
+	return all
 }
 
 // appendSample appends a sample's stored form: for each layer how many cells, then each as the gap to the one before and its

@@ -90,7 +90,7 @@ func TestSmolLM2(t *testing.T) {
 		t.Fatal(err)
 	}
 	sample := func(file string, from int) []Sample {
-		s := NewSampler(r, pool, slices.Repeat([]int{64}, 16)...)
+		s := NewSampler(r, pool)
 		batch := llama.Batch{}
 		for i := range 16 {
 			batch.Tokens = append(batch.Tokens, ids(file, 1000, from+5_000*i)[:64]...)
@@ -99,7 +99,11 @@ func TestSmolLM2(t *testing.T) {
 		if _, err := b.Model.Forward(batch, s); err != nil {
 			t.Fatal(err)
 		}
-		return s.Samples()
+		var all []Sample
+		for i := range 16 {
+			all = append(all, s.Sample(64*i+1, 64*(i+1)))
+		}
+		return all
 	}
 	gate, err := NewGate(r, count.Counts(), sample("shakespeare.txt", 0), sample("gsm8k-train.jsonl", 0))
 	if err != nil {
@@ -110,11 +114,11 @@ func TestSmolLM2(t *testing.T) {
 		own  bool
 	}{{"shakespeare.txt", true}, {"wikitext2-valid.txt", false}, {"gsm8k-train.jsonl", false}} {
 		for part := range 4 {
-			j := NewJudge(r, pool, gate)
+			j := NewSampler(r, pool)
 			if _, err := b.Model.Forward(llama.One(ids(w.file, 1000, 200_000+100_000*part)[:64], nil), j); err != nil {
 				t.Fatal(err)
 			}
-			score := Score(j.Rows(0)[1:])
+			score := gate.Score(j.Sample(1, 64))
 			if t.Logf("64 tokens of %s: %.1f nats", w.file, score); (score > 0) != w.own {
 				t.Errorf("the gate is wrong about 64 tokens of %s", w.file)
 			}

@@ -33,6 +33,12 @@ const (
 	thresholdsFrom = 256  // sequences of background text that set the thresholds
 )
 
+// judged is what the gate scores a sequence, and each of its tokens by itself.
+type judged struct {
+	sequence float64
+	tokens   []float64
+}
+
 // gates compares a gate that judges a sequence's 64 tokens together with one that judges each token by itself, by the same
 // weights of the same cells, each with its threshold at the same quantile of background text. What is background
 // are the first three quarters of other, of which the first half makes the gate and the second its threshold; its last quarter and the earlier set's text are foreign.
@@ -70,11 +76,12 @@ func (b *bench) gates(ctx context.Context, r row) (result, error) {
 	sample := func(s []tune.Sequence) ([]peer.Sample, error) {
 		var all []peer.Sample
 		for _, x := range tune.Spread(s, sampled*judgedTokens) {
-			sampler := peer.NewSampler(router, pool, len(x.Tokens))
+			sampler := peer.NewSampler(router, pool)
+			sampler.From = 1 // a text's first token says nothing: a transformer uses it as a sink of attention
 			if err := read(ctx, m, []tune.Sequence{x}, sampler); err != nil {
 				return nil, err
 			}
-			all = append(all, sampler.Samples()...)
+			all = append(all, sampler.Sample(0, sampler.Rows()))
 		}
 		return all, nil
 	}
@@ -90,15 +97,19 @@ func (b *bench) gates(ctx context.Context, r row) (result, error) {
 	if err != nil {
 		return res, err
 	}
-	judge := func(s []tune.Sequence, most int) ([][][]float64, error) {
-		var all [][][]float64
+	judge := func(s []tune.Sequence, most int) ([]judged, error) {
+		var all []judged
 		for _, x := range tune.Spread(s, most*judgedTokens) {
-			j := peer.NewJudge(router, pool, gate)
-			j.From = 1 // a text's first token says nothing: a transformer uses it as a sink of attention
+			j := peer.NewSampler(router, pool)
+			j.From = 1
 			if err := read(ctx, m, []tune.Sequence{x}, j); err != nil {
 				return nil, err
 			}
-			all = append(all, j.Rows(0))
+			one := judged{sequence: gate.Score(j.Sample(0, j.Rows()))}
+			for i := range j.Rows() {
+				one.tokens = append(one.tokens, gate.Score(j.Sample(i, i+1)))
+			}
+			all = append(all, one)
 		}
 		return all, nil
 	}
@@ -108,10 +119,7 @@ func (b *bench) gates(ctx context.Context, r row) (result, error) {
 	}
 	var sequences, tokens []float64
 	for _, s := range rows {
-		sequences = append(sequences, peer.Score(s))
-		for i := range s {
-			tokens = append(tokens, peer.Score(s[i:i+1]))
-		}
+		sequences, tokens = append(sequences, s.sequence), append(tokens, s.tokens...)
 	}
 	ofSequence, _ := retrieval.Conformal(sequences, alpha)
 	ofToken, _ := retrieval.Conformal(tokens, alpha)
@@ -127,19 +135,19 @@ func (b *bench) gates(ctx context.Context, r row) (result, error) {
 		each := 1 / float64(len(rows))
 		for _, s := range rows {
 			fired := 0
-			for i := range s {
-				if peer.Score(s[i:i+1]) > ofToken {
+			for _, v := range s.tokens {
+				if v > ofToken {
 					fired++
 				}
 			}
-			f.Token += each * float64(fired) / float64(len(s))
-			if peer.Score(s) > ofSequence {
+			f.Token += each * float64(fired) / float64(len(s.tokens))
+			if s.sequence > ofSequence {
 				f.Sequence += each
 			}
 			if fired > 0 {
 				f.AnyToken += each
 			}
-			if 2*fired >= len(s) {
+			if 2*fired >= len(s.tokens) {
 				f.HalfToken += each
 			}
 		}

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds llama.cpp's server for this machine: bench/peers/llama-server.sh [DIR]. Its sources are those that come with
-# llama-cpp-python, at the version in requirements.txt; it takes a C++ compiler, cmake, ninja, pip and some twenty minutes.
+# llama-cpp-python, at the version in requirements.txt; it takes a C++ compiler, cmake, ninja, pip and
+# some ten minutes. What gcc 12 makes of its AMX code dies of an illegal instruction: CC=clang-16 CXX=clang++-16 before it helps.
 set -eu
 dir=${1:-.llama-server}
 mkdir -p "$dir"

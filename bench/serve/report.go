@@ -76,11 +76,14 @@ func writeStreams(t *strings.Builder, r *result) {
 }
 
 func writeLlama(t *strings.Builder, r *result) {
-	fmt.Fprintf(t, "### Beside llama.cpp's server\n\n%s. llama-server of %s, built for this machine (`bench/peers/llama-server.sh`), `%s`; the same file, prompts and client.\n\n", r.settings(), r.Peer, r.Flags)
-	fmt.Fprintf(t, "| streams | llama-server, tokens/s | peft, tokens/s | ratio | first token, ms: llama-server and peft |\n|---|---|---|---|---|\n")
-	for _, n := range counts {
-		a, b := r.find("llama.cpp", n).Values, r.find("peft", n).Values
-		fmt.Fprintf(t, "| %d | %.0f | %.0f | %s | %.0f and %.0f |\n", n, median(a[tokensASecond]), median(b[tokensASecond]), spread(ratios(b[tokensASecond], a[tokensASecond]), "%.2f"),
+	fmt.Fprintf(t, "### Beside llama.cpp's server\n\n%s, %d threads, answers of %d tokens. llama-server of %s, built for this machine (`bench/peers/llama-server.sh`), `%s`; it has activations of 8 bits. The same file, prompts and client.\n\n", r.Base, r.Threads, r.Tokens, r.Peer, r.Flags)
+	fmt.Fprintf(t, "| | streams | llama-server, tokens/s | peft, tokens/s | ratio | first token, ms: llama-server and peft |\n|---|---|---|---|---|---|\n")
+	for _, o := range r.Rows {
+		if o.Name == "llama.cpp" {
+			continue
+		}
+		a, b := r.find("llama.cpp", o.Streams).Values, o.Values
+		fmt.Fprintf(t, "| %s | %d | %.0f | %.0f | %s | %.0f and %.0f |\n", o.Name, o.Streams, median(a[tokensASecond]), median(b[tokensASecond]), spread(ratios(b[tokensASecond], a[tokensASecond]), "%.2f"),
 			1000*median(a["first token, s"]), 1000*median(b["first token, s"]))
 	}
 }

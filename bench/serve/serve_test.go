@@ -71,7 +71,7 @@ func TestTurns(t *testing.T) {
 		t.Fatal(err)
 	}
 	page, err := os.ReadFile(filepath.Join(dir, "serving.md"))
-	for _, want := range []string{fmt.Sprintf("| 16 | %.0f |", median(r.find("llama.cpp", 16).Values[tokensASecond])), "llama-server of llama.cpp 7,", "`-np 9 -cb`",
+	for _, want := range []string{fmt.Sprintf("| peft | 16 | %.0f |", median(r.find("llama.cpp", 16).Values[tokensASecond])), "llama-server of llama.cpp 7,", "`-np 9 -cb`",
 		"### 77 sets more", "a registry of 3 sets, one on a copy of it with 77 more"} {
 		if err != nil || !strings.Contains(string(page), want) {
 			t.Errorf("no %q in %s, %v", want, page, err)

@@ -16,50 +16,63 @@ const tokensASecond = "tokens/s"
 
 // streams measures 1, 4 and 16 answers, of the base and of a few sets by turns, with activations of 16 bits and of 8.
 func (b *bench) streams(ctx context.Context, r *result) (err error) {
-	dir, err := b.few(ctx)
+	var loads []load
+	stop, err := b.both(ctx, func(s *server, with string) {
+		loads = append(loads, load{"the base" + with, s, []string{"base"}}, load{fmt.Sprintf("%d sets by turns", len(setNames)) + with, s, setNames})
+	})
+	defer func() { err = errors.Join(err, stop()) }()
 	if err != nil {
 		return err
-	}
-	second := filepath.Join(b.work, "few-8") // a server has a registry to itself
-	if err := os.RemoveAll(second); err != nil {
-		return err
-	}
-	if err := os.CopyFS(second, os.DirFS(dir)); err != nil {
-		return err
-	}
-	var loads []load
-	for _, o := range []struct {
-		home string
-		bits int
-	}{{dir, 16}, {second, 8}} {
-		s, err := b.serveIn(ctx, o.home, o.bits)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, s.stop()) }()
-		with := fmt.Sprintf(", activations of %d bits", o.bits)
-		loads = append(loads, load{"the base" + with, s, []string{"base"}}, load{fmt.Sprintf("%d sets by turns", len(setNames)) + with, s, setNames})
 	}
 	return b.turns(ctx, r, counts, loads)
 }
 
-// against measures the base's answers beside those of llama.cpp's server.
+// against measures the base's answers beside those of llama.cpp's server, which has activations of 8 bits.
 func (b *bench) against(ctx context.Context, r *result) (err error) {
-	dir, err := b.few(ctx)
+	var loads []load
+	stop, err := b.both(ctx, func(s *server, with string) { loads = append(loads, load{"peft" + with, s, []string{"base"}}) })
+	defer func() { err = errors.Join(err, stop()) }()
 	if err != nil {
 		return err
 	}
-	s, err := b.serve(ctx, dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.stop()) }()
 	peer, err := b.serveLlama(ctx, r, counts[len(counts)-1], 512)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, peer.stop()) }()
-	return b.turns(ctx, r, counts, []load{{"peft", s, []string{"base"}}, {"llama.cpp", peer, []string{"base"}}})
+	return b.turns(ctx, r, counts, append(loads, load{"llama.cpp", peer, []string{"base"}}))
+}
+
+// both starts a server with activations of 16 bits and one of 8, until stop is called, which is never nil.
+func (b *bench) both(ctx context.Context, each func(s *server, with string)) (stop func() error, err error) {
+	var servers []*server
+	stop = func() (err error) {
+		for _, s := range servers {
+			err = errors.Join(err, s.stop())
+		}
+		return err
+	}
+	dir, err := b.few(ctx)
+	if err != nil {
+		return stop, err
+	}
+	second := filepath.Join(b.work, "few-8") // a server has a registry to itself
+	if err := os.RemoveAll(second); err != nil {
+		return stop, err
+	}
+	if err := os.CopyFS(second, os.DirFS(dir)); err != nil {
+		return stop, err
+	}
+	for i, home := range []string{dir, second} {
+		bits := 16 >> i
+		s, err := b.serveIn(ctx, home, bits)
+		if err != nil {
+			return stop, err
+		}
+		servers = append(servers, s)
+		each(s, fmt.Sprintf(", activations of %d bits", bits))
+	}
+	return stop, nil
 }
 
 // many measures answers with one set, and such where the gates decide, from registries of few and of many sets.
