@@ -45,6 +45,12 @@ const (
 func Attention(p *Pool, o []float32, ldo int, q []float32, ldq int, k, v []float32, ldkv int, spans []Span, h Heads, lse []float32) {
 	a := attentions.Get().(*attention)
 	a.operands = operands{Heads: h, spans: spans, o: o, q: q, k: k, v: v, ldo: ldo, ldq: ldq, ldkv: ldkv, lse: lse}
+	a.run(p)
+}
+
+// run computes the operands' rows and lets go of them.
+func (a *attention) run(p *Pool) {
+	h, spans := a.Heads, a.spans
 	a.offset = a.offset[:0]
 	total := 0
 	a.tiles = 0
@@ -64,7 +70,9 @@ func Attention(p *Pool, o []float32, ldo int, q []float32, ldq int, k, v []float
 		packed = getF32(total)
 		a.keys32 = *packed
 	}
-	p.Run(len(spans)*h.KV, 1, a.packPart)
+	if a.held == nil {
+		p.Run(len(spans)*h.KV, 1, a.packPart)
+	}
 	p.Run(len(spans)*h.KV*a.tiles, 1, a.tilePart)
 	if rounded != nil {
 		putU16(rounded)
@@ -82,6 +90,7 @@ type operands struct {
 	o, q, k, v     []float32
 	ldo, ldq, ldkv int
 	lse            []float32
+	held           []float32 // the keys, instead of k, as StoreKeys lays them out
 }
 
 // attention is one call. It is kept for the next call, with its functions bound once, so that a call allocates nothing.
@@ -112,7 +121,7 @@ var attentions = sync.Pool{New: func() any {
 }}
 
 // packs reports whether a span's keys are packed before the tiles.
-func (a *attention) packs(s Span) bool { return s.Len >= fewQ || a.half() }
+func (a *attention) packs(s Span) bool { return a.held == nil && (s.Len >= fewQ || a.half()) }
 
 // packedAt returns where the packed keys of a span and key head begin, and how many elements they are.
 func (a *attention) packedAt(span, kv int) (at, n int) {

@@ -79,7 +79,7 @@ func (a *attention) tile(span, kv, tile int) {
 		}
 	}
 	var block *[]float32
-	if !a.packs(s) {
+	if a.held == nil && !a.packs(s) {
 		block = getF32(blockKeys * a.Dim)
 		defer putF32(block)
 	}
@@ -90,6 +90,8 @@ func (a *attention) tile(span, kv, tile int) {
 	}
 	for b0 := f.first(); b0 < f.keys(); b0 += blockKeys {
 		switch from := b0 * a.Dim; {
+		case a.held != nil:
+			f.keys32 = a.heldBlock(kv, b0)
 		case block != nil:
 			f.keys32 = *block
 			packKeys(f.keys32, a.k[f.row+b0*a.ldkv:], a.ldkv, min(blockKeys, s.keys()-b0), a.Dim)

@@ -64,12 +64,12 @@ func (c *cachedAttention) one(i int) {
 		kernels.Attention(b.m.pool, c.o, aw, c.qkv, w, c.qkv[aw:], c.qkv[aw+kw:], w, span, b.heads(), nil)
 		return
 	}
-	k, v := s.Cache.extend(b.Index, s.Len, kw)
+	k, v := s.Cache.extend(b, s.Len)
+	own := c.qkv[span[0].Q*w:]
+	kernels.StoreKeys(k, s.Cache.Len, own[aw:], w, s.Len, cfg.KVHeads, cfg.HeadDim)
 	for t := range s.Len {
-		row := c.qkv[(span[0].Q+t)*w:]
-		copy(k[(s.Cache.Len+t)*kw:], row[aw:][:kw])
-		copy(v[(s.Cache.Len+t)*kw:], row[aw+kw:][:kw])
+		copy(v[(s.Cache.Len+t)*kw:], own[t*w+aw+kw:][:kw])
 	}
 	span[0].KV, span[0].Past = 0, s.Cache.Len
-	kernels.Attention(b.m.pool, c.o, aw, c.qkv, w, k, v, kw, span, b.heads(), nil)
+	kernels.AttentionHeld(b.m.pool, c.o, aw, c.qkv, w, k, v, kw, span, b.heads())
 }

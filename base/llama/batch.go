@@ -83,8 +83,8 @@ func (m *Model) LayoutIn(l *Layout, b Batch) error {
 
 // Cache keeps one sequence's keys and values.
 type Cache struct {
-	Len  int // tokens held
-	k, v [][]float32
+	Len  int         // tokens held
+	k, v [][]float32 // of each block, [kernels.HeldTokens(Len), KV width]: the keys as kernels.StoreKeys lays them out; the values in rows
 }
 
 // NewCache returns an empty cache for a model.
@@ -97,10 +97,11 @@ func (c *Cache) Truncate(n int) { c.Len = min(c.Len, n) }
 
 // CopyCache returns a cache of its own of the first n tokens that c holds.
 func (m *Model) CopyCache(c *Cache, n int) *Cache {
-	d, width := m.NewCache(), min(n, c.Len)*m.Config.KVHeads*m.Config.HeadDim
+	d := m.NewCache()
 	d.Len = min(n, c.Len)
+	size := kernels.HeldTokens(d.Len) * m.Config.KVHeads * m.Config.HeadDim
 	for i := range c.k {
-		d.k[i], d.v[i] = slices.Clone(c.k[i][:width]), slices.Clone(c.v[i][:width])
+		d.k[i], d.v[i] = slices.Clone(c.k[i][:size]), slices.Clone(c.v[i][:size])
 	}
 	return d
 }
@@ -114,17 +115,16 @@ func (c *Cache) Bytes() int {
 	return n
 }
 
-// extend makes room for n more rows of width in block i and returns all rows, old and new.
-func (c *Cache) extend(i, n, width int) (k, v []float32) {
-	grow := func(x []float32) []float32 {
-		want := (c.Len + n) * width
-		if cap(x) < want {
-			y := make([]float32, want, max(want, 2*cap(x)))
-			copy(y, x[:min(len(x), c.Len*width)])
-			return y
+// extend makes room for n more tokens in a block and returns its keys and values, old and new.
+func (c *Cache) extend(b *Block, n int) (keys, values []float32) {
+	i, want := b.Index, kernels.HeldTokens(c.Len+n)*b.m.Config.KVHeads*b.m.Config.HeadDim
+	if cap(c.k[i]) < want {
+		for _, x := range []*[]float32{&c.k[i], &c.v[i]} {
+			y := make([]float32, want, max(want, 2*cap(*x)))
+			copy(y, *x)
+			*x = y
 		}
-		return x[:want]
 	}
-	c.k[i], c.v[i] = grow(c.k[i]), grow(c.v[i])
+	c.k[i], c.v[i] = c.k[i][:want], c.v[i][:want]
 	return c.k[i], c.v[i]
 }

@@ -69,11 +69,11 @@ function forgetting(s) {
   c.set([texts.map((_, i) => i), texts.map(t => change(t.auto)), texts.map(t => change(t.on))],
     texts.map(t => `${t.text} ${signed(change(t.auto) ?? 0)} with auto, ${signed(change(t.on) ?? 0)} forced on`).join('; '))
   const pair = p => `${figure(p[0])} → ${figure(p[1])}`
-  const cells = texts.map(t => [t.text, figure(t.off), pair(t.on), pair(t.auto), mark(change(t.auto)), percent(t.fired[1]), t.accuracy ? `${percent(t.accuracy.auto[0])} → ${percent(t.accuracy.auto[1])}` : '–'])
+  const cells = texts.map(t => [t.apart ? `${t.text} (not together)` : t.text, figure(t.off), pair(t.on), pair(t.auto), mark(change(t.auto)), percent(t.fired[1]), t.accuracy ? `${percent(t.accuracy.auto[0])} → ${percent(t.accuracy.auto[1])}` : '–'])
   const labelled = texts.some(t => t.accuracy)
   const columns = [{ name: 'Text' }, { name: 'Base', class: 'n wide' }, { name: 'Forced on', class: 'n wide' }, { name: 'Auto', class: 'n' }, { name: 'Change', class: 'n' }, { name: 'Gate fires', class: 'n wide' },
     { name: 'Right answers', class: 'n wide' }].slice(0, labelled ? 7 : 6)
-  const el = card('Forgetting', h('p', { class: 'hint' }, 'Perplexities before this revision and after it: with the text’s own set forced on, and with auto. Below zero is better.'), c.element, table('Forgetting report', columns, cells))
+  const el = card('Forgetting', h('p', { class: 'hint' }, 'Perplexities before this revision and after it: with the text’s own set forced on, and with auto. Below zero is better.' + (texts.some(t => t.apart) ? ' Not together: the set and this one cannot both be on, as two of DoRA at a layer; forced on, the text is read without this one, and with auto one yields.' : '')), c.element, table('Forgetting report', columns, cells))
   el.classList.add('broad')
   return el
 }
