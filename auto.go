@@ -110,7 +110,7 @@ func (a *auto) decide(j *peer.Sampler) (*combination, error) {
 	var above []float64
 	for _, g := range a.gates {
 		if g.firesOn(d.sample, d.rows) {
-			on, above = append(on, strong{g.set, 1}), append(above, g.Score(d.sample)-g.info.threshold(d.rows))
+			on, above = append(on, strong{g.set, 1}), append(above, g.Score(d.sample)-g.info.threshold(d.rows).Score)
 			d.fired[g.ref] = true
 			a.fired[g.ref]++
 		}
@@ -174,10 +174,12 @@ func (a *auto) gateScores() (all []GateScore) {
 	}
 	d := a.last
 	for _, g := range a.gates {
-		at, fired := g.info.threshold(d.rows), d.fired[g.ref]
-		if !math.IsInf(at, 1) && (fired || len(a.gates) <= allScores) {
-			all = append(all, GateScore{Set: g.ref, Score: g.Score(d.sample), Threshold: at, Fired: fired, YieldsTo: d.yields[g.ref]})
+		t, fired := g.info.threshold(d.rows), d.fired[g.ref]
+		if math.IsInf(t.Score, 1) || !fired && len(a.gates) > allScores {
+			continue
 		}
+		score := g.Score(d.sample)
+		all = append(all, GateScore{Set: g.ref, Score: score, Threshold: t.Score, Fired: fired, Unlike: !fired && score > t.Score, YieldsTo: d.yields[g.ref]})
 	}
 	return all
 }

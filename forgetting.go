@@ -186,7 +186,7 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 				if !g.firesOn(sample, rows) {
 					continue
 				}
-				now, above := g == gate, g.Score(sample)-g.info.threshold(rows)
+				now, above := g == gate, g.Score(sample)-g.info.threshold(rows).Score
 				if g.name == c.next.Name {
 					t.Fired[index(now)] += 1 / float64(len(seqs))
 				}

@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/adapters/tune"
 	"github.com/gopeft/peft/base"
-	"github.com/gopeft/peft/registry"
 	"github.com/gopeft/peft/retrieval"
 )
 
@@ -37,79 +35,6 @@ const (
 // gateLengths are the numbers of tokens for which gates have thresholds: a short prompt says less, so more is asked of it.
 // Of fewer than the first nothing fires.
 var gateLengths = [...]int{8, 16, 32, 64}
-
-// GateInfo says how a revision's gate was set and what it reaches. It stays as it is for the life of the revision.
-type GateInfo struct {
-	Blocks     []int       `json:"blocks"`     // whose cells it looks at
-	Thresholds []Threshold `json:"thresholds"` // by tokens judged, ascending
-	Alpha      float64     `json:"alpha"`      // share of others' sequences that was to fire at most
-	Margin     float64     `json:"margin"`     // how far above the others' quantile, as a share of the way to the own sequences
-	Negatives  []Negatives `json:"negatives"`  // that the thresholds were set on
-	OwnSetOn   int         `json:"own_sequences"`
-	Own        FireRate    `json:"own"`    // on own held-out text that set nothing
-	Others     []FireRate  `json:"others"` // on other text that set nothing
-	Older      []FireRate  `json:"older"`  // how often the gates of older sets fire on this set's held-out text
-}
-
-// Threshold is what a prompt of so many judged tokens must score more than.
-type Threshold struct {
-	Tokens int     `json:"tokens"`
-	Score  float64 `json:"score"` // nats for an average selection
-}
-
-// Negatives are sequences of one kind of other text, by which a threshold was set.
-type Negatives struct {
-	Text      string  `json:"text"`
-	Sequences int     `json:"sequences"`
-	Aside     int     `json:"aside,omitempty"` // left out, because they look like the set's own text
-	Quantile  float64 `json:"quantile"`        // of their scores at gateTokens
-	Exact     bool    `json:"exact"`           // there were enough of them for alpha
-}
-
-// FireRate is how often a gate fired on sequences of a text, or of a set's gate on this text.
-type FireRate struct {
-	Text      string `json:"text"`
-	Sequences int    `json:"sequences"`
-	Fired     int    `json:"fired"`
-}
-
-// Rate returns the share that fired; 0 of none.
-func (f FireRate) Rate() float64 {
-	if f.Sequences == 0 {
-		return 0
-	}
-	return float64(f.Fired) / float64(f.Sequences)
-}
-
-// storedGate is a revision's gate with its record.
-type storedGate struct {
-	*peer.Gate
-	ref  string // name@revision
-	name string
-	info *GateInfo
-	set  *registry.Manifest // nil of a gate that is not stored yet
-}
-
-// verdict is what a gate says of a prompt.
-type verdict struct {
-	after [len(gateLengths)]float64 // its score after each of gateLengths, of which the first token is not judged, or after all of it
-	rows  int                       // that are judged
-	score float64                   // after all of them
-}
-
-// fires reports whether a prompt passes the gate's threshold.
-func (i *GateInfo) fires(v verdict) bool { return v.score > i.threshold(v.rows) }
-
-// threshold returns what so many judged rows must score more than: infinity of too few.
-func (i *GateInfo) threshold(rows int) float64 {
-	at := math.Inf(1)
-	for _, t := range i.Thresholds {
-		if rows >= t.Tokens {
-			at = t.Score
-		}
-	}
-	return at
-}
 
 // judged returns which tokens of a prompt are judged: its last gateJudged, but never the first of a text, whose cells say
 // nothing (a transformer uses it as a sink of attention).
@@ -140,11 +65,12 @@ func (e *Engine) read(ctx context.Context, b *base.Base, r *storedRouter, task s
 
 // judge returns what the gate says of prompts.
 func (g *storedGate) judge(prompts []judgedPrompt) []verdict {
+	read := func(s peer.Sample) reading { return reading{g.Score(s), g.Distance(s)} }
 	all := make([]verdict, len(prompts))
 	for i, p := range prompts {
-		all[i] = verdict{rows: p.rows, score: g.Score(p.all)}
+		all[i] = verdict{rows: p.rows, all: read(p.all)}
 		for k, s := range p.after {
-			all[i].after[k] = g.Score(s)
+			all[i].after[k] = read(s)
 		}
 	}
 	return all
@@ -152,8 +78,8 @@ func (g *storedGate) judge(prompts []judgedPrompt) []verdict {
 
 // firesOn reports whether the gate fires on a prompt of so many judged rows, which select this.
 func (g *storedGate) firesOn(s peer.Sample, rows int) bool {
-	at := g.info.threshold(rows)
-	return !math.IsInf(at, 1) && g.Above(s, at)
+	t := g.info.threshold(rows)
+	return !math.IsInf(t.Score, 1) && g.Above(s, t.Score) && (t.Distance == 0 || !t.excludes(g.Distance(s)))
 }
 
 // otherText is a text that a set is to be told apart from.
@@ -186,21 +112,22 @@ func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, na
 	seen := prompts(tune.Cut(r.seen, backgroundSeq), gateSamples)
 	background.guess, background.set = true, append(background.set, seen...)
 	passages := otherText{name: "passages", guess: true}
+	var kinds [][]int32
 	for i, t := range foreignTexts(b.Tokenizer, gateTokens) {
 		switch {
 		case i%2 == 0:
-			seen = append(seen, t)
+			kinds = append(kinds, t)
 		case i%4 == 1:
 			passages.set = append(passages.set, t)
 		default:
 			passages.test = append(passages.test, t)
 		}
 	}
-	unlike, err := e.sample(ctx, b, r.Router, seen)
+	unlike, err := e.sample(ctx, b, r.Router, slices.Concat(seen, kinds))
 	if err != nil {
 		return nil, err
 	}
-	against := [][]peer.Sample{unlike}
+	against := [][]peer.Sample{unlike[:len(seen)], unlike[len(seen):]}
 	for _, o := range near {
 		against = append(against, o.samples(olderSample/len(near)))
 	}
@@ -253,7 +180,7 @@ func (g *storedGate) scored(t otherText, read []judgedPrompt) scored {
 // setBy finds the thresholds and measures them. Sequences of texts that nobody called foreign are left out where they score
 // as nine tenths of the own ones do, but no more than gateAside of them: a set of arithmetic is not to be kept from its own
 // text by the background's arithmetic. What is left of these texts makes one sample, each other text one of its own; the
-// threshold lies above the quantile of each.
+// threshold lies above the quantile of each. A text of another kind than all of them is kept out by the own text's distances.
 func (i *GateInfo) setBy(own scored, texts []scored) {
 	i.OwnSetOn, i.Thresholds, i.Negatives = len(own.set), nil, nil
 	for k, n := range gateLengths {
@@ -289,7 +216,7 @@ func (i *GateInfo) setBy(own scored, texts []scored) {
 		if math.IsInf(most, -1) { // all others look like the own text: then only the surest are called own
 			most = like
 		}
-		i.Thresholds = append(i.Thresholds, Threshold{n - 1, most + i.Margin*max(0, tail-most)})
+		i.Thresholds = append(i.Thresholds, Threshold{n - 1, most + i.Margin*max(0, tail-most), farthest(own.set, k)})
 		if n == gateTokens {
 			i.Negatives = slices.DeleteFunc(samples, func(s Negatives) bool { return s.Sequences+s.Aside == 0 })
 			for k := range i.Negatives {
@@ -331,9 +258,22 @@ func halves[T any](all []T) (even, odd []T) {
 func scoresAt(prompts []verdict, length int) []float64 {
 	v := make([]float64, len(prompts))
 	for i, p := range prompts {
-		v[i] = p.after[length]
+		v[i] = p.after[length].score
 	}
 	return v
+}
+
+// farthest returns how far from a set's samples its own prompts lie at one of gateLengths, but for gateOwnTail of them, where
+// there are enough to tell.
+func farthest(own []verdict, length int) float64 {
+	v := make([]float64, len(own))
+	for i, p := range own {
+		v[i] = p.after[length].distance
+	}
+	if q, exact := retrieval.Conformal(v, gateOwnTail); exact {
+		return q
+	}
+	return slices.Max(v)
 }
 
 // olderSets returns the gates of the sets that the registry holds for this router, without name, which of them are nearest to
@@ -370,7 +310,7 @@ func nearest(gates []*storedGate, samples []peer.Sample, most int) []*storedGate
 	above := make(map[*storedGate]float64, len(gates))
 	for _, g := range gates {
 		for _, s := range samples {
-			above[g] += (g.Score(s) - g.info.threshold(gateTokens)) / float64(len(samples))
+			above[g] += (g.Score(s) - g.info.threshold(gateTokens).Score) / float64(len(samples))
 		}
 	}
 	near := slices.Clone(gates)
@@ -381,106 +321,3 @@ func nearest(gates []*storedGate, samples []peer.Sample, most int) []*storedGate
 	}
 	return slices.DeleteFunc(slices.Clone(gates), func(g *storedGate) bool { return !in[g] })
 }
-
-// gateTable is the gates of all of a router's sets at one moment of the registry, in order of name.
-type gateTable struct {
-	version uint64
-	router  *storedRouter
-	gates   []*storedGate
-	by      map[string]*storedGate // name
-}
-
-// gateTable returns the table for a snapshot if it was made before, so that a request reads no set's record: nil else.
-func (e *Engine) gateTable(s *registry.Snapshot) *gateTable {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if t := e.sets.gated; t != nil && t.version == s.Version() {
-		return t
-	}
-	return nil
-}
-
-// storedGates returns the gates of the named sets, or of all that belong to the router when names is nil, in order of name.
-// The list may be shared.
-func (e *Engine) storedGates(s *registry.Snapshot, r *storedRouter, names []string) ([]*storedGate, error) {
-	known := e.gateTable(s)
-	if known != nil && known.router != r {
-		known = nil
-	}
-	all := len(names) == 0
-	if all && known != nil {
-		return known.gates, nil
-	}
-	if all {
-		names = s.Names(nsSets)
-	}
-	gates := make([]*storedGate, 0, len(names))
-	by := make(map[string]*storedGate, len(names))
-	for _, n := range names {
-		var g *storedGate
-		if known != nil {
-			g = known.by[n]
-		}
-		if g == nil {
-			var err error
-			if g, err = e.storedGate(s, r, n); errors.Is(err, ErrNoGate) && all {
-				continue
-			} else if err != nil {
-				return nil, err
-			}
-		}
-		gates, by[g.name] = append(gates, g), g
-	}
-	slices.SortFunc(gates, func(a, b *storedGate) int { return strings.Compare(a.name, b.name) })
-	if all {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		if t := e.sets.gated; t == nil || t.router != r || t.version < s.Version() {
-			e.sets.gated = &gateTable{s.Version(), r, gates, by}
-		}
-	}
-	return gates, nil
-}
-
-// storedGate returns the gate of a set, "name" or "name@revision", and keeps it.
-func (e *Engine) storedGate(s *registry.Snapshot, r *storedRouter, ref string) (*storedGate, error) {
-	sum, err := r.SHA256()
-	if err != nil {
-		return nil, err
-	}
-	m, err := findSet(s, ref)
-	if err != nil {
-		return nil, err
-	}
-	info, err := infoOf(m)
-	if err != nil {
-		return nil, err
-	}
-	p, ok := m.Part(partGate)
-	ref = fmt.Sprintf("%s@%d", m.Name, m.Revision)
-	if info.RouterSHA256 != sum || info.Gate == nil || !ok {
-		return nil, fmt.Errorf("expert set %s has no gate for this base; make one with peft gate %s: %w", ref, m.Name, ErrNoGate)
-	}
-	key := fmt.Sprintf("%s %d %s", ref, m.Created.UnixNano(), sum)
-	e.mu.Lock()
-	g, ok := e.sets.gates.get(key)
-	e.mu.Unlock()
-	if ok {
-		return g, nil
-	}
-	data, err := s.ReadPart(p)
-	if err != nil {
-		return nil, err
-	}
-	g = &storedGate{ref: ref, name: m.Name, info: info.Gate, set: m}
-	if g.Gate, err = peer.UnmarshalGate(data, r.Router); err != nil {
-		return nil, fmt.Errorf("expert set %s: %w", ref, err)
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.sets.gates.put(key, g, p.Size)
-	return g, nil
-}
-
-// ErrNoGate reports a set without a gate, so that nobody can decide whether a text is its own.
-var ErrNoGate = errors.New("no gate")

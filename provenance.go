@@ -12,5 +12,6 @@ type GateScore struct {
 	Score     float64 `json:"score"`
 	Threshold float64 `json:"threshold"`
 	Fired     bool    `json:"fired"`
+	Unlike    bool    `json:"unlike,omitempty"`    // the score passes, but the prompt is too unlike all of the set's own text
 	YieldsTo  string  `json:"yields_to,omitempty"` // name@revision of the set that is on in its place: both cannot be on together
 }

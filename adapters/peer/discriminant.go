@@ -3,6 +3,8 @@ package peer
 import (
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 
 	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/mat"
@@ -13,7 +15,7 @@ var ErrFewSamples = errors.New("too few samples")
 
 // shrinkage is how much of a covariance is that of features which all vary alike and by themselves: this many times the
 // samples' mean variance. There are many more cells than samples.
-const shrinkage = 2
+const shrinkage = 1
 
 // discriminants returns, for each class but the first, what every selection of a cell says for a text of the first class
 // and against one of that class: odds[class][layer][cell]. The mean over a text's selections is Fisher's linear
@@ -43,39 +45,11 @@ func discriminants(cells []int, classes [][]Sample) ([][][]float32, error) {
 	}
 	n := len(x)
 	gram := gramOf(cells, x)
-	centre := func(v []float64) { // takes each class's mean from its samples
-		for _, samples := range of {
-			m := meanAt(v, samples)
-			for _, i := range samples {
-				v[i] -= m
-			}
-		}
-	}
-	within := make([]float64, n*n)
-	copy(within, gram)
-	column := make([]float64, n)
-	for range 2 { // the matrix is symmetric: rows, turned, then rows again
-		for i := range n {
-			centre(within[i*n : (i+1)*n])
-		}
-		for i := range n {
-			for j := range i {
-				within[i*n+j], within[j*n+i] = within[j*n+i], within[i*n+j]
-			}
-		}
-	}
-	var trace float64
-	for i := range n {
-		trace += within[i*n+i]
-	}
-	r := max(shrinkage*trace/float64(n)/float64(n), 1e-9) // alike samples have no variance
-	for i := range n {
-		within[i*n+i] += float64(n) * r
-	}
-	var chol mat.Cholesky
-	if !chol.Factorize(mat.NewSymDense(n, within)) {
+	chol, r, ok := covariance(gram, of, shrinkage)
+	if !ok {
 		return nil, fmt.Errorf("peer: gate: the covariance of %d samples is no covariance: %w", n, ErrFewSamples)
 	}
+	column := make([]float64, n)
 	var odds [][][]float32
 	for _, other := range of[1:] {
 		u := make([]float64, n)
@@ -88,13 +62,13 @@ func discriminants(cells []int, classes [][]Sample) ([][][]float32, error) {
 		for i := range n {
 			column[i] = floats.Dot(gram[i*n:(i+1)*n], u)
 		}
-		centre(column)
+		centre(column, of)
 		solved := mat.NewVecDense(n, nil)
 		if err := chol.SolveVecTo(solved, mat.NewVecDense(n, column)); err != nil {
 			return nil, fmt.Errorf("peer: gate: %w", err)
 		}
 		a := solved.RawVector().Data
-		centre(a)
+		centre(a, of)
 		for i := range u {
 			u[i] = (u[i] - a[i]) / r
 		}
@@ -106,6 +80,43 @@ func discriminants(cells []int, classes [][]Sample) ([][][]float32, error) {
 		odds = append(odds, weights(cells, x, u, bias))
 	}
 	return odds, nil
+}
+
+// covariance factors Z·Zᵀ + n·r·I, where gram is X·Xᵀ, Z is X with each class's mean taken from its samples, and r is so many
+// times the mean variance: what is needed of Σ = ZᵀZ/n + r·I, see discriminants. It is not ok when gram has no such factor.
+func covariance(gram []float64, of [][]int, shrink float64) (chol *mat.Cholesky, r float64, ok bool) {
+	n := int(math.Sqrt(float64(len(gram))))
+	within := slices.Clone(gram)
+	for range 2 { // the matrix is symmetric: rows, turned, then rows again
+		for i := range n {
+			centre(within[i*n:(i+1)*n], of)
+		}
+		for i := range n {
+			for j := range i {
+				within[i*n+j], within[j*n+i] = within[j*n+i], within[i*n+j]
+			}
+		}
+	}
+	var trace float64
+	for i := range n {
+		trace += within[i*n+i]
+	}
+	r = max(shrink*trace/float64(n)/float64(n), 1e-9) // alike samples have no variance
+	for i := range n {
+		within[i*n+i] += float64(n) * r
+	}
+	chol = &mat.Cholesky{}
+	return chol, r, chol.Factorize(mat.NewSymDense(n, within))
+}
+
+// centre takes each class's mean from its samples' values.
+func centre(v []float64, of [][]int) {
+	for _, samples := range of {
+		m := meanAt(v, samples)
+		for _, i := range samples {
+			v[i] -= m
+		}
+	}
 }
 
 // weights returns len(cells)·Σ u·share − bias for every cell.

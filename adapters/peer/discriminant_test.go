@@ -102,3 +102,48 @@ func TestDiscriminants(t *testing.T) {
 		t.Error("samples without variance:", err)
 	}
 }
+
+// TestDistance compares with the covariance written out and inverted.
+func TestDistance(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 9))
+	cells := []int{6, 9}
+	g := &Gate{Counts: [][]uint32{make([]uint32, 6), make([]uint32, 9)}}
+	for range 7 {
+		g.Samples = append(g.Samples, randomSample(rnd, cells, 10+rnd.IntN(20), 0))
+	}
+	const dim, n = 6 + 9, 7
+	shares := func(s Sample) *mat.VecDense {
+		x := mat.NewVecDense(dim, nil)
+		for l, at := range []int{0, 6} {
+			for _, h := range s[l] {
+				x.SetVec(at+int(h.Cell), float64(h.Count)/s.hits(l))
+			}
+		}
+		return x
+	}
+	mean, sigma := mat.NewVecDense(dim, nil), mat.NewDense(dim, dim, nil)
+	for _, s := range g.Samples {
+		mean.AddScaledVec(mean, 1./n, shares(s))
+	}
+	for _, s := range g.Samples {
+		z := mat.NewVecDense(dim, nil)
+		z.SubVec(shares(s), mean)
+		sigma.RankOne(sigma, 1./n, z, z)
+	}
+	r := typicalShrinkage * mat.Trace(sigma) / n
+	for i := range dim {
+		sigma.Set(i, i, sigma.At(i, i)+r)
+	}
+	var inverse mat.Dense
+	if err := inverse.Inverse(sigma); err != nil {
+		t.Fatal(err)
+	}
+	for first := range 4 {
+		s := randomSample(rnd, cells, 30, first)
+		z := mat.NewVecDense(dim, nil)
+		z.SubVec(shares(s), mean)
+		if want, got := mat.Inner(z, &inverse, z), g.Distance(s); math.Abs(got-want) > 1e-9*want {
+			t.Errorf("distance %v, want %v", got, want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"sync"
 
 	"github.com/gopeft/peft/retrieval"
 )
@@ -16,6 +17,9 @@ type Gate struct {
 	Counts  [][]uint32    // of each of Blocks, [cells]: the own data's selections
 	Samples []Sample      // what some texts of the own data select, each by itself
 	Odds    [][][]float32 // against each other text, for each of Blocks, [cells]: what a selection says, see discriminants
+
+	once    sync.Once
+	typical typical // of Samples, made when it is asked for
 }
 
 // NewGate makes a set's gate from its own data's selections, as Counter.Counts gives them, and from samples of it and of

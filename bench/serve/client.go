@@ -57,6 +57,9 @@ type question struct {
 	tokens        int // of the answer, exactly
 }
 
+// client has a connection for each request: a server may close one that was idle just when it is used again.
+var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
 // ask has a server answer, greedily and to the last token: those that end a text are made improbable for OpenAI's protocol, and
 // ignore_eos is llama.cpp's word for it.
 func ask(ctx context.Context, s *server, q question) (*answer, error) {
@@ -73,7 +76,7 @@ func ask(ctx context.Context, s *server, q question) (*answer, error) {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	a := &answer{asked: time.Now()}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}

@@ -68,7 +68,7 @@ func (r *result) settings() string {
 }
 
 func writeStreams(t *strings.Builder, r *result) {
-	fmt.Fprintf(t, "### Answers at once\n\n%s.\n\n| model | streams | tokens/s | against one stream | first token, ms |\n|---|---|---|---|---|\n", r.settings())
+	fmt.Fprintf(t, "### Answers at once\n\n%s. One answer waits for the weights to come from memory, sixteen for the processor: where memory is fast, as it is on a shared machine while its other users rest, one gains more than sixteen, and the ratio falls.\n\n| model | streams | tokens/s | against one stream | first token, ms |\n|---|---|---|---|---|\n", r.settings())
 	for _, o := range r.Rows {
 		v, one := o.Values[tokensASecond], r.find(o.Name, 1).Values[tokensASecond]
 		fmt.Fprintf(t, "| %s | %d | %.0f | %s | %.0f |\n", o.Name, o.Streams, median(v), spread(ratios(v, one), "%.2f"), 1000*median(o.Values["first token, s"]))

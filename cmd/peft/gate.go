@@ -36,7 +36,11 @@ func printGate(w io.Writer, s *peft.SetInfo) {
 		return
 	}
 	for _, t := range g.Thresholds {
-		line("gate", "more than %.4f after %d tokens", t.Score, t.Tokens)
+		within := ""
+		if t.Distance > 0 {
+			within = fmt.Sprintf(", at most %.1f from its own text", t.Distance)
+		}
+		line("gate", "more than %.4f after %d tokens%s", t.Score, t.Tokens, within)
 	}
 	for _, n := range g.Negatives {
 		exact := ""

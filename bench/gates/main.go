@@ -1,0 +1,178 @@
+// Gates measures on what text the gates of sets fire that were made without knowing it, and what a gate's distance keeps out
+// that its score would let in.
+//
+//	go run ./bench/gates -base MODEL.gguf -data DIR -work DIR [-other NAME=FILE]... [-prompts 100] [-out docs]
+//
+// -data is the directory of domains that bench/continual has prepared in its -work. Each has a set by itself, added from
+// the part that is learned; its gate judges prompts of what is left of each domain, and of the other files.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/gopeft/peft"
+	"github.com/gopeft/peft/adapters/tune"
+	"github.com/gopeft/peft/bench/internal/study"
+)
+
+func main() { study.Main("gates", run) }
+
+// promptTokens is how long prompts of plain text are.
+const promptTokens = 64
+
+// text is what gates are asked about.
+type text struct {
+	name           string
+	learned, asked []string // files; of other texts nothing is learned
+	prompts        [][]int32
+}
+
+// judged is what a gate made of a text's prompts.
+type judged struct {
+	Text    string `json:"text"`
+	Prompts int    `json:"prompts"`
+	Fired   int    `json:"fired"`
+	Unlike  int    `json:"unlike"` // whose score passes, and whose distance does not
+}
+
+func run(ctx context.Context) error {
+	f := flag.NewFlagSet("gates", flag.ContinueOnError)
+	s := study.Flags(f, "gates")
+	data := f.String("data", "", "`DIR` of domains, as bench/continual writes it")
+	var texts []*text
+	f.Func("other", "another text, `NAME=FILE`; may be repeated", func(v string) error {
+		name, file, ok := strings.Cut(v, "=")
+		if !ok {
+			return errors.New("want NAME=FILE")
+		}
+		texts = append(texts, &text{name: name, asked: []string{file}})
+		return nil
+	})
+	most := f.Int("prompts", 100, "of each text")
+	if err := f.Parse(os.Args[1:]); err != nil {
+		return err
+	}
+	domains, err := readDomains(*data)
+	if err != nil {
+		return err
+	}
+	texts = append(domains, texts...)
+	if err := s.Open(map[string]any{"prompts": *most, "tokens": promptTokens}); err != nil {
+		return err
+	}
+	for _, d := range domains {
+		if _, err := study.Do(ctx, s, d.name, func() ([]judged, error) { return gate(ctx, s, d, texts, *most) }); err != nil {
+			return errors.Join(err, report(s, domains))
+		}
+	}
+	return report(s, domains)
+}
+
+// readDomains finds the domains and their parts.
+func readDomains(dir string) (all []*text, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("-data: %w", err)
+	}
+	for _, e := range entries {
+		t := &text{name: e.Name()}
+		for pattern, files := range map[string]*[]string{"train*": &t.learned, "gate*": &t.asked} {
+			if *files, err = filepath.Glob(filepath.Join(dir, e.Name(), pattern)); err != nil || len(*files) == 0 {
+				return nil, fmt.Errorf("-data %s: no %s in %s, %w", dir, pattern, e.Name(), errors.Join(err, os.ErrNotExist))
+			}
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+// gate adds a domain's set to a registry of its own, and asks it about all texts.
+func gate(ctx context.Context, s *study.Study, d *text, texts []*text, most int) (all []judged, err error) {
+	name := "registry-" + d.name
+	if err := os.RemoveAll(s.Path(name)); err != nil {
+		return nil, err
+	}
+	e, err := s.Registry(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, e.Close(), os.RemoveAll(s.Path(name))) }()
+	if _, err := e.AddExperts(ctx, d.name, peft.AddOptions{Data: d.learned, Experts: 256, ReportTokens: -1}); err != nil {
+		return nil, err
+	}
+	for _, t := range texts {
+		if t.prompts == nil {
+			if t.prompts, err = read(e, t.asked, most); err != nil {
+				return nil, err
+			}
+		}
+		j := judged{Text: t.name}
+		for _, ids := range t.prompts {
+			r, err := e.Generate(ctx, peft.GenerateOptions{PromptIDs: ids, Auto: true, MaxTokens: 1}, nil)
+			if err != nil {
+				return nil, err
+			}
+			for _, g := range r.Gates { // none of a prompt that is too short to judge
+				j.Prompts++
+				if g.Fired {
+					j.Fired++
+				}
+				if g.Unlike {
+					j.Unlike++
+				}
+			}
+		}
+		all = append(all, j)
+	}
+	return all, nil
+}
+
+// read returns a text's prompts: of records what comes before the answer, of other text pieces of promptTokens; from all over it.
+func read(e *peft.Engine, files []string, most int) (all [][]int32, err error) {
+	b, err := e.Base()
+	if err != nil {
+		return nil, err
+	}
+	data, err := tune.ReadFiles(b.Tokenizer, files, false)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range data.Sequences(promptTokens) {
+		at := slices.Index(s.Learned, true)
+		if at < 0 || s.Learned == nil {
+			all = append(all, s.Tokens)
+		} else if at > 0 {
+			all = append(all, s.Tokens[:at+1])
+		}
+	}
+	seqs := make([]tune.Sequence, len(all))
+	for i, ids := range all {
+		seqs[i].Tokens = ids
+	}
+	all = all[:0]
+	for _, s := range tune.Spread(seqs, most*promptTokens) {
+		all = append(all, s.Tokens)
+	}
+	return all, nil
+}
+
+// names returns those of all texts of some results, the domains first.
+func names(results map[string][]judged, domains []string) []string {
+	all := slices.Clone(domains)
+	for _, d := range slices.Sorted(maps.Keys(results)) {
+		for _, j := range results[d] {
+			if !slices.Contains(all, j.Text) {
+				all = append(all, j.Text)
+			}
+		}
+	}
+	return all
+}

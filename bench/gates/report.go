@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/gopeft/peft/bench/internal/study"
+)
+
+// report writes the figures and the section.
+func report(s *study.Study, domains []*text) error {
+	results := map[string][]judged{}
+	var own []string
+	for _, d := range domains {
+		own = append(own, d.name)
+		r, ok, err := study.Get[[]judged](s, d.name)
+		if err != nil {
+			return err
+		}
+		if ok {
+			results[d.name] = r
+		}
+	}
+	if len(results) == 0 {
+		return nil
+	}
+	if err := s.Publish(); err != nil {
+		return err
+	}
+	return s.Section(fmt.Sprintf("## Gates on text that they do not know\n\nMeasured by `go run ./bench/gates` (%s); raw figures in [gates.json](gates.json). Every set has the base to itself: its gate knows its own text, the base's own words and the passages, and none of the other texts. Per cent of the prompts on which it fires and, in brackets, on which it would by its score, without the distance. Prompts are questions of records, and %d tokens of other text.\n\n%s",
+		s.Machine(), promptTokens, table(results, own)))
+}
+
+// table has a row for each gate, and at its end how often it fires on what is not its own.
+func table(results map[string][]judged, domains []string) string {
+	all := names(results, domains)
+	var t strings.Builder
+	fmt.Fprintf(&t, "| gate of | %s | all but its own |\n|---|%s---|\n", strings.Join(all, " | "), strings.Repeat("---|", len(all)))
+	for _, d := range domains {
+		if results[d] == nil {
+			continue
+		}
+		fmt.Fprintf(&t, "| %s |", d)
+		var others judged
+		for _, name := range all {
+			cell := ""
+			for _, j := range results[d] {
+				if j.Text != name {
+					continue
+				}
+				cell = rates(j)
+				if name == d {
+					cell = "**" + cell + "**"
+				} else {
+					others.Prompts, others.Fired, others.Unlike = others.Prompts+j.Prompts, others.Fired+j.Fired, others.Unlike+j.Unlike
+				}
+			}
+			fmt.Fprintf(&t, " %s |", cell)
+		}
+		fmt.Fprintf(&t, " %s |\n", rates(others))
+	}
+	return t.String()
+}
+
+func rates(j judged) string {
+	if j.Prompts == 0 {
+		return ""
+	}
+	n := 100 / float64(j.Prompts)
+	return fmt.Sprintf("%.1f (%.1f)", n*float64(j.Fired), n*float64(j.Fired+j.Unlike))
+}
