@@ -146,11 +146,10 @@ func read(e *peft.Engine, files []string, most int) (all [][]int32, err error) {
 		return nil, err
 	}
 	for _, s := range data.Sequences(promptTokens) {
-		at := slices.Index(s.Learned, true)
-		if at < 0 || s.Learned == nil {
-			all = append(all, s.Tokens)
-		} else if at > 0 {
+		if at := slices.Index(s.Learned, true); at > 1 { // a record
 			all = append(all, s.Tokens[:at+1])
+		} else {
+			all = append(all, s.Tokens)
 		}
 	}
 	seqs := make([]tune.Sequence, len(all))
