@@ -35,8 +35,6 @@ const (
 	blockKeys = 4 * panel
 	// stripRows is how many rows of a tile have scores at a time, which stay in the first cache.
 	stripRows = 24
-	// fewQ is the span length below which the keys, as in decoding, are packed a block at a time where they are used.
-	fewQ = 4
 )
 
 // Attention writes o = softmax(scale·q·kᵀ)·v with the causal mask of each span: q, o: rows of Heads·Dim, ldq and ldo
@@ -56,7 +54,7 @@ func (a *attention) run(p *Pool) {
 	a.tiles = 0
 	for _, s := range spans {
 		a.offset = append(a.offset, total)
-		if a.packs(s) {
+		if a.held == nil {
 			total += h.KV * keyPanels(s.keys()) * panel * h.Dim
 		}
 		a.tiles = max(a.tiles, (s.Len+tileQ-1)/tileQ)
@@ -120,9 +118,6 @@ var attentions = sync.Pool{New: func() any {
 	return a
 }}
 
-// packs reports whether a span's keys are packed before the tiles.
-func (a *attention) packs(s Span) bool { return a.held == nil && (s.Len >= fewQ || a.half()) }
-
 // packedAt returns where the packed keys of a span and key head begin, and how many elements they are.
 func (a *attention) packedAt(span, kv int) (at, n int) {
 	n = keyPanels(a.spans[span].keys()) * panel * a.Dim
@@ -132,9 +127,6 @@ func (a *attention) packedAt(span, kv int) (at, n int) {
 // pack lays out a span's keys of a head as panels and, in bf16, its values as pairs of rows.
 func (a *attention) pack(span, kv int) {
 	s := a.spans[span]
-	if !a.packs(s) {
-		return
-	}
 	at, n := a.packedAt(span, kv)
 	off := s.KV*a.ldkv + kv*a.Dim
 	if a.half() {

@@ -21,6 +21,8 @@ func BenchmarkAttention(b *testing.B) {
 	benchAttention(b, "decode/1+1024", h, Span{Len: 1, Past: 1024}, false)
 }
 
+// benchAttention measures a span: in training, or as the model continues what a cache holds.
+
 func benchAttention(b *testing.B, name string, h Heads, s Span, backward bool) {
 	rows, keys, pairs := s.Len, s.keys(), s.Len*s.Past+s.Len*(s.Len+1)/2
 	spans := []Span{s}
@@ -46,8 +48,12 @@ func benchAttention(b *testing.B, name string, h Heads, s Span, backward bool) {
 			}
 		})
 	}
-	bench(name+"/forward", 2, func() { Attention(nil, o, wide, q, wide, k, v, ld, spans, h, lse) })
-	if backward {
+	if !backward {
+		held := make([]float32, HeldTokens(keys)*kw)
+		StoreKeys(held, 0, k, ld, keys, h.KV, h.Dim)
+		bench(name+"/forward", 2, func() { AttentionHeld(nil, o, wide, q, wide, held, v, ld, spans, h) })
+	} else {
+		bench(name+"/forward", 2, func() { Attention(nil, o, wide, q, wide, k, v, ld, spans, h, lse) })
 		bench(name+"/backward", 5, func() { AttentionBackward(nil, dq, dkv, dkv[kw:], do, wide, o, q, wide, k, v, ld, spans, h, lse) })
 	}
 }

@@ -14,9 +14,7 @@ func TestAttentionHeld(t *testing.T) {
 	defer two.Close()
 	each(t, func(t *testing.T) {
 		rapid.Check(t, func(rt *rapid.T) {
-			kv := rapid.IntRange(1, 3).Draw(rt, "kv")
-			h := Heads{Heads: kv * rapid.IntRange(1, 3).Draw(rt, "group"), KV: kv, Dim: rapid.SampledFrom([]int{4, 16, 64}).Draw(rt, "dim"), Scale: 0.3}
-			h.Window, h.Cap = rapid.SampledFrom([]int{0, 0, 1, 7, 40}).Draw(rt, "window"), rapid.SampledFrom([]float32{0, 0, 1.5}).Draw(rt, "cap")
+			h := drawHeads(rt)
 			rnd := rng(rapid.Uint64().Draw(rt, "seed"))
 			ldq, ldkv := h.Heads*h.Dim+3, h.KV*h.Dim+1
 			var k, v []float32

@@ -47,15 +47,21 @@ func attentionRef(o []float32, ldo int, q []float32, ldq int, k, v []float32, ld
 	}
 }
 
+// drawHeads draws shapes of attention.
+func drawHeads(rt *rapid.T) Heads {
+	kv := rapid.IntRange(1, 3).Draw(rt, "kv")
+	h := Heads{Heads: kv * rapid.IntRange(1, 3).Draw(rt, "group"), KV: kv, Dim: rapid.SampledFrom([]int{4, 16, 64}).Draw(rt, "dim")}
+	h.Scale = float32(1 / math.Sqrt(float64(h.Dim)))
+	h.Window, h.Cap = rapid.SampledFrom([]int{0, 0, 1, 7, 40}).Draw(rt, "window"), rapid.SampledFrom([]float32{0, 0, 1.5}).Draw(rt, "cap")
+	return h
+}
+
 func TestAttention(t *testing.T) {
 	two := NewPool(2)
 	defer two.Close()
 	each(t, func(t *testing.T) {
 		rapid.Check(t, func(rt *rapid.T) {
-			kv := rapid.IntRange(1, 3).Draw(rt, "kv")
-			h := Heads{Heads: kv * rapid.IntRange(1, 3).Draw(rt, "group"), KV: kv, Dim: rapid.SampledFrom([]int{4, 16, 64}).Draw(rt, "dim")}
-			h.Scale = float32(1 / math.Sqrt(float64(h.Dim)))
-			h.Window, h.Cap = rapid.SampledFrom([]int{0, 0, 1, 7, 40}).Draw(rt, "window"), rapid.SampledFrom([]float32{0, 0, 1.5}).Draw(rt, "cap")
+			h := drawHeads(rt)
 			var spans []Span
 			nq, nkv := 0, 0
 			for range rapid.IntRange(1, 3).Draw(rt, "spans") {
@@ -88,7 +94,7 @@ func TestAttentionOfPrefix(t *testing.T) {
 		rnd := rng(11)
 		q, k, v, whole := randn(rnd, 2*n*ldq), randn(rnd, 2*n*ldkv), randn(rnd, 2*n*ldkv), make([]float32, 2*n*ldq)
 		Attention(nil, whole, ldq, q, ldq, k, v, ldkv, []Span{{Q: 0, Len: n}, {Q: n, Len: n, KV: n}}, h, nil)
-		for _, cut := range []int{fewQ, 31, 32, 33, 100, 200, n} {
+		for _, cut := range []int{4, 31, 32, 33, 100, 200, n} {
 			part := make([]float32, cut*ldq)
 			Attention(nil, part, ldq, q[n*ldq:], ldq, k[n*ldkv:], v[n*ldkv:], ldkv, []Span{{Len: cut}}, h, nil)
 			if !slices.Equal(part, whole[n*ldq:][:cut*ldq]) {

@@ -78,11 +78,6 @@ func (a *attention) tile(span, kv, tile int) {
 			toBF16(f.q16[i*g*a.Dim:], a.q[(s.Q+i0+i)*a.ldq+kv*g*a.Dim:][:g*a.Dim])
 		}
 	}
-	var block *[]float32
-	if a.held == nil && !a.packs(s) {
-		block = getF32(blockKeys * a.Dim)
-		defer putF32(block)
-	}
 	if f.window > 0 { // rows begin with different blocks
 		clear(f.o)
 		clear(f.sum)
@@ -92,9 +87,6 @@ func (a *attention) tile(span, kv, tile int) {
 		switch from := b0 * a.Dim; {
 		case a.held != nil:
 			f.keys32 = a.heldBlock(kv, b0)
-		case block != nil:
-			f.keys32 = *block
-			packKeys(f.keys32, a.k[f.row+b0*a.ldkv:], a.ldkv, min(blockKeys, s.keys()-b0), a.Dim)
 		case a.half():
 			f.keys16, f.values16 = a.keys16[at:][from:packed], a.values16[at:][from:packed]
 		default:
