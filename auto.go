@@ -109,8 +109,8 @@ func (a *auto) decide(j *peer.Sampler) (*combination, error) {
 	var on []strong
 	var above []float64
 	for _, g := range a.gates {
-		if g.firesOn(d.sample, d.rows) {
-			on, above = append(on, strong{g.set, 1}), append(above, g.Score(d.sample)-g.info.threshold(d.rows).Score)
+		if nats, fires := g.above(d.sample, d.rows); fires {
+			on, above = append(on, strong{g.set, 1}), append(above, nats)
 			d.fired[g.ref] = true
 			a.fired[g.ref]++
 		}

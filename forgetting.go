@@ -183,10 +183,11 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 			rows := j.Rows()
 			sample := j.Sample(0, rows)
 			for _, g := range gates {
-				if !g.firesOn(sample, rows) {
+				above, fires := g.above(sample, rows)
+				if !fires {
 					continue
 				}
-				now, above := g == gate, g.Score(sample)-g.info.threshold(rows).Score
+				now := g == gate
 				if g.name == c.next.Name {
 					t.Fired[index(now)] += 1 / float64(len(seqs))
 				}

@@ -48,18 +48,16 @@ func (f FireRate) Rate() float64 {
 
 // verdict is what a gate says of a prompt.
 type verdict struct {
-	after [len(gateLengths)]reading // after each of gateLengths, of which the first token is not judged, or after all of it
-	rows  int                       // that are judged
-	all   reading                   // after all of them
+	after    [len(gateLengths)]float64 // its score after each of gateLengths, of which the first token is not judged, or after all of it
+	rows     int                       // that are judged
+	score    float64                   // after all of them
+	distance float64                   // likewise
 }
-
-// reading is a sample's score and distance.
-type reading struct{ score, distance float64 }
 
 // fires reports whether a prompt passes the gate's threshold.
 func (i *GateInfo) fires(v verdict) bool {
 	t := i.threshold(v.rows)
-	return v.all.score > t.Score && !t.excludes(v.all.distance)
+	return v.score > t.Score && !t.excludes(v.distance)
 }
 
 // threshold returns what holds for so many judged rows: none can pass it where they are too few.

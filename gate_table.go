@@ -85,11 +85,7 @@ func (e *Engine) storedGate(s *registry.Snapshot, r *storedRouter, ref string) (
 	if err != nil {
 		return nil, err
 	}
-	m, err := findSet(s, ref)
-	if err != nil {
-		return nil, err
-	}
-	info, err := infoOf(m)
+	m, info, err := findInfo(s, ref)
 	if err != nil {
 		return nil, err
 	}

@@ -65,21 +65,44 @@ func (e *Engine) read(ctx context.Context, b *base.Base, r *storedRouter, task s
 
 // judge returns what the gate says of prompts.
 func (g *storedGate) judge(prompts []judgedPrompt) []verdict {
-	read := func(s peer.Sample) reading { return reading{g.Score(s), g.Distance(s)} }
 	all := make([]verdict, len(prompts))
 	for i, p := range prompts {
-		all[i] = verdict{rows: p.rows, all: read(p.all)}
+		all[i] = verdict{rows: p.rows, score: g.Score(p.all), distance: g.Distance(p.all)}
 		for k, s := range p.after {
-			all[i].after[k] = read(s)
+			all[i].after[k] = g.Score(s)
 		}
 	}
 	return all
+}
+
+// farthest returns how far from a set's samples its own prompts lie after each of gateLengths, but for gateOwnTail of them,
+// where there are enough to tell.
+func (g *storedGate) farthest(own []judgedPrompt) (limits [len(gateLengths)]float64) {
+	v := make([]float64, len(own))
+	for k := range limits {
+		for i, p := range own {
+			v[i] = g.Distance(p.after[k])
+		}
+		var exact bool
+		if limits[k], exact = retrieval.Conformal(v, gateOwnTail); !exact {
+			limits[k] = slices.Max(v)
+		}
+	}
+	return limits
 }
 
 // firesOn reports whether the gate fires on a prompt of so many judged rows, which select this.
 func (g *storedGate) firesOn(s peer.Sample, rows int) bool {
 	t := g.info.threshold(rows)
 	return !math.IsInf(t.Score, 1) && g.Above(s, t.Score) && (t.Distance == 0 || !t.excludes(g.Distance(s)))
+}
+
+// above is firesOn, with how far the score lies above the threshold when it fires.
+func (g *storedGate) above(s peer.Sample, rows int) (nats float64, fires bool) {
+	if !g.firesOn(s, rows) {
+		return 0, false
+	}
+	return g.Score(s) - g.info.threshold(rows).Score, true
 }
 
 // otherText is a text that a set is to be told apart from.
@@ -152,7 +175,7 @@ func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, na
 		}
 		scores = append(scores, g.scored(t, read))
 	}
-	g.info.setBy(g.scored(own, mine), scores)
+	g.info.setBy(g.scored(own, mine), g.farthest(mine[:len(own.set)]), scores)
 	for _, o := range older {
 		rate := FireRate{Text: o.ref, Sequences: len(mine)}
 		for _, p := range mine {
@@ -180,8 +203,9 @@ func (g *storedGate) scored(t otherText, read []judgedPrompt) scored {
 // setBy finds the thresholds and measures them. Sequences of texts that nobody called foreign are left out where they score
 // as nine tenths of the own ones do, but no more than gateAside of them: a set of arithmetic is not to be kept from its own
 // text by the background's arithmetic. What is left of these texts makes one sample, each other text one of its own; the
-// threshold lies above the quantile of each. A text of another kind than all of them is kept out by the own text's distances.
-func (i *GateInfo) setBy(own scored, texts []scored) {
+// threshold lies above the quantile of each. A text of another kind than all of them is kept out by how far the own text lies from
+// the samples at each of gateLengths.
+func (i *GateInfo) setBy(own scored, far [len(gateLengths)]float64, texts []scored) {
 	i.OwnSetOn, i.Thresholds, i.Negatives = len(own.set), nil, nil
 	for k, n := range gateLengths {
 		have := scoresAt(own.set, k)
@@ -216,7 +240,7 @@ func (i *GateInfo) setBy(own scored, texts []scored) {
 		if math.IsInf(most, -1) { // all others look like the own text: then only the surest are called own
 			most = like
 		}
-		i.Thresholds = append(i.Thresholds, Threshold{n - 1, most + i.Margin*max(0, tail-most), farthest(own.set, k)})
+		i.Thresholds = append(i.Thresholds, Threshold{n - 1, most + i.Margin*max(0, tail-most), far[k]})
 		if n == gateTokens {
 			i.Negatives = slices.DeleteFunc(samples, func(s Negatives) bool { return s.Sequences+s.Aside == 0 })
 			for k := range i.Negatives {
@@ -258,22 +282,9 @@ func halves[T any](all []T) (even, odd []T) {
 func scoresAt(prompts []verdict, length int) []float64 {
 	v := make([]float64, len(prompts))
 	for i, p := range prompts {
-		v[i] = p.after[length].score
+		v[i] = p.after[length]
 	}
 	return v
-}
-
-// farthest returns how far from a set's samples its own prompts lie at one of gateLengths, but for gateOwnTail of them, where
-// there are enough to tell.
-func farthest(own []verdict, length int) float64 {
-	v := make([]float64, len(own))
-	for i, p := range own {
-		v[i] = p.after[length].distance
-	}
-	if q, exact := retrieval.Conformal(v, gateOwnTail); exact {
-		return q
-	}
-	return slices.Max(v)
 }
 
 // olderSets returns the gates of the sets that the registry holds for this router, without name, which of them are nearest to

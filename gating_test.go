@@ -18,10 +18,10 @@ func prompted(rnd *rand.Rand, n int, mean float64) []verdict {
 		for row := range 63 {
 			sum += shift + 0.5*rnd.NormFloat64()
 			if k := slices.Index(gateLengths[:], row+2); k >= 0 {
-				all[i].after[k] = reading{sum / float64(row+1), 10 + rnd.NormFloat64()}
+				all[i].after[k] = sum / float64(row+1)
 			}
 		}
-		all[i].rows, all[i].all = 63, all[i].after[len(gateLengths)-1]
+		all[i].rows, all[i].score, all[i].distance = 63, sum/63, 10
 	}
 	return all
 }
@@ -33,8 +33,8 @@ func TestThresholds(t *testing.T) {
 	}
 	own, background, older := text("own", false, 1), text("background", true, 0), text("older@1", false, 0.2)
 	g := GateInfo{Alpha: gateAlpha, Margin: gateMargin}
-	g.setBy(own, []scored{background, older})
-	if g.Own.Rate() < 0.9 || g.Own.Sequences != 400 || len(g.Others) != 2 || g.Others[0].Rate() > 0.01 || g.Others[1].Rate() > 0.01 {
+	g.setBy(own, [len(gateLengths)]float64{10, 10, 10, 10}, []scored{background, older})
+	if g.Own.Rate() < 0.95 || g.Own.Sequences != 400 || len(g.Others) != 2 || g.Others[0].Rate() > 0.01 || g.Others[1].Rate() > 0.01 {
 		t.Errorf("rates: own %+v, others %+v", g.Own, g.Others)
 	}
 	if n := g.Negatives; len(n) != 2 || n[0].Sequences != 120 || n[0].Aside != 0 || !n[1].Exact || n[1].Quantile <= n[0].Quantile {
@@ -43,7 +43,7 @@ func TestThresholds(t *testing.T) {
 	for k, h := range g.Thresholds { // each for prompts of its own length
 		fired := 0
 		for _, v := range older.test {
-			if v.after[k].score > h.Score {
+			if v.after[k] > h.Score {
 				fired++
 			}
 		}
@@ -52,7 +52,7 @@ func TestThresholds(t *testing.T) {
 		}
 	}
 	for rows, want := range map[int]bool{0: false, 6: false, 7: true, 63: true} {
-		if g.fires(verdict{rows: rows, all: reading{9, 10}}) != want || g.fires(verdict{rows: rows, all: reading{9, 20}}) {
+		if g.fires(verdict{rows: rows, score: 9, distance: 10}) != want || g.fires(verdict{rows: rows, score: 9, distance: 20}) {
 			t.Errorf("of %d rows that score high: fires %v, or on text that is unlike", rows, !want)
 		}
 	}
@@ -65,10 +65,10 @@ func TestAside(t *testing.T) {
 	set := func(guess bool, like int) GateInfo {
 		mixed := append(prompted(rnd, 100-like, 0), prompted(rnd, like, 1.3)...)
 		g := GateInfo{Alpha: gateAlpha, Margin: gateMargin}
-		g.setBy(own, []scored{{otherText{name: "x", guess: guess}, mixed, nil}})
+		g.setBy(own, [len(gateLengths)]float64{10, 10, 10, 10}, []scored{{otherText{name: "x", guess: guess}, mixed, nil}})
 		return g
 	}
-	if g := set(true, 5); g.Negatives[0].Aside != 5 || g.Own.Rate() < 0.8 {
+	if g := set(true, 5); g.Negatives[0].Aside != 5 || g.Own.Rate() < 0.9 {
 		t.Errorf("5 of 100 like own text: %+v, own %+v", g.Negatives, g.Own)
 	}
 	if g := set(true, 30); g.Negatives[0].Aside != 8 || g.Own.Rate() > 0.5 {

@@ -216,11 +216,7 @@ func (e *Engine) Regate(ctx context.Context, name string) (*SetInfo, error) {
 	defer release()
 	s := e.reg.Snapshot()
 	defer s.Close()
-	m, err := findSet(s, name)
-	if err != nil {
-		return nil, err
-	}
-	info, err := infoOf(m)
+	m, info, err := findInfo(s, name)
 	if err != nil {
 		return nil, err
 	}

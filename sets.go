@@ -122,16 +122,22 @@ func (e *Engine) List() ([]*SetInfo, error) {
 func (e *Engine) Show(ref string) (*SetInfo, error) {
 	s := e.reg.Snapshot()
 	defer s.Close()
-	m, err := findSet(s, ref)
-	if err != nil {
-		return nil, err
-	}
-	info, err := infoOf(m)
+	_, info, err := findInfo(s, ref)
 	if err != nil {
 		return nil, err
 	}
 	info.Newer, err = newerRates(s, info)
 	return info, err
+}
+
+// findInfo is findSet with the revision's record.
+func findInfo(s *registry.Snapshot, ref string) (*registry.Manifest, *SetInfo, error) {
+	m, err := findSet(s, ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := infoOf(m)
+	return m, info, err
 }
 
 // findSet returns the manifest of "name" or "name@revision"; an unknown one gets an error that lists what there is.

@@ -142,26 +142,10 @@ func weights(cells []int, x []Sample, u []float64, bias float64) [][]float32 {
 func gramOf(cells []int, x []Sample) []float64 {
 	n := len(x)
 	gram := make([]float64, n*n)
-	hits := make([]float64, n)
 	for l := range cells {
+		hits, share := hitsAt(l, x), make([]float64, cells[l])
 		for i, s := range x {
-			hits[i] = max(1, s.hits(l))
-		}
-		share := make([]float64, cells[l])
-		for i, s := range x {
-			for _, h := range s[l] {
-				share[h.Cell] = float64(h.Count) / hits[i]
-			}
-			for j := range i + 1 {
-				var sum float64
-				for _, h := range x[j][l] {
-					sum += share[h.Cell] * float64(h.Count)
-				}
-				gram[i*n+j] += sum / hits[j]
-			}
-			for _, h := range s[l] {
-				share[h.Cell] = 0
-			}
+			addProducts(gram[i*n:], share, l, s, x[:i+1], hits)
 		}
 	}
 	for i := range n {
@@ -170,6 +154,34 @@ func gramOf(cells []int, x []Sample) []float64 {
 		}
 	}
 	return gram
+}
+
+// hitsAt returns how many selections each sample has in a layer, at least 1.
+func hitsAt(l int, x []Sample) []float64 {
+	hits := make([]float64, len(x))
+	for i, s := range x {
+		hits[i] = max(1, s.hits(l))
+	}
+	return hits
+}
+
+// addProducts adds to out the products of a sample's shares of a layer's selections with those of others, whose hits are given.
+// share has an element for each cell; all are 0, before and after.
+func addProducts(out, share []float64, l int, s Sample, others []Sample, hits []float64) {
+	all := max(1, s.hits(l))
+	for _, h := range s[l] {
+		share[h.Cell] = float64(h.Count) / all
+	}
+	for j, other := range others {
+		var sum float64
+		for _, h := range other[l] {
+			sum += share[h.Cell] * float64(h.Count)
+		}
+		out[j] += sum / hits[j]
+	}
+	for _, h := range s[l] {
+		share[h.Cell] = 0
+	}
 }
 
 // meanAt returns the mean of v's elements at those places.

@@ -123,10 +123,9 @@ func UnmarshalGate(data []byte, r *retrieval.Router) (*Gate, error) {
 		return bad("%d texts and %d blocks, the router has %d", texts, blocks, len(r.Layers))
 	}
 	g := &Gate{Odds: make([][][]float32, texts)}
-	for range blocks {
+	for _, l := range r.Layers {
 		block, size := number(), number()
-		l := r.Layer(block)
-		if l == nil || block != r.Blocks()[len(g.Blocks)] {
+		if block != l.Block {
 			return bad("block %d, the router has %v", block, r.Blocks())
 		}
 		cells := l.Cells()

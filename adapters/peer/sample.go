@@ -20,13 +20,19 @@ type Sample [][]Hit
 func NewSample(counts [][]uint32) Sample {
 	s := make(Sample, len(counts))
 	for i, c := range counts {
-		for cell, n := range c {
-			if n > 0 {
-				s[i] = append(s[i], Hit{uint32(cell), n})
-			}
-		}
+		s[i] = hitsOf(c)
 	}
 	return s
+}
+
+// hitsOf lists the cells that were selected: counts: [cells].
+func hitsOf(counts []uint32) (all []Hit) {
+	for c, n := range counts {
+		if n > 0 {
+			all = append(all, Hit{uint32(c), n})
+		}
+	}
+	return all
 }
 
 // hits returns the sum of a layer's counts.
@@ -113,12 +119,7 @@ func (s *Sampler) hits(selected []uint32, cells int) (all []Hit) {
 	for _, c := range selected {
 		s.counts[c]++
 	}
-	for c, n := range s.counts {
-		if n > 0 {
-			all = append(all, Hit{uint32(c), n})
-		}
-	}
-	return all
+	return hitsOf(s.counts)
 }
 
 // appendSample appends a sample's stored form: for each layer how many cells, then each as the gap to the one before and its

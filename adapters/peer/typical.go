@@ -10,9 +10,10 @@ import (
 // typicalShrinkage is shrinkage for a gate's own samples alone.
 const typicalShrinkage = 0.5
 
-// typical is what Distance needs of a gate's own samples: all products of two of them, the means of those by sample and in
-// all, and the factor of their covariance.
+// typical is what Distance needs of a gate's own samples: how many selections they have in each layer, the means of the
+// products of two of them, by sample and of all, and the factor of their covariance.
 type typical struct {
+	hits  [][]float64 // [layers][samples]
 	means []float64
 	mean  float64
 	chol  *mat.Cholesky
@@ -36,6 +37,9 @@ func (g *Gate) makeTypical() {
 		t.means[i] = floats.Sum(gram[i*n:(i+1)*n]) / float64(n)
 	}
 	t.mean = floats.Sum(t.means) / float64(n)
+	for l := range cells {
+		t.hits = append(t.hits, hitsAt(l, g.Samples))
+	}
 	t.chol, t.r, t.ok = covariance(gram, [][]int{all}, typicalShrinkage)
 	g.typical = t
 }
@@ -55,19 +59,12 @@ func (g *Gate) Distance(s Sample) float64 {
 	a := make([]float64, len(g.Samples)) // products with the own samples
 	var square float64
 	for l := range s {
-		share := make([]float64, len(g.Counts[l]))
 		hits := max(1, s.hits(l))
 		for _, h := range s[l] {
-			share[h.Cell] = float64(h.Count) / hits
-			square += share[h.Cell] * share[h.Cell]
+			share := float64(h.Count) / hits
+			square += share * share
 		}
-		for i, own := range g.Samples {
-			var sum float64
-			for _, h := range own[l] {
-				sum += share[h.Cell] * float64(h.Count)
-			}
-			a[i] += sum / max(1, own.hits(l))
-		}
+		addProducts(a, make([]float64, len(g.Counts[l])), l, s, g.Samples, t.hits[l])
 	}
 	mean := floats.Sum(a) / float64(len(a))
 	square += t.mean - 2*mean
