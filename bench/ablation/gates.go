@@ -73,12 +73,16 @@ func (b *bench) gates(ctx context.Context, r row) (result, error) {
 	if err := read(ctx, m, tune.Limit(texts["own-train"], countedTokens), counter); err != nil {
 		return res, err
 	}
+	selected := func(x tune.Sequence) (*peer.Sampler, error) {
+		sampler := peer.NewSampler(router, pool)
+		sampler.From = 1 // a text's first token says nothing: a transformer uses it as a sink of attention
+		return sampler, read(ctx, m, []tune.Sequence{x}, sampler)
+	}
 	sample := func(s []tune.Sequence) ([]peer.Sample, error) {
 		var all []peer.Sample
 		for _, x := range tune.Spread(s, sampled*judgedTokens) {
-			sampler := peer.NewSampler(router, pool)
-			sampler.From = 1 // a text's first token says nothing: a transformer uses it as a sink of attention
-			if err := read(ctx, m, []tune.Sequence{x}, sampler); err != nil {
+			sampler, err := selected(x)
+			if err != nil {
 				return nil, err
 			}
 			all = append(all, sampler.Sample(0, sampler.Rows()))
@@ -100,9 +104,8 @@ func (b *bench) gates(ctx context.Context, r row) (result, error) {
 	judge := func(s []tune.Sequence, most int) ([]judged, error) {
 		var all []judged
 		for _, x := range tune.Spread(s, most*judgedTokens) {
-			j := peer.NewSampler(router, pool)
-			j.From = 1
-			if err := read(ctx, m, []tune.Sequence{x}, j); err != nil {
+			j, err := selected(x)
+			if err != nil {
 				return nil, err
 			}
 			one := judged{sequence: gate.Score(j.Sample(0, j.Rows()))}

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,7 +31,7 @@ const promptTokens = 64
 type text struct {
 	name           string
 	learned, asked []string // files; of other texts nothing is learned
-	prompts        [][]int32
+	prompts        []tune.Sequence
 }
 
 // judged is what a gate made of a text's prompts.
@@ -70,10 +69,10 @@ func run(ctx context.Context) error {
 	}
 	for _, d := range domains {
 		if _, err := study.Do(ctx, s, d.name, func() ([]judged, error) { return gate(ctx, s, d, texts, *most) }); err != nil {
-			return errors.Join(err, report(s, domains))
+			return errors.Join(err, report(s, domains, texts))
 		}
 	}
-	return report(s, domains)
+	return report(s, domains, texts)
 }
 
 // readDomains finds the domains and their parts.
@@ -115,8 +114,8 @@ func gate(ctx context.Context, s *study.Study, d *text, texts []*text, most int)
 			}
 		}
 		j := judged{Text: t.name}
-		for _, ids := range t.prompts {
-			r, err := e.Generate(ctx, peft.GenerateOptions{PromptIDs: ids, Auto: true, MaxTokens: 1}, nil)
+		for _, p := range t.prompts {
+			r, err := e.Generate(ctx, peft.GenerateOptions{PromptIDs: p.Tokens, Auto: true, MaxTokens: 1}, nil)
 			if err != nil {
 				return nil, err
 			}
@@ -136,7 +135,7 @@ func gate(ctx context.Context, s *study.Study, d *text, texts []*text, most int)
 }
 
 // read returns a text's prompts: of records what comes before the answer, of other text pieces of promptTokens; from all over it.
-func read(e *peft.Engine, files []string, most int) (all [][]int32, err error) {
+func read(e *peft.Engine, files []string, most int) ([]tune.Sequence, error) {
 	b, err := e.Base()
 	if err != nil {
 		return nil, err
@@ -145,33 +144,11 @@ func read(e *peft.Engine, files []string, most int) (all [][]int32, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range data.Sequences(promptTokens) {
+	seqs := data.Sequences(promptTokens)
+	for i, s := range seqs {
 		if at := slices.Index(s.Learned, true); at > 1 { // a record
-			all = append(all, s.Tokens[:at+1])
-		} else {
-			all = append(all, s.Tokens)
+			seqs[i].Tokens = s.Tokens[:at+1]
 		}
 	}
-	seqs := make([]tune.Sequence, len(all))
-	for i, ids := range all {
-		seqs[i].Tokens = ids
-	}
-	all = all[:0]
-	for _, s := range tune.Spread(seqs, most*promptTokens) {
-		all = append(all, s.Tokens)
-	}
-	return all, nil
-}
-
-// names returns those of all texts of some results, the domains first.
-func names(results map[string][]judged, domains []string) []string {
-	all := slices.Clone(domains)
-	for _, d := range slices.Sorted(maps.Keys(results)) {
-		for _, j := range results[d] {
-			if !slices.Contains(all, j.Text) {
-				all = append(all, j.Text)
-			}
-		}
-	}
-	return all
+	return tune.Spread(seqs, most*promptTokens), nil
 }

@@ -8,9 +8,12 @@ import (
 )
 
 // report writes the figures and the section.
-func report(s *study.Study, domains []*text) error {
+func report(s *study.Study, domains, texts []*text) error {
 	results := map[string][]judged{}
-	var own []string
+	var own, all []string
+	for _, t := range texts {
+		all = append(all, t.name)
+	}
 	for _, d := range domains {
 		own = append(own, d.name)
 		r, ok, err := study.Get[[]judged](s, d.name)
@@ -28,12 +31,11 @@ func report(s *study.Study, domains []*text) error {
 		return err
 	}
 	return s.Section(fmt.Sprintf("## Gates on text that they do not know\n\nMeasured by `go run ./bench/gates` (%s); raw figures in [gates.json](gates.json). Every set has the base to itself: its gate knows its own text, the base's own words and the passages, and none of the other texts. Per cent of the prompts on which it fires and, in brackets, on which it would by its score, without the distance. Prompts are questions of records, and %d tokens of other text.\n\n%s",
-		s.Machine(), promptTokens, table(results, own)))
+		s.Machine(), promptTokens, table(results, own, all)))
 }
 
 // table has a row for each gate, and at its end how often it fires on what is not its own.
-func table(results map[string][]judged, domains []string) string {
-	all := names(results, domains)
+func table(results map[string][]judged, domains, all []string) string {
 	var t strings.Builder
 	fmt.Fprintf(&t, "| gate of | %s | all but its own |\n|---|%s---|\n", strings.Join(all, " | "), strings.Repeat("---|", len(all)))
 	for _, d := range domains {
