@@ -85,19 +85,19 @@ func (e *Engine) withSetsOr(ctx context.Context, names []string, gates bool) (*b
 }
 
 // choose returns how a text is read whose first tokens are a prompt of that length.
-func (a *auto) choose(prompt int) *base.Choice {
-	j := a.look(prompt)
+func (a *auto) choose(text []int32, prompt int) *base.Choice {
+	j := a.look(text[:min(prompt, len(text))])
 	return &base.Choice{Prompt: prompt, Look: j, Decide: func() (llama.Seam, error) {
 		c, err := a.decide(j)
 		return c.seam(), err
 	}}
 }
 
-// look returns what sees a prompt of that length, for decide.
-func (a *auto) look(prompt int) *peer.Sampler {
+// look returns what sees a prompt, for decide.
+func (a *auto) look(prompt []int32) *peer.Sampler {
 	a.seen++
 	j := peer.NewSampler(a.router.Router, a.e.pool)
-	j.From, j.To = judged(prompt)
+	j.From, j.To = a.router.prompter.judged(prompt)
 	return j
 }
 

@@ -147,7 +147,7 @@ func gatesStay(t *testing.T, e *peft.Engine) {
 	if err != nil || len(code.Gate.Older) != 1 || code.Gate.Older[0].Text != "manual@1" || !strings.Contains(gate("code"), "manual@1") {
 		t.Errorf("the new set's gate does not know the older one: %+v, %v", code.Gate, err)
 	}
-	if o := code.Gate.Others; len(o) != 3 || o[2].Text != "manual@1" || o[2].Rate() > 0.1 {
+	if o := code.Gate.Others; len(o) != 4 || o[3].Text != "manual@1" || o[3].Rate() > 0.1 {
 		t.Errorf("code's gate on others' text: %+v", o)
 	}
 	manual, err := e.Show("manual")
@@ -155,7 +155,7 @@ func gatesStay(t *testing.T, e *peft.Engine) {
 		t.Errorf("show does not tell of newer text: %+v, %v", manual.Newer, err)
 	}
 	again, err := e.Regate(ctx, "manual")
-	if err != nil || again.Revision != 2 || len(again.Gate.Others) != 3 || !reflect.DeepEqual(again.Training, manual.Training) {
+	if err != nil || again.Revision != 2 || len(again.Gate.Others) != 4 || !reflect.DeepEqual(again.Training, manual.Training) {
 		t.Errorf("set anew: %+v, %v", again, err)
 	}
 	if gate("manual@1") != before {

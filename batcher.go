@@ -139,7 +139,7 @@ func (b *Batcher) choose(ctx context.Context, r *batch.Request, sets []string, g
 		return nil, release, err
 	}
 	a.held = s
-	j := a.look(len(r.Prompt))
+	j := a.look(r.Prompt)
 	r.Choice = &batch.Choice{Look: j, From: j.From, Skip: func(n int) { j.From, j.To = j.From-n, j.To-n }, Decide: func() (batch.Sets, error) {
 		mu.Lock()
 		defer mu.Unlock()

@@ -173,7 +173,7 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 			prompt = at + 1
 		}
 		j := peer.NewSampler(c.r.Router, c.e.pool)
-		j.From, j.To = judged(prompt)
+		j.From, j.To = c.r.prompter.judged(s.Tokens[:min(prompt, len(s.Tokens))])
 		bare, err := c.measure(s, j, labels)
 		if err != nil {
 			return nil, err

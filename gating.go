@@ -36,10 +36,6 @@ const (
 // Of fewer than the first nothing fires.
 var gateLengths = [...]int{8, 16, 32, 64}
 
-// judged returns which tokens of a prompt are judged: its last gateJudged, but never the first of a text, whose cells say
-// nothing (a transformer uses it as a sink of attention).
-func judged(prompt int) (from, to int) { return max(1, prompt-gateJudged), prompt }
-
 // judgedPrompt is what a prompt selects in the rows that are judged.
 type judgedPrompt struct {
 	after [len(gateLengths)]peer.Sample // see verdict
@@ -50,9 +46,9 @@ type judgedPrompt struct {
 // read lets the base read prompts, for gates to judge.
 func (e *Engine) read(ctx context.Context, b *base.Base, r *storedRouter, task string, texts [][]int32) ([]judgedPrompt, error) {
 	all := make([]judgedPrompt, 0, len(texts))
-	err := e.sampling(ctx, b, r.Router, texts, func(s *peer.Sampler, lo, hi int) {
-		from, to := judged(hi - lo)
-		from, to = lo+min(from, to), lo+to
+	err := e.sampling(ctx, b, r, texts, func(s *peer.Sampler, lo, hi int) {
+		from, to := r.prompter.judged(texts[len(all)])
+		from, to = lo+from, lo+to
 		p := judgedPrompt{rows: to - from, all: s.Sample(from, to)}
 		for i, n := range gateLengths {
 			p.after[i] = s.Sample(from, min(from+n-1, to))
@@ -120,8 +116,16 @@ func newOther(name string, prompts [][]int32) otherText {
 	return o
 }
 
+// newForeign divides texts of many kinds: a half makes gates, a quarter sets thresholds, a quarter measures them.
+func newForeign(name string, texts [][]int32) (o otherText, made [][]int32) {
+	made, rest := halves(texts)
+	o = newOther(name, rest)
+	o.guess = true
+	return o, made
+}
+
 // makeGate sets the gate of a set: made from counts of its own data, see peer.NewGate, and held-out sequences of it,
-// against the background, the passages and those other sets of the registry that come nearest to it.
+// against the background, the passages, the questions and those other sets of the registry that come nearest to it.
 func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, name string, sel selections, held []tune.Sequence) (*storedGate, error) {
 	own := newOther("own", prompts(held, gatePrompts))
 	if len(own.test) == 0 {
@@ -134,23 +138,16 @@ func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, na
 	background := newOther("background", prompts(tune.Cut(r.held, backgroundSeq), gatePrompts))
 	seen := prompts(tune.Cut(r.seen, backgroundSeq), gateSamples)
 	background.guess, background.set = true, append(background.set, seen...)
-	passages := otherText{name: "passages", guess: true}
-	var kinds [][]int32
-	for i, t := range foreignTexts(b.Tokenizer, gateTokens) {
-		switch {
-		case i%2 == 0:
-			kinds = append(kinds, t)
-		case i%4 == 1:
-			passages.set = append(passages.set, t)
-		default:
-			passages.test = append(passages.test, t)
+	passages, kinds := newForeign("passages", foreignTexts(b.Tokenizer, gateTokens))
+	questions, ways := newForeign("questions", r.prompter.questions(b.Tokenizer))
+	var against [][]peer.Sample
+	for _, texts := range [][][]int32{seen, kinds, ways} {
+		s, err := e.sample(ctx, b, r, texts)
+		if err != nil {
+			return nil, err
 		}
+		against = append(against, s)
 	}
-	unlike, err := e.sample(ctx, b, r.Router, slices.Concat(seen, kinds))
-	if err != nil {
-		return nil, err
-	}
-	against := [][]peer.Sample{unlike[:len(seen)], unlike[len(seen):]}
 	for _, o := range near {
 		against = append(against, o.samples(olderSample/len(near)))
 	}
@@ -168,7 +165,7 @@ func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, na
 		return nil, err
 	}
 	var scores []scored
-	for _, t := range append([]otherText{background, passages}, texts...) {
+	for _, t := range append([]otherText{background, passages, questions}, texts...) {
 		read, err := e.read(ctx, b, r, "judge "+t.name, slices.Concat(t.set, t.test))
 		if err != nil {
 			return nil, err
@@ -211,7 +208,7 @@ func (i *GateInfo) setBy(own scored, far [len(gateLengths)]float64, texts []scor
 		have := scoresAt(own.set, k)
 		like, _ := retrieval.Conformal(have, 0.9)
 		tail, _ := retrieval.Conformal(have, 1-gateOwnTail)
-		guess := Negatives{Text: "background and passages"}
+		guess := Negatives{Text: "background, passages and questions"}
 		var pooled []float64
 		samples := []Negatives{}
 		most := math.Inf(-1)

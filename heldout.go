@@ -62,6 +62,25 @@ func foreignTexts(tok *tokenizer.Tokenizer, n int) [][]int32 {
 	return texts
 }
 
+// questions are short questions and requests about all sorts of things, likewise.
+//
+//go:embed foreign/questions.txt
+var questions string
+
+// questions returns the questions as prompts: plain and in each of the forms in turn.
+func (p *prompter) questions(tok *tokenizer.Tokenizer) [][]int32 {
+	var all [][]int32
+	for i, q := range strings.Split(strings.TrimSpace(questions), "\n") {
+		if n := i / 4 % (len(p.forms) + 1); n > 0 { // gates' halves and quarters have all forms
+			if text, err := p.forms[n-1].render(q); err == nil {
+				q = text
+			}
+		}
+		all = append(all, tok.Encode(q, true))
+	}
+	return all
+}
+
 // prompts returns what comes first in sequences, as a gate would be asked: of plain text the first gateTokens, of others all
 // before the first learned token; at most n, evenly from all over them. Where there are few sequences, because they are
 // pieces of long texts, the later pieces of gateTokens count as well: of short records they would be their ends.

@@ -49,7 +49,7 @@ func (e *Engine) own(ctx context.Context, b *base.Base, r *storedRouter, name st
 
 // ownOf makes the ownership of a set from its text.
 func (e *Engine) ownOf(ctx context.Context, b *base.Base, r *storedRouter, name string, t *newText) (*ownership, error) {
-	sel, err := e.sampled(ctx, b, r.Router, t.counts, t.made)
+	sel, err := e.sampled(ctx, b, r, t.counts, t.made)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func (f *finetuning) own(ctx context.Context) (*ownership, error) {
 	if err != nil {
 		return nil, err
 	}
-	sel, err := f.e.sampled(ctx, f.b, f.router.Router, counts, f.made)
+	sel, err := f.e.sampled(ctx, f.b, f.router, counts, f.made)
 	if err != nil {
 		return nil, err
 	}

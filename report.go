@@ -137,7 +137,7 @@ func changeCell(t TextChange, own bool) reportCell {
 }
 
 func (d *reportData) addFires() {
-	d.Foreign = []string{"background", "passages"}
+	d.Foreign = []string{"background", "passages", "questions"}
 	for _, s := range d.Sets {
 		row := make([]reportCell, 0, len(d.Sets)+len(d.Foreign))
 		texts := make([]string, 0, cap(row))

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/gopeft/peft/adapters/peer"
@@ -276,6 +277,9 @@ type storedRouter struct {
 	*retrieval.Router
 	seen []int32 // it was made from these, a text of backgroundSeq tokens after the other
 	held []int32 // and not from these
+
+	once     sync.Once // for what the base says, which may be loaded later
+	prompter *prompter
 }
 
 // router returns the base's router, making it with defaults when there is none.
@@ -295,7 +299,11 @@ func (e *Engine) router(ctx context.Context) (*storedRouter, error) {
 		}
 		r, err = e.cachedRouter(print)
 	}
-	return r, err
+	if err != nil {
+		return nil, err
+	}
+	r.once.Do(func() { r.prompter = newPrompter(b.Tokenizer) })
+	return r, nil
 }
 
 // cachedRouter returns the router of the base of that fingerprint and keeps it.

@@ -8,7 +8,6 @@ import (
 	"github.com/gopeft/peft/adapters/tune"
 	"github.com/gopeft/peft/base"
 	"github.com/gopeft/peft/base/llama"
-	"github.com/gopeft/peft/retrieval"
 )
 
 // samples returns at most so many of what the set's own texts select, from all over them, or all that it selected together
@@ -21,17 +20,20 @@ func (g *storedGate) samples(most int) []peer.Sample {
 	return evenly(g.Samples, most)
 }
 
-// sample lets the base read texts and returns what each of them selects, but for its first token.
-func (e *Engine) sample(ctx context.Context, b *base.Base, r *retrieval.Router, texts [][]int32) ([]peer.Sample, error) {
+// sample lets the base read prompts and returns what each of them selects in the rows that are judged.
+func (e *Engine) sample(ctx context.Context, b *base.Base, r *storedRouter, texts [][]int32) ([]peer.Sample, error) {
 	var all []peer.Sample
-	err := e.sampling(ctx, b, r, texts, func(s *peer.Sampler, lo, hi int) { all = append(all, s.Sample(min(lo+1, hi), hi)) })
+	err := e.sampling(ctx, b, r, texts, func(s *peer.Sampler, lo, _ int) {
+		from, to := r.prompter.judged(texts[len(all)])
+		all = append(all, s.Sample(lo+from, lo+to))
+	})
 	return all, err
 }
 
 // sampling lets the base read texts and calls each for every one of them, with the rows that it has in what was sampled.
-func (e *Engine) sampling(ctx context.Context, b *base.Base, r *retrieval.Router, texts [][]int32, each func(s *peer.Sampler, lo, hi int)) error {
+func (e *Engine) sampling(ctx context.Context, b *base.Base, r *storedRouter, texts [][]int32, each func(s *peer.Sampler, lo, hi int)) error {
 	return inBatches(ctx, texts, func(batch llama.Batch, some [][]int32) error {
-		s := peer.NewSampler(r, e.pool)
+		s := peer.NewSampler(r.Router, e.pool)
 		if _, err := b.Model.ForwardTo(batch, s, r.Layers[len(r.Layers)-1].Block+1); err != nil {
 			return fmt.Errorf("peft: gate: %w", err)
 		}
@@ -69,12 +71,8 @@ type selections struct {
 }
 
 // sampled adds samples of a set's data to its counts.
-func (e *Engine) sampled(ctx context.Context, b *base.Base, r *retrieval.Router, counts [][]uint32, made []tune.Sequence) (selections, error) {
-	texts := prompts(made, gateSamples)
-	for i, t := range texts {
-		texts[i] = t[max(0, len(t)-gateJudged):]
-	}
-	samples, err := e.sample(ctx, b, r, texts)
+func (e *Engine) sampled(ctx context.Context, b *base.Base, r *storedRouter, counts [][]uint32, made []tune.Sequence) (selections, error) {
+	samples, err := e.sample(ctx, b, r, prompts(made, gateSamples))
 	return selections{counts, samples}, err
 }
 

@@ -4,7 +4,8 @@
 //	go run ./bench/gates -base MODEL.gguf -data DIR -work DIR [-other NAME=FILE]... [-prompts 100] [-out docs]
 //
 // -data is the directory of domains that bench/continual has prepared in its -work. Each has a set by itself, added from
-// the part that is learned; its gate judges prompts of what is left of each domain, and of the other files.
+// the part that is learned; its gate judges prompts of what is left of each domain, and of the other files, such as testdata's
+// questions about anything.
 package main
 
 import (
@@ -19,6 +20,7 @@ import (
 
 	"github.com/gopeft/peft"
 	"github.com/gopeft/peft/adapters/tune"
+	"github.com/gopeft/peft/base/tokenizer"
 	"github.com/gopeft/peft/bench/internal/study"
 )
 
@@ -30,13 +32,14 @@ const promptTokens = 64
 // text is what gates are asked about.
 type text struct {
 	name           string
-	learned, asked []string // files; of other texts nothing is learned
-	prompts        []tune.Sequence
+	learned, asked []string     // files; of other texts nothing is learned
+	prompts        [2][][]int32 // as they are, and as a user's message
 }
 
 // judged is what a gate made of a text's prompts.
 type judged struct {
 	Text    string `json:"text"`
+	Chat    bool   `json:"chat,omitempty"` // asked as a user's message
 	Prompts int    `json:"prompts"`
 	Fired   int    `json:"fired"`
 	Unlike  int    `json:"unlike"` // whose score passes, and whose distance does not
@@ -108,41 +111,44 @@ func gate(ctx context.Context, s *study.Study, d *text, texts []*text, most int)
 		return nil, err
 	}
 	for _, t := range texts {
-		if t.prompts == nil {
+		if t.prompts[0] == nil {
 			if t.prompts, err = read(e, t.asked, most); err != nil {
 				return nil, err
 			}
 		}
-		j := judged{Text: t.name}
-		for _, p := range t.prompts {
-			r, err := e.Generate(ctx, peft.GenerateOptions{PromptIDs: p.Tokens, Auto: true, MaxTokens: 1}, nil)
-			if err != nil {
-				return nil, err
-			}
-			for _, g := range r.Gates { // none of a prompt that is too short to judge
-				j.Prompts++
-				if g.Fired {
-					j.Fired++
+		for i, prompts := range t.prompts {
+			j := judged{Text: t.name, Chat: i == 1}
+			for _, p := range prompts {
+				r, err := e.Generate(ctx, peft.GenerateOptions{PromptIDs: p, Auto: true, MaxTokens: 1}, nil)
+				if err != nil {
+					return nil, err
 				}
-				if g.Unlike {
-					j.Unlike++
+				for _, g := range r.Gates { // none of a prompt that is too short to judge
+					j.Prompts++
+					if g.Fired {
+						j.Fired++
+					}
+					if g.Unlike {
+						j.Unlike++
+					}
 				}
 			}
+			all = append(all, j)
 		}
-		all = append(all, j)
 	}
 	return all, nil
 }
 
-// read returns a text's prompts: of records what comes before the answer, of other text pieces of promptTokens; from all over it.
-func read(e *peft.Engine, files []string, most int) ([]tune.Sequence, error) {
+// read returns a text's prompts: of records what comes before the answer, of other text pieces of promptTokens; from all over
+// it. As messages, records are their questions alone.
+func read(e *peft.Engine, files []string, most int) (prompts [2][][]int32, err error) {
 	b, err := e.Base()
 	if err != nil {
-		return nil, err
+		return prompts, err
 	}
 	data, err := tune.ReadFiles(b.Tokenizer, files, false)
 	if err != nil {
-		return nil, err
+		return prompts, err
 	}
 	seqs := data.Sequences(promptTokens)
 	for i, s := range seqs {
@@ -150,5 +156,20 @@ func read(e *peft.Engine, files []string, most int) ([]tune.Sequence, error) {
 			seqs[i].Tokens = s.Tokens[:at+1]
 		}
 	}
-	return tune.Spread(seqs, most*promptTokens), nil
+	for _, s := range tune.Spread(seqs, most*promptTokens) {
+		message := strings.TrimSpace(b.Tokenizer.Decode(s.Tokens))
+		if q, ok := strings.CutPrefix(message, "Question: "); ok {
+			message = strings.TrimSuffix(q, "\nAnswer:")
+		}
+		prompts[0] = append(prompts[0], s.Tokens)
+		text, err := b.Tokenizer.ApplyChat([]tokenizer.Message{{Role: "user", Content: message}}, true)
+		if errors.Is(err, tokenizer.ErrUnsupported) { // a base without a template
+			continue
+		}
+		if err != nil {
+			return prompts, err
+		}
+		prompts[1] = append(prompts[1], b.Tokenizer.Encode(text, true))
+	}
+	return prompts, nil
 }

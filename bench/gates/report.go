@@ -30,12 +30,12 @@ func report(s *study.Study, domains, texts []*text) error {
 	if err := s.Publish(); err != nil {
 		return err
 	}
-	return s.Section(fmt.Sprintf("## Gates on text that they do not know\n\nMeasured by `go run ./bench/gates` (%s); raw figures in [gates.json](gates.json). Every set has the base to itself: its gate knows its own text, the base's own words and the passages, and none of the other texts. Per cent of the prompts on which it fires and, in brackets, on which it would by its score, without the distance. Prompts are questions of records, and %d tokens of other text.\n\n%s",
-		s.Machine(), promptTokens, table(results, own, all)))
+	return s.Section(fmt.Sprintf("## Gates on text that they do not know\n\nMeasured by `go run ./bench/gates` (%s); raw figures in [gates.json](gates.json). Every set has the base to itself: its gate knows its own text, the base's own words, the passages and the questions, and none of the other texts. Per cent of the prompts on which it fires and, in brackets, on which it would by its score, without the distance. Prompts are questions of records, and %d tokens of other text.\n\n%s\nThe same prompts, each as a user's message in the base's chat template, in which no set's own text was when its gate was made:\n\n%s",
+		s.Machine(), promptTokens, table(results, own, all, false), table(results, own, all, true)))
 }
 
 // table has a row for each gate, and at its end how often it fires on what is not its own.
-func table(results map[string][]judged, domains, all []string) string {
+func table(results map[string][]judged, domains, all []string, chat bool) string {
 	var t strings.Builder
 	fmt.Fprintf(&t, "| gate of | %s | all but its own |\n|---|%s---|\n", strings.Join(all, " | "), strings.Repeat("---|", len(all)))
 	for _, d := range domains {
@@ -47,7 +47,7 @@ func table(results map[string][]judged, domains, all []string) string {
 		for _, name := range all {
 			cell := ""
 			for _, j := range results[d] {
-				if j.Text != name {
+				if j.Text != name || j.Chat != chat {
 					continue
 				}
 				cell = rates(j)
