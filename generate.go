@@ -17,7 +17,7 @@ type GenerateOptions struct {
 	Messages    []tokenizer.Message // a chat in the model's template, instead of Prompt
 	PromptIDs   []int32             // tokens, instead of Prompt
 	Sets        []string            // that are on, as "name" or "name@revision"; with Auto, between which the gates decide
-	Auto        bool                // gates decide by the prompt's last 128 tokens which sets are on, all that have one when Sets names none
+	Auto        bool                // gates decide by the last 128 tokens of what the prompt asks which sets are on, all that have one when Sets names none
 	MaxTokens   int                 // default 128
 	Temperature float64             // 0 is greedy
 	TopP        float64             // 0 or 1 is all
@@ -130,7 +130,7 @@ func named(t *tokenizer.Tokenizer, of []base.TokenLogProb) []TokenLogProb {
 type LogitsOptions struct {
 	Text string
 	Sets []string // that are on; with Auto, between which the gates decide
-	Auto bool     // gates decide by the text's last 128 tokens which sets are on, and these see the whole text
+	Auto bool     // gates decide by the last 128 tokens of what the text asks which sets are on, and these see the whole text
 	Top  int      // default 20
 }
 
