@@ -23,7 +23,7 @@ type FinetuneOptions struct {
 	Steps        int      // default 200
 	SeqLen       int      // longest sequence in tokens, default 256
 	BatchTokens  int      // tokens a step, default 1024
-	LearningRate float64  // default tune.DefaultRate: 2e-3 for 200 steps, more for fewer
+	LearningRate float64  // default tune.DefaultRate: 2e-3 for 200 steps, up to 6e-3 for fewer
 	Optimiser
 	Seed            uint64
 	Resume          bool     // go on from the checkpoint of a run that was interrupted
@@ -253,6 +253,7 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 	if err != nil {
 		return nil, err
 	}
+	f.o.defaultRatio(f.set)
 	o := f.o.run()
 	if o.Background, err = f.quiet(); err != nil {
 		return nil, err
@@ -331,7 +332,7 @@ func (f *finetuning) finish(ctx context.Context, res *tune.Result) (*FinetuneRes
 		return nil, err
 	}
 	tr := &Training{
-		Steps: res.Steps, Tokens: res.Tokens, LearningRate: f.o.LearningRate, Seed: f.o.Seed, SeqLen: f.o.SeqLen, BatchTokens: f.o.BatchTokens,
+		Steps: res.Steps, Tokens: res.Tokens, LearningRate: f.o.LearningRate, Ratio: f.o.Ratio, Seed: f.o.Seed, SeqLen: f.o.SeqLen, BatchTokens: f.o.BatchTokens,
 		Precision: f.precision, Seconds: res.Seconds, TokensPerSec: float64(res.Tokens) / res.Seconds, With: f.o.With, Before: f.before, After: after, Kept: f.o.Prune,
 	}
 	for _, p := range res.Losses {

@@ -3,7 +3,10 @@ package peft
 import (
 	"fmt"
 	"math"
+	"slices"
 
+	"github.com/gopeft/peft/adapters/neuron"
+	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/adapters/tune"
 )
 
@@ -13,6 +16,7 @@ type Optimiser struct {
 	WarmUp      int     // steps until the learning rate's peak; default a tenth of all, at most 10; below 0: none
 	Decay       string  // how the rate falls then: cosine (the default), linear or constant
 	Floor       float64 // share of the peak at the end, default 0.02; below 0: none
+	Ratio       float64 // of the learning rate of v to that of u, of LoRA's B to A's (LoRA+, arXiv 2402.12354); default 4 for neurons, 1 for other kinds
 	Beta1       float64 // default 0.9
 	Beta2       float64 // default 0.99
 	WeightDecay float64
@@ -32,8 +36,22 @@ func (o *Optimiser) check() error {
 
 // set sets the options of a training.
 func (o *Optimiser) set(t *tune.Options) {
-	t.WarmUp, t.Decay, t.Floor, t.Beta1, t.Beta2, t.WeightDecay, t.InOrder = o.WarmUp, decays[o.Decay], o.Floor, o.Beta1, o.Beta2, o.WeightDecay, o.InOrder
+	t.WarmUp, t.Decay, t.Floor, t.Ratio, t.Beta1, t.Beta2, t.WeightDecay, t.InOrder = o.WarmUp, decays[o.Decay], o.Floor, o.Ratio, o.Beta1, o.Beta2, o.WeightDecay, o.InOrder
 	if t.Clip = o.Clip; o.Clip < 0 {
 		t.Clip = math.MaxFloat64
+	}
+}
+
+// neuronRatio is the default of Optimiser.Ratio for neurons (docs/decisions/0011-learning-rate.md).
+const neuronRatio = 4
+
+// defaultRatio fills Ratio for a set.
+func (o *Optimiser) defaultRatio(s *peer.Set) {
+	if o.Ratio != 0 {
+		return
+	}
+	o.Ratio = 1
+	if !slices.ContainsFunc(s.Tables, func(t *peer.Table) bool { _, ok := t.Kind.(*neuron.Kind); return !ok }) {
+		o.Ratio = neuronRatio
 	}
 }

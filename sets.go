@@ -60,6 +60,7 @@ type Training struct {
 	Steps        int          `json:"steps"`
 	Tokens       int          `json:"tokens"`
 	LearningRate float64      `json:"learning_rate"`
+	Ratio        float64      `json:"lr_ratio,omitempty"` // see Optimiser
 	Seed         uint64       `json:"seed"`
 	SeqLen       int          `json:"seq_len"`
 	BatchTokens  int          `json:"batch_tokens"`

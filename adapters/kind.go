@@ -45,6 +45,14 @@ type Gatherer interface {
 	Gather(y, x []float32, table []uint16, rows, next []uint32, gates, state []float32)
 }
 
+// Writing is a Kind of whose rows a part writes: it begins at 0, and where experts add up the output is linear in it. It may
+// learn at another rate than what reads.
+type Writing interface {
+	Kind
+	// Writes returns which of a row's values [lo, hi) that is.
+	Writes(d Dims) (lo, hi int)
+}
+
 // Port is what a kind is connected to at a linear layer.
 type Port uint8
 

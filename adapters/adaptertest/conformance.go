@@ -83,10 +83,40 @@ func Run(t *testing.T, kind adapters.Kind) {
 	if kind.Port().Additive() {
 		tests["additive"], tests["dense"] = additive, dense
 	}
+	if _, ok := kind.(adapters.Writing); ok {
+		tests["writes"] = writes
+	}
 	for name, f := range tests {
 		for _, w := range [][2]int{{19, 19}, {32, 32}, {20, 57}} {
 			d := kind.Port().Dims(w[0], w[1])
 			t.Run(fmt.Sprintf("%s/%d to %d", name, d.In, d.Out), func(t *testing.T) { f(t, kind, d) })
+		}
+	}
+}
+
+// writes: what writes is 0 in a new row and nothing else is, and where experts add up twice of it gives twice the output.
+func writes(t *testing.T, kind adapters.Kind, d adapters.Dims) {
+	lo, hi := kind.(adapters.Writing).Writes(d)
+	row := make([]float32, kind.Width(d))
+	kind.Init(row, d, rand.New(rand.NewPCG(6, 1)))
+	for i, v := range row[:hi] {
+		if (v == 0) != (i >= lo) {
+			t.Fatalf("value %d of a new row is %v, and [%d, %d) write", i, v, lo, hi)
+		}
+	}
+	if !kind.Port().Additive() {
+		return
+	}
+	b := newBatch(kind, d, 6)
+	once := b.forward()
+	for _, row := range b.rows {
+		for i := lo; i < hi; i++ {
+			row[i] *= 2
+		}
+	}
+	for i, v := range b.forward().Data {
+		if want := 2 * once.Data[i]; math.Abs(float64(v-want)) > 1e-4*(1+math.Abs(float64(want))) {
+			t.Fatalf("value %d is %v with twice of what writes, want %v", i, v, want)
 		}
 	}
 }

@@ -32,6 +32,9 @@ func (k DoRA) Port() adapters.Port { return adapters.BothOut }
 // Width implements adapters.Kind: A, B, m, n and b.
 func (k DoRA) Width(d adapters.Dims) int { return k.Kind.Width(inner(d)) + 3*d.Out }
 
+// Writes implements adapters.Writing: B.
+func (k DoRA) Writes(d adapters.Dims) (lo, hi int) { return k.Kind.Writes(inner(d)) }
+
 // inner returns the widths of the low-rank part.
 func inner(d adapters.Dims) adapters.Dims { return adapters.Dims{In: d.In - d.Out, Out: d.Out} }
 

@@ -17,7 +17,7 @@ type Kind struct {
 	Stabilised bool // the scale is alpha/√rank
 }
 
-var _ adapters.Kind = Kind{}
+var _ adapters.Writing = Kind{}
 
 // Scale returns s.
 func (k Kind) Scale() float32 {
@@ -35,6 +35,9 @@ func (k Kind) Port() adapters.Port { return adapters.InOut }
 
 // Width implements adapters.Kind: A and B.
 func (k Kind) Width(d adapters.Dims) int { return k.Rank * (d.In + d.Out) }
+
+// Writes implements adapters.Writing: B.
+func (k Kind) Writes(d adapters.Dims) (lo, hi int) { return k.Rank * d.In, k.Rank * (d.In + d.Out) }
 
 // State implements adapters.Kind: A·x, and gate·s·A·x, which becomes the gradient of A·x.
 func (k Kind) State(adapters.Dims) int { return 2 * k.Rank }

@@ -26,7 +26,10 @@ var (
 	GELU = &Kind{"neuron-gelu", kernels.GELU, kernels.GELUBackward}
 )
 
-var _ adapters.Gatherer = SiLU
+var (
+	_ adapters.Gatherer = SiLU
+	_ adapters.Writing  = SiLU
+)
 
 // Name implements adapters.Kind.
 func (k *Kind) Name() string { return k.name }
@@ -36,6 +39,9 @@ func (k *Kind) Port() adapters.Port { return adapters.InOut }
 
 // Width implements adapters.Kind: u and v.
 func (k *Kind) Width(d adapters.Dims) int { return d.In + d.Out }
+
+// Writes implements adapters.Writing: v.
+func (k *Kind) Writes(d adapters.Dims) (lo, hi int) { return d.In, d.In + d.Out }
 
 // State implements adapters.Kind: u·x, and gate·σ(u·x), which becomes the gradient of u·x.
 func (k *Kind) State(adapters.Dims) int { return 2 }

@@ -3,6 +3,7 @@ package peer
 import (
 	"math"
 
+	"github.com/gopeft/peft/adapters"
 	"github.com/gopeft/peft/kernels"
 )
 
@@ -27,6 +28,7 @@ type AdamRates struct {
 	LR, Beta1, Beta2, Eps float32
 	Scale                 float32 // that gradients are multiplied by first
 	Decay                 float32 // of weights, decoupled (arXiv 1711.05101): at each step they shrink by LR·Decay
+	Ratio                 float32 // what LR is multiplied by for what writes in rows of an adapters.Writing kind; 0 means 1
 }
 
 // NewAdam returns the state before the first step for a table whose rows are F32.
@@ -50,6 +52,10 @@ func (a *Adam) Update(p *kernels.Pool, t *Table, g *RowGrad, o AdamRates) {
 // rows updates those of the gradient's rows lo to hi.
 func (a *Adam) rows(lo, hi int) {
 	g, o, w := a.grad, a.rates, a.grad.Width
+	from, to := 0, 0 // what writes
+	if k, ok := a.table.Kind.(adapters.Writing); ok && o.Ratio != 0 && o.Ratio != 1 {
+		from, to = k.Writes(a.table.Dims)
+	}
 	for j := lo; j < hi; j++ {
 		r := int(g.Rows[j])
 		m, v := a.M[r*w:(r+1)*w], a.V[r*w:(r+1)*w]
@@ -62,6 +68,14 @@ func (a *Adam) rows(lo, hi int) {
 		if o.Scale != 1 {
 			kernels.Scale(o.Scale, d)
 		}
-		kernels.Adam(a.table.Rows.F32[r*w:(r+1)*w], d, m, v, o.LR, o.Beta1, o.Beta2, o.Eps, o.Decay, a.correct[0], a.correct[1])
+		row := a.table.Rows.F32[r*w : (r+1)*w]
+		part := func(i, j int, lr float32) {
+			if i < j {
+				kernels.Adam(row[i:j], d[i:j], m[i:j], v[i:j], lr, o.Beta1, o.Beta2, o.Eps, o.Decay, a.correct[0], a.correct[1])
+			}
+		}
+		part(0, from, o.LR)
+		part(from, to, o.LR*o.Ratio)
+		part(to, w, o.LR)
 	}
 }

@@ -11,13 +11,14 @@ import (
 type Adam struct {
 	Beta1, Beta2, Eps float32
 	Decay             float32 // of weights
+	Ratio             float32 // see Options
 
 	step   int
 	tables []*peer.Adam
 }
 
 func newAdam(o *Options, tables []*peer.Table) *Adam {
-	a := &Adam{Beta1: float32(o.Beta1), Beta2: float32(o.Beta2), Eps: 1e-8, Decay: float32(o.WeightDecay)}
+	a := &Adam{Beta1: float32(o.Beta1), Beta2: float32(o.Beta2), Eps: 1e-8, Decay: float32(o.WeightDecay), Ratio: float32(o.Ratio)}
 	for _, t := range tables {
 		a.tables = append(a.tables, peer.NewAdam(t))
 	}
@@ -29,7 +30,7 @@ func (a *Adam) update(p *kernels.Pool, tables []*peer.Table, grads []*peer.RowGr
 	a.step++
 	for i, g := range grads {
 		if g != nil {
-			a.tables[i].Update(p, tables[i], g, peer.AdamRates{Step: a.step, LR: lr, Beta1: a.Beta1, Beta2: a.Beta2, Eps: a.Eps, Decay: a.Decay, Scale: scale})
+			a.tables[i].Update(p, tables[i], g, peer.AdamRates{Step: a.step, LR: lr, Beta1: a.Beta1, Beta2: a.Beta2, Eps: a.Eps, Decay: a.Decay, Scale: scale, Ratio: a.Ratio})
 		}
 	}
 }

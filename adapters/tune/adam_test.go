@@ -5,8 +5,11 @@ import (
 	"encoding/binary"
 	"io"
 	"math"
+	"slices"
 	"testing"
 
+	"github.com/gopeft/peft/adapters"
+	"github.com/gopeft/peft/adapters/neuron"
 	"github.com/gopeft/peft/adapters/peer"
 )
 
@@ -33,6 +36,29 @@ func TestAdamIsDense(t *testing.T) {
 	}
 	if tb.Rows.F32[width+1] != width+1 {
 		t.Error("a row without gradient moved")
+	}
+}
+
+// TestRatio: what writes moves at its own rate, everything else as without one.
+func TestRatio(t *testing.T) {
+	const in = 3
+	var rows [][]float32
+	for _, o := range []Options{{Ratio: 1, LearningRate: 0.01}, {Ratio: 4, LearningRate: 0.01}, {Ratio: 1, LearningRate: 0.04}} {
+		tb := &peer.Table{Kind: neuron.SiLU, Dims: adapters.Dims{In: in, Out: in}, Rows: peer.NewRows(1, 2*in, peer.F32)}
+		o.Beta1, o.Beta2 = 0.9, 0.99
+		a := newAdam(&o, []*peer.Table{tb})
+		for step := range 5 {
+			g := &peer.RowGrad{Width: 2 * in, Rows: []uint32{0}}
+			for i := range 2 * in {
+				g.Values = append(g.Values, float32(math.Sin(float64(step+i))))
+			}
+			a.update(nil, []*peer.Table{tb}, []*peer.RowGrad{g}, float32(o.LearningRate), 1)
+		}
+		rows = append(rows, tb.Rows.F32)
+	}
+	slow, both, fast := rows[0], rows[1], rows[2]
+	if !slices.Equal(both[:in], slow[:in]) || !slices.Equal(both[in:], fast[in:]) || slices.Equal(slow, fast) {
+		t.Errorf("%v at ratio 4, %v at 1, %v at four times the rate", both, slow, fast)
 	}
 }
 

@@ -21,6 +21,7 @@ type Options struct {
 	Steps        int
 	BatchTokens  int     // rows a step, at most
 	LearningRate float64 // peak
+	Ratio        float64 // of the learning rate of what writes (v of neurons, B of LoRA) to that of what reads: LoRA+, arXiv 2402.12354; default 1
 	Beta1, Beta2 float64
 	WeightDecay  float64
 	WarmUp       int     // steps; below 0: none
@@ -46,9 +47,9 @@ type Options struct {
 }
 
 // DefaultRate is the peak learning rate of runs of so many steps, unless another is asked for: 2e-3 for 200 or more, and more
-// for fewer, as one over the root of the steps up to 8e-3 (docs/decisions/0011-learning-rate.md).
+// for fewer, as one over the root of the steps up to 6e-3 (docs/decisions/0011-learning-rate.md).
 func DefaultRate(steps int) float64 {
-	return 2e-3 * min(4, max(1, math.Sqrt(200/float64(max(1, steps)))))
+	return 2e-3 * min(3, max(1, math.Sqrt(200/float64(max(1, steps)))))
 }
 
 // Defaults fills what is zero.
@@ -59,6 +60,7 @@ func (o *Options) Defaults() {
 		}
 	}
 	set(&o.LearningRate, DefaultRate(o.Steps))
+	set(&o.Ratio, 1)
 	set(&o.Beta1, 0.9)
 	set(&o.Beta2, 0.99)
 	set(&o.Floor, 0.02)
@@ -78,6 +80,9 @@ func (o Options) decisive() any {
 	if o.WeightDecay != 0 || o.InOrder {
 		more = []any{o.WeightDecay, o.InOrder}
 	}
+	if o.Ratio != 1 {
+		more = append(more, "ratio", o.Ratio)
+	}
 	return append([]any{o.Steps, o.BatchTokens, o.LearningRate, o.Beta1, o.Beta2, o.WarmUp, o.Decay, o.Floor, o.Clip, o.Seed, o.EvalEvery, o.Patience, o.EvalTokens, o.Quiet, o.Alternate, graphTokens}, more...)
 }
 
@@ -90,6 +95,8 @@ func (o *Options) Check() error {
 		return fmt.Errorf("tune: %d tokens a step, want at least 1", o.BatchTokens)
 	case !(o.LearningRate > 0) || math.IsInf(o.LearningRate, 0):
 		return fmt.Errorf("tune: learning rate %v, want more than 0", o.LearningRate)
+	case !(o.Ratio > 0) || math.IsInf(o.Ratio, 0):
+		return fmt.Errorf("tune: %v times the learning rate for what writes, want more than 0", o.Ratio)
 	case !(o.Beta1 >= 0 && o.Beta1 < 1 && o.Beta2 >= 0 && o.Beta2 < 1):
 		return fmt.Errorf("tune: betas %v and %v, want 0 to 1", o.Beta1, o.Beta2)
 	case o.Decay > Constant:

@@ -20,9 +20,9 @@ type method struct {
 }
 
 var (
-	peftMethod = method{name: "peft", title: "peft", rates: []float64{2e-3, 4e-3, 8e-3}}
-	smallLoRA  = method{name: "lora8", title: "LoRA r=8, q and v", rates: []float64{2e-3, 4e-3, 8e-3}, rank: 8, alpha: 16, targets: []string{"q_proj", "v_proj"}}
-	largeLoRA  = method{name: "lora16", title: "LoRA r=16, all linear", rates: []float64{1e-3, 2e-3, 4e-3}, rank: 16, alpha: 32,
+	peftMethod = method{name: "peft", title: "peft", rates: []float64{2e-3, 4e-3, 6e-3, 8e-3}}
+	smallLoRA  = method{name: "lora8", title: "LoRA r=8, q and v", rates: []float64{2e-3, 4e-3, 6e-3, 8e-3}, rank: 8, alpha: 16, targets: []string{"q_proj", "v_proj"}}
+	largeLoRA  = method{name: "lora16", title: "LoRA r=16, all linear", rates: []float64{2e-3, 4e-3, 6e-3, 8e-3}, rank: 16, alpha: 32,
 		targets: []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}}
 )
 

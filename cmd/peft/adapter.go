@@ -34,6 +34,7 @@ func optimiserFlags() []cli.Flag {
 		&cli.IntFlag{Name: "warmup", Usage: "`N` steps until the learning rate's peak; -1 for none", DefaultText: "a tenth of the steps, at most 10"},
 		&cli.StringFlag{Name: "decay", Value: "cosine", Usage: "how the learning rate falls after that: cosine, linear or constant"},
 		&cli.Float64Flag{Name: "floor", Usage: "`SHARE` of the peak at the end; -1 for none", DefaultText: "0.02"},
+		&cli.Float64Flag{Name: "lr-ratio", Usage: "`R` times the learning rate for v of neurons and B of LoRA", DefaultText: "4 for neurons, 1 for other kinds"},
 		&cli.Float64Flag{Name: "beta1", Value: 0.9, Usage: "of Adam"},
 		&cli.Float64Flag{Name: "beta2", Value: 0.99, Usage: "of Adam"},
 		&cli.Float64Flag{Name: "weight-decay", Usage: "of Adam, decoupled"},
@@ -44,6 +45,6 @@ func optimiserFlags() []cli.Flag {
 
 // optimiser reads optimiserFlags.
 func optimiser(c *cli.Context) peft.Optimiser {
-	return peft.Optimiser{WarmUp: c.Int("warmup"), Decay: strings.ToLower(c.String("decay")), Floor: c.Float64("floor"), Beta1: c.Float64("beta1"), Beta2: c.Float64("beta2"),
+	return peft.Optimiser{WarmUp: c.Int("warmup"), Decay: strings.ToLower(c.String("decay")), Floor: c.Float64("floor"), Ratio: c.Float64("lr-ratio"), Beta1: c.Float64("beta1"), Beta2: c.Float64("beta2"),
 		WeightDecay: c.Float64("weight-decay"), Clip: c.Float64("clip"), InOrder: c.Bool("in-order")}
 }

@@ -48,7 +48,11 @@ func printSet(w io.Writer, s *peft.SetInfo) {
 		line("source", "%s", strings.Join(s.Source, ", "))
 	}
 	if tr := s.Training; tr != nil {
-		line("training", "%d steps, %d tokens, learning rate %g, %.0f s, %.0f tokens/s", tr.Steps, tr.Tokens, tr.LearningRate, tr.Seconds, tr.TokensPerSec)
+		ratio := ""
+		if tr.Ratio > 1 {
+			ratio = fmt.Sprintf(" (%g times for what writes)", tr.Ratio)
+		}
+		line("training", "%d steps, %d tokens, learning rate %g%s, %.0f s, %.0f tokens/s", tr.Steps, tr.Tokens, tr.LearningRate, ratio, tr.Seconds, tr.TokensPerSec)
 		if tr.Kept > 0 && tr.Kept < 1 {
 			line("pruned", "to %.0f %% of the experts", 100*tr.Kept)
 		}

@@ -37,6 +37,7 @@ type trainingOptions struct {
 	WarmUp           int      `json:"warmup,omitempty"`
 	Decay            string   `json:"decay,omitempty"`
 	Floor            float64  `json:"floor,omitempty"`
+	LearningRatio    float64  `json:"lr_ratio,omitempty"`
 	Beta1            float64  `json:"beta1,omitempty"`
 	Beta2            float64  `json:"beta2,omitempty"`
 	WeightDecay      float64  `json:"weight_decay,omitempty"`
@@ -62,7 +63,7 @@ type trainingOptions struct {
 func (o trainingOptions) finetune(u *uploads, data []string) (f peft.FinetuneOptions, err error) {
 	f = peft.FinetuneOptions{
 		Steps: o.Steps, SeqLen: o.SeqLen, BatchTokens: o.BatchTokens, LearningRate: o.LearningRate,
-		Optimiser: peft.Optimiser{WarmUp: o.WarmUp, Decay: o.Decay, Floor: o.Floor, Beta1: o.Beta1, Beta2: o.Beta2, WeightDecay: o.WeightDecay, Clip: o.Clip, InOrder: o.InOrder},
+		Optimiser: peft.Optimiser{WarmUp: o.WarmUp, Decay: o.Decay, Floor: o.Floor, Ratio: o.LearningRatio, Beta1: o.Beta1, Beta2: o.Beta2, WeightDecay: o.WeightDecay, Clip: o.Clip, InOrder: o.InOrder},
 		Seed:      o.Seed, Resume: o.Resume, With: o.With, Alternate: o.Alternate, Quiet: o.Quiet, Precision: o.Precision, TrainAll: o.TrainAll,
 		EvalEvery: o.EvalEvery, Patience: o.Patience, CheckpointEvery: o.CheckpointEvery, Adapter: o.adapter(), Experts: o.Experts,
 		ReportTokens: o.ReportTokens, ForbidRegression: o.ForbidRegression, Placing: o.placing(), OnlyNew: o.OnlyNew, Prune: o.Keep,
