@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/gopeft/peft"
+	"github.com/gopeft/peft/base/tokenizer"
 )
 
 func measure(t *testing.T, e *peft.Engine, o peft.EvalOptions) *peft.EvalResult {
@@ -27,6 +28,11 @@ func measure(t *testing.T, e *peft.Engine, o peft.EvalOptions) *peft.EvalResult 
 // TestAuto goes through what gates decide, on one registry with a set for the manual.
 func TestAuto(t *testing.T) {
 	e := open(t)
+	b, err := e.Base()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Tokenizer.SetChat(`{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}{{ '<|im_start|>assistant\n' }}`)
 	if _, err := e.Finetune(ctx, "manual", short); err != nil {
 		t.Fatal(err)
 	}
@@ -105,6 +111,17 @@ func autoGenerate(t *testing.T, e *peft.Engine) {
 	}
 	if own == "" {
 		t.Fatal("the gate fires on no part of its own text")
+	}
+	for _, sys := range []string{"", "You know everything about boats and clocks, and you always answer in one short sentence."} {
+		for text, want := range map[string]int{own: 1, "Who painted the ceiling of the Sistine Chapel, and how long did it take him?": 0} {
+			messages := []tokenizer.Message{{Role: "system", Content: sys}, {Role: "user", Content: text}}
+			if sys == "" {
+				messages = messages[1:]
+			}
+			if got := gen(peft.GenerateOptions{Messages: messages, Auto: true}); got.Fired[0].Sequences != want {
+				t.Errorf("%.20q as a message, system %.10q: fired %v", text, sys, got.Fired)
+			}
+		}
 	}
 	for prompt, want := range map[string][]string{own: {"manual"}, "package main\n\nimport (\n\t\"fmt\"\n)\n\nfunc main() {": nil, "x": nil} {
 		got := gen(peft.GenerateOptions{Prompt: prompt, Auto: true})
