@@ -49,7 +49,7 @@ func printSet(w io.Writer, s *peft.SetInfo) {
 	}
 	if tr := s.Training; tr != nil {
 		ratio := ""
-		if tr.Ratio > 1 {
+		if tr.Ratio != 0 && tr.Ratio != 1 {
 			ratio = fmt.Sprintf(" (%g times for what writes)", tr.Ratio)
 		}
 		line("training", "%d steps, %d tokens, learning rate %g%s, %.0f s, %.0f tokens/s", tr.Steps, tr.Tokens, tr.LearningRate, ratio, tr.Seconds, tr.TokensPerSec)
