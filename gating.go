@@ -46,9 +46,7 @@ type judgedPrompt struct {
 // read lets the base read prompts, for gates to judge.
 func (e *Engine) read(ctx context.Context, b *base.Base, r *storedRouter, task string, texts [][]int32) ([]judgedPrompt, error) {
 	all := make([]judgedPrompt, 0, len(texts))
-	err := e.sampling(ctx, b, r, texts, func(s *peer.Sampler, lo, hi int) {
-		from, to := r.prompter.judged(texts[len(all)])
-		from, to = lo+from, lo+to
+	err := e.sampling(ctx, b, r, texts, func(s *peer.Sampler, from, to int) {
 		p := judgedPrompt{rows: to - from, all: s.Sample(from, to)}
 		for i, n := range gateLengths {
 			p.after[i] = s.Sample(from, min(from+n-1, to))

@@ -23,15 +23,13 @@ func (g *storedGate) samples(most int) []peer.Sample {
 // sample lets the base read prompts and returns what each of them selects in the rows that are judged.
 func (e *Engine) sample(ctx context.Context, b *base.Base, r *storedRouter, texts [][]int32) ([]peer.Sample, error) {
 	var all []peer.Sample
-	err := e.sampling(ctx, b, r, texts, func(s *peer.Sampler, lo, _ int) {
-		from, to := r.prompter.judged(texts[len(all)])
-		all = append(all, s.Sample(lo+from, lo+to))
-	})
+	err := e.sampling(ctx, b, r, texts, func(s *peer.Sampler, from, to int) { all = append(all, s.Sample(from, to)) })
 	return all, err
 }
 
-// sampling lets the base read texts and calls each for every one of them, with the rows that it has in what was sampled.
-func (e *Engine) sampling(ctx context.Context, b *base.Base, r *storedRouter, texts [][]int32, each func(s *peer.Sampler, lo, hi int)) error {
+// sampling lets the base read prompts and calls each for every one of them, with the rows of what was sampled in which it is
+// judged.
+func (e *Engine) sampling(ctx context.Context, b *base.Base, r *storedRouter, texts [][]int32, each func(s *peer.Sampler, from, to int)) error {
 	return inBatches(ctx, texts, func(batch llama.Batch, some [][]int32) error {
 		s := peer.NewSampler(r.Router, e.pool)
 		if _, err := b.Model.ForwardTo(batch, s, r.Layers[len(r.Layers)-1].Block+1); err != nil {
@@ -39,7 +37,8 @@ func (e *Engine) sampling(ctx context.Context, b *base.Base, r *storedRouter, te
 		}
 		row := 0
 		for _, t := range some {
-			each(s, row, row+len(t))
+			from, to := r.prompter.judged(t)
+			each(s, row+from, row+to)
 			row += len(t)
 		}
 		return nil

@@ -56,6 +56,10 @@ func (a *Adam) rows(lo, hi int) {
 	if k, ok := a.table.Kind.(adapters.Writing); ok && o.Ratio != 0 && o.Ratio != 1 {
 		from, to = k.Writes(a.table.Dims)
 	}
+	parts := [...]struct {
+		from, to int
+		lr       float32
+	}{{0, from, o.LR}, {from, to, o.LR * o.Ratio}, {to, w, o.LR}}
 	for j := lo; j < hi; j++ {
 		r := int(g.Rows[j])
 		m, v := a.M[r*w:(r+1)*w], a.V[r*w:(r+1)*w]
@@ -69,13 +73,10 @@ func (a *Adam) rows(lo, hi int) {
 			kernels.Scale(o.Scale, d)
 		}
 		row := a.table.Rows.F32[r*w : (r+1)*w]
-		part := func(i, j int, lr float32) {
-			if i < j {
-				kernels.Adam(row[i:j], d[i:j], m[i:j], v[i:j], lr, o.Beta1, o.Beta2, o.Eps, o.Decay, a.correct[0], a.correct[1])
+		for _, p := range parts {
+			if i, j := p.from, p.to; i < j {
+				kernels.Adam(row[i:j], d[i:j], m[i:j], v[i:j], p.lr, o.Beta1, o.Beta2, o.Eps, o.Decay, a.correct[0], a.correct[1])
 			}
 		}
-		part(0, from, o.LR)
-		part(from, to, o.LR*o.Ratio)
-		part(to, w, o.LR)
 	}
 }

@@ -5,12 +5,12 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
-	"log"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,23 +18,21 @@ import (
 	"github.com/gopeft/peft/bench/record"
 )
 
-func main() {
-	log.SetFlags(0)
-	docs := flag.String("docs", "docs", "`DIR` of the figures and of learning.md")
-	flag.Parse()
-	if err := run(*docs); err != nil {
-		log.Fatal("claims: ", err)
-	}
-}
+func main() { record.Main("claims", run) }
 
-func run(docs string) error {
-	d, err := read(docs)
+func run(_ context.Context, args []string) error {
+	flags := flag.NewFlagSet("claims", flag.ContinueOnError)
+	docs := flags.String("docs", "docs", "`DIR` of the figures and of learning.md")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	d, err := read(*docs)
 	if err != nil {
 		return err
 	}
 	text := table(d.claims())
 	fmt.Print(text)
-	return record.Section(filepath.Join(docs, "learning.md"), "claims", "## What was promised, and what was found\n\nBy `go run ./bench/claims`, from the raw figures of the experiments below, which say how each was measured; small samples and few seeds unless they say otherwise.\n\n"+text)
+	return record.Section(filepath.Join(*docs, "learning.md"), "claims", "## What was promised, and what was found\n\nBy `go run ./bench/claims`, from the raw figures of the experiments below, which say how each was measured; small samples and few seeds unless they say otherwise.\n\n"+text)
 }
 
 // claim is one promise. What was found is empty where nothing was measured yet.
@@ -73,7 +71,7 @@ func get[T any](f figures, of, piece string) (v T, ok bool) {
 // read reads those there are.
 func read(docs string) (figures, error) {
 	all := figures{}
-	for _, name := range []string{"continual", "classify", "facts", "usage", "scratch", "domain", "gates"} {
+	for _, name := range []string{"continual", "classify", "facts", "usage", "scratch", "domain"} {
 		data, err := os.ReadFile(filepath.Join(docs, name+".json"))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
