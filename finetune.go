@@ -30,7 +30,7 @@ type FinetuneOptions struct {
 	With            []string // sets that are on beside it, and stay as they are
 	Alternate       bool     // those of With are on in every second step only, so that it learns to do with and without them
 	QuietData       []string // files of text that it is to leave alone as it does the background
-	Quiet           float64  // weight of the penalty on what the set adds to background text, default 3; below 0: none
+	Quiet           float64  // weight of the penalty on what the set adds to background text, default 10; below 0: none
 	Precision       string   // int8, bf16 or f32; empty: the fastest on this machine with the base's weights
 	TrainAll        bool     // learn prompts and questions too
 	EvalEvery       int      // steps between evaluations on held-out data, 0 for none
@@ -43,6 +43,7 @@ type FinetuneOptions struct {
 	// became worse by more than so many per cent for users of Auto. The error wraps ErrRegression.
 	ForbidRegression *float64
 	Placing                  // likewise
+	NoAim            bool    // leave new experts as they are drawn instead of turning them towards what they will see; see peer.Aimer
 	OnlyNew          bool    // train only the experts that never were, such as those a set grew by
 	Prune            float64 // share of the experts to keep afterwards, those most selected; 0 for all
 }
@@ -60,7 +61,7 @@ func (o *FinetuneOptions) defaults() {
 		o.LearningRate = tune.DefaultRate(o.Steps)
 	}
 	if o.Quiet == 0 {
-		o.Quiet = 3
+		o.Quiet = 10
 	}
 	o.Quiet = max(0, o.Quiet)
 }
@@ -118,6 +119,9 @@ func (e *Engine) Finetune(ctx context.Context, name string, o FinetuneOptions) (
 	}
 	f := &finetuning{e: e, b: b, o: o, name: name, made: train, held: held}
 	if err := f.open(ctx); err != nil {
+		return nil, err
+	}
+	if err := f.aim(ctx); err != nil { // of a resumed run too: it is known by the rows it began with
 		return nil, err
 	}
 	if f.before, err = f.measure(ctx, "before"); err != nil {

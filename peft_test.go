@@ -132,6 +132,38 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// TestAim: new experts are aimed once, before their first training, and change nothing until they learn.
+func TestAim(t *testing.T) {
+	aims := 0
+	e := openWith(t, peft.Options{Progress: func(p peft.Progress) {
+		if p.Task == "aim experts" && p.Done == p.Total {
+			aims++
+		}
+	}})
+	losses := func(name string, o peft.FinetuneOptions, aimed int) []peft.LossPoint {
+		t.Helper()
+		aims = 0
+		if _, err := e.Finetune(ctx, name, o); err != nil {
+			t.Fatal(err)
+		}
+		if aims != aimed {
+			t.Errorf("%s: aimed %d times, want %d", name, aims, aimed)
+		}
+		s, err := e.Show(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Training.Losses
+	}
+	asDrawn := short
+	asDrawn.NoAim = true
+	aimed, drawn := losses("aimed", short, 1), losses("drawn", asDrawn, 0)
+	if aimed[0] != drawn[0] || aimed[1] == drawn[1] {
+		t.Errorf("losses %v of aimed experts, %v of others: want the first alike and no more", aimed, drawn)
+	}
+	losses("aimed", short, 0)
+}
+
 func TestExportImportBackup(t *testing.T) {
 	e := open(t)
 	if _, err := e.Finetune(ctx, "a", short); err != nil {

@@ -14,6 +14,25 @@ const (
 	strengthTokens = 4096
 )
 
+// aimTokens is how much of a set's own text is read before its training to aim the experts that were never trained.
+const aimTokens = 4096
+
+// aim turns the set's untrained experts towards what they will see.
+func (f *finetuning) aim(ctx context.Context) error {
+	if f.o.NoAim {
+		return nil
+	}
+	a := peer.NewAimer(f.router.Router, f.e.pool, f.set)
+	if a == nil {
+		return nil
+	}
+	if err := f.read(ctx, "aim experts", a, f.made, aimTokens); err != nil {
+		return err
+	}
+	a.Aim()
+	return nil
+}
+
 // beside returns the sets that are on when the trained one is measured.
 func (f *finetuning) beside() []*peer.Set {
 	if f.o.Alternate {

@@ -53,6 +53,14 @@ type Writing interface {
 	Writes(d Dims) (lo, hi int)
 }
 
+// Aiming is a Kind whose new experts can be turned towards what they will see.
+type Aiming interface {
+	Kind
+	// Aim turns a new row towards mean: [In], of the standardised inputs of the tokens that select the expert. It still
+	// contributes nothing.
+	Aim(row, mean []float32, d Dims)
+}
+
 // Port is what a kind is connected to at a linear layer.
 type Port uint8
 

@@ -86,6 +86,9 @@ func Run(t *testing.T, kind adapters.Kind) {
 	if _, ok := kind.(adapters.Writing); ok {
 		tests["writes"] = writes
 	}
+	if _, ok := kind.(adapters.Aiming); ok {
+		tests["aims"] = aims
+	}
 	for name, f := range tests {
 		for _, w := range [][2]int{{19, 19}, {32, 32}, {20, 57}} {
 			d := kind.Port().Dims(w[0], w[1])
@@ -118,6 +121,46 @@ func writes(t *testing.T, kind adapters.Kind, d adapters.Dims) {
 		if want := 2 * once.Data[i]; math.Abs(float64(v-want)) > 1e-4*(1+math.Abs(float64(want))) {
 			t.Fatalf("value %d is %v with twice of what writes, want %v", i, v, want)
 		}
+	}
+}
+
+// aims: a new expert that was aimed is still silent, and once it speaks, more of its output lies on the inputs it was aimed
+// at than of another's.
+func aims(t *testing.T, kind adapters.Kind, d adapters.Dims) {
+	rnd := rand.New(rand.NewPCG(8, 1))
+	mean := randn(rnd, 1, d.In).Data
+	said := func(aimed bool) (toward float64) {
+		b := newBatch(kind, d, 9)
+		for i := range b.rows {
+			b.rows[i] = make([]float32, kind.Width(d))
+			kind.Init(b.rows[i], d, rand.New(rand.NewPCG(10, uint64(i))))
+			if aimed {
+				kind.(adapters.Aiming).Aim(b.rows[i], mean, d)
+			}
+		}
+		for i := range b.tokens {
+			for j := range b.x.Row(i) {
+				b.x.Row(i)[j] = mean[j] + b.x.Row(i)[j]/2
+			}
+		}
+		for i, v := range b.forward().Data {
+			if v != 0 {
+				t.Fatalf("value %d of a new expert's output is %v, aimed %t", i, v, aimed)
+			}
+		}
+		lo, hi := kind.(adapters.Writing).Writes(d)
+		for _, row := range b.rows {
+			for i := range row[lo:hi] {
+				row[lo+i] = 1
+			}
+		}
+		for _, v := range b.forward().Data {
+			toward += float64(v)
+		}
+		return toward
+	}
+	if random, aimed := said(false), said(true); aimed <= 1.5*random {
+		t.Fatalf("experts say %g where they were aimed, %g where they were not", aimed, random)
 	}
 }
 

@@ -29,6 +29,7 @@ var (
 var (
 	_ adapters.Gatherer = SiLU
 	_ adapters.Writing  = SiLU
+	_ adapters.Aiming   = SiLU
 )
 
 // Name implements adapters.Kind.
@@ -53,6 +54,21 @@ func (k *Kind) Init(row []float32, d adapters.Dims, rnd *rand.Rand) {
 		row[i] = float32(rnd.NormFloat64() * std)
 	}
 	clear(row[d.In : d.In+d.Out])
+}
+
+// astray is how much is left in an aimed u of what Init drew, which keeps experts of like means apart.
+const astray = 0.3
+
+// Aim implements adapters.Aiming: of u little stays but what makes u·mean = 1, near where SiLU begins to pass its input. A
+// mean shorter than 1 says nothing, and changes nothing.
+func (k *Kind) Aim(row, mean []float32, d adapters.Dims) {
+	norm := kernels.Dot(mean, mean)
+	if !(norm >= 1) {
+		return
+	}
+	for i, m := range mean[:d.In] {
+		row[i] = astray*row[i] + m/norm
+	}
 }
 
 // split returns a group's two state vectors.

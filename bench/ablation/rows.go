@@ -14,6 +14,8 @@ type row struct {
 	layers      func(n int) []int // of n that get experts; nil: as init does
 	place       peft.Placing
 	rate        float64 // of learning; 0: as finetune has it
+	noAim       bool    // whether new experts stay as they are drawn
+	quiet       float64 // weight of the penalty on background text; 0: as finetune has it
 	with        bool    // trained with the earlier set on
 	both        bool    // measured with the earlier set on too
 	measure     func(b *bench, ctx context.Context, r row) (result, error)
@@ -45,6 +47,10 @@ func rows() []row {
 	add("layers", "all layers", func(r *row) { r.layers = every })
 	for _, n := range []int{8, 32, 64, 128} {
 		add("cells a layer", fmt.Sprintf("%d × %d cells", n, n), func(r *row) { r.router.SubKeys = n })
+	}
+	add("new experts", "not aimed", func(r *row) { r.noAim = true })
+	for _, w := range []float64{3, 30} {
+		add("penalty on background text", fmt.Sprintf("weight %g", w), func(r *row) { r.quiet = w })
 	}
 	for _, o := range []string{"count", "ratio"} {
 		add("where experts live", o, func(r *row) { r.place.Occupancy = o })

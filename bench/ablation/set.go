@@ -89,7 +89,7 @@ func (b *bench) set(ctx context.Context, r row) (result, error) {
 
 // train trains a set on one of the texts.
 func (b *bench) train(ctx context.Context, e *peft.Engine, name, text string, r row, res *result) error {
-	o := peft.FinetuneOptions{Data: []string{b.texts[text+"-train"]}, EvalData: []string{b.texts[text]}, Steps: b.steps, Seed: b.seed, LearningRate: r.rate, ReportTokens: -1, Placing: r.place}
+	o := peft.FinetuneOptions{Data: []string{b.texts[text+"-train"]}, EvalData: []string{b.texts[text]}, Steps: b.steps, Seed: b.seed, LearningRate: r.rate, ReportTokens: -1, Placing: r.place, NoAim: r.noAim, Quiet: r.quiet}
 	if r.with && name != earlier {
 		o.With = []string{earlier}
 	}

@@ -24,7 +24,7 @@ func finetuneCommand() *cli.Command {
 			&cli.IntFlag{Name: "seq-len", Value: 256, Usage: "longest sequence, in tokens"},
 			&cli.IntFlag{Name: "batch-tokens", Value: 1024, Usage: "tokens a step"},
 			&cli.Float64Flag{Name: "lr", Usage: "peak learning rate", DefaultText: "0.002 for 200 steps, more for fewer"},
-			&cli.Float64Flag{Name: "quiet", Value: 3, Usage: "weight of the penalty on what the set adds to background text"},
+			&cli.Float64Flag{Name: "quiet", Value: 10, Usage: "weight of the penalty on what the set adds to background text"},
 			&cli.BoolFlag{Name: "resume", Usage: "go on with a run that was interrupted"},
 			&cli.StringFlag{Name: "with", Usage: "`SETS` that are on beside it, such as a,b"},
 			&cli.BoolFlag{Name: "alternate", Usage: "the sets of --with are on in every second step only: it learns to do with and without them"},
@@ -38,6 +38,7 @@ func finetuneCommand() *cli.Command {
 			&cli.IntFlag{Name: "report-tokens", Value: 2048, Usage: "read `N` tokens of each other text to see what the training did to it; 0 for none"},
 			&cli.StringFlag{Name: "forbid-regression", Usage: "publish nothing when the background or another set's text becomes worse by more than `X%` with --auto", DefaultText: "any"},
 			occupancyFlag(), spreadFlag(),
+			&cli.BoolFlag{Name: "no-aim", Usage: "new experts begin as they are drawn, not turned towards what they will see"},
 			&cli.BoolFlag{Name: "only-new", Usage: "train only experts that never were, such as those that add-experts --experts +N put in"},
 			&cli.BoolFlag{Name: "prune", Usage: "leave out the experts that the data selects least"},
 			&cli.Float64Flag{Name: "keep", Value: 0.5, Usage: "`SHARE` of the experts that --prune keeps"},
@@ -52,7 +53,7 @@ func finetuneCommand() *cli.Command {
 				BatchTokens: c.Int("batch-tokens"), LearningRate: c.Float64("lr"), Quiet: c.Float64("quiet"), Seed: c.Uint64("seed"), Resume: c.Bool("resume"),
 				With: names(c.String("with")), Precision: c.String("precision"), TrainAll: c.Bool("train-all"), EvalEvery: c.Int("eval-every"),
 				Patience: c.Int("patience"), CheckpointEvery: c.Int("checkpoint-every"), Experts: c.Int("experts"), Adapter: adapter(c), Optimiser: optimiser(c),
-				ReportTokens: c.Int("report-tokens"), QuietData: c.StringSlice("quiet-data"), Alternate: c.Bool("alternate"), Placing: placing(c), OnlyNew: c.Bool("only-new"),
+				ReportTokens: c.Int("report-tokens"), QuietData: c.StringSlice("quiet-data"), Alternate: c.Bool("alternate"), Placing: placing(c), OnlyNew: c.Bool("only-new"), NoAim: c.Bool("no-aim"),
 			}
 			if c.Bool("prune") {
 				if o.Prune = c.Float64("keep"); !(o.Prune > 0 && o.Prune <= 1) {

@@ -56,6 +56,7 @@ type trainingOptions struct {
 	ReportTokens     int      `json:"report_tokens,omitempty"`
 	ForbidRegression *float64 `json:"forbid_regression,omitempty"`
 	OnlyNew          bool     `json:"only_new,omitempty"`
+	NoAim            bool     `json:"no_aim,omitempty"`
 	Keep             float64  `json:"keep,omitempty"`
 }
 
@@ -66,7 +67,7 @@ func (o trainingOptions) finetune(u *uploads, data []string) (f peft.FinetuneOpt
 		Optimiser: peft.Optimiser{WarmUp: o.WarmUp, Decay: o.Decay, Floor: o.Floor, Ratio: o.LearningRatio, Beta1: o.Beta1, Beta2: o.Beta2, WeightDecay: o.WeightDecay, Clip: o.Clip, InOrder: o.InOrder},
 		Seed:      o.Seed, Resume: o.Resume, With: o.With, Alternate: o.Alternate, Quiet: o.Quiet, Precision: o.Precision, TrainAll: o.TrainAll,
 		EvalEvery: o.EvalEvery, Patience: o.Patience, CheckpointEvery: o.CheckpointEvery, Adapter: o.adapter(), Experts: o.Experts,
-		ReportTokens: o.ReportTokens, ForbidRegression: o.ForbidRegression, Placing: o.placing(), OnlyNew: o.OnlyNew, Prune: o.Keep,
+		ReportTokens: o.ReportTokens, ForbidRegression: o.ForbidRegression, Placing: o.placing(), OnlyNew: o.OnlyNew, NoAim: o.NoAim, Prune: o.Keep,
 	}
 	for _, files := range []struct {
 		to   *[]string
