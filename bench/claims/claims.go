@@ -23,6 +23,10 @@ type (
 		Router string          `json:"router_sha256"`
 		Auto   map[string]text `json:"auto"`
 	}
+	untouched struct {
+		Sequences int `json:"sequences"`
+		Same      int `json:"same"`
+	}
 	hashes struct {
 		Logits  string  `json:"logits_sha256"`
 		Router  string  `json:"router_sha256"`
@@ -80,6 +84,11 @@ func (f figures) forgets() []claim {
 	same, all := 0, 0
 	for _, t := range foreign {
 		same, all = same+last.Auto[t].Same, all+len(last.Auto[t].Fired)
+	}
+	if more, ok := get[map[string]untouched](f, "continual", "foreign"); ok {
+		for _, t := range more {
+			same, all = same+t.Same, all+t.Sequences
+		}
 	}
 	bits.found, bits.holds = fmt.Sprintf("%d of %d", same, all), float64(same) >= 0.99*float64(all)
 	change := math.Expm1(last.Auto["background"].NLL - off["background"].NLL)

@@ -33,10 +33,11 @@ func TestClaims(t *testing.T) {
 	put("continual", "run/peft/shakespeare/1", `{"bytes": 9000000, "texts": {"shakespeare/test": {"nll": 3.5}, "wikitext": {"nll": 3.01}, "background": {"nll": 2.01}}}`)
 	put("continual", "run/lora16/shakespeare/1", `{"bytes": 10000000, "texts": {"shakespeare/test": {"nll": 3.6}, "wikitext": {"nll": 3.3}, "background": {"nll": 2.3}}}`)
 	put("continual", "turn/manual", `{"auto": {"wikitext": {"nll": 3, "fired": ["", ""], "same": 2}, "background": {"nll": 2, "fired": ["", "a"], "same": 1}}}`)
+	put("continual", "foreign", `{"wikitext": {"sequences": 3, "same": 3}}`)
 	put("continual", "order/0", `{"logits_sha256": "a", "router_sha256": "r"}`)
 	put("continual", "order/1", `{"logits_sha256": "b", "router_sha256": "r"}`)
 	put("continual", "many", `[{"router_sha256": "r", "seconds": 5}, {"router_sha256": "r", "seconds": 6}]`)
-	rows("learned", "| 3 of 4 | **no** |", "| 125 % (0.500 of 0.400 nats, 1 domains) | yes |", "| 3 % (+0.010 of +0.300 nats) | yes |",
+	rows("learned", "| 6 of 7 | **no** |", "| 125 % (0.500 of 0.400 nats, 1 domains) | yes |", "| 3 % (+0.010 of +0.300 nats) | yes |",
 		"| 125 % in 9.0 of 10.0 MB | yes |", "| 2 orders, 2 different results | **no** |", "| 2 sets, 5.0 s and 6.0 s; one hash: true | yes |")
 	put("classify", "two/after-1/news", `{"right": "1100"}`)
 	put("classify", "two/after-2/news", `{"right": "1000"}`)

@@ -89,7 +89,7 @@ func (b *bench) prepareTexts(ctx context.Context, e *peft.Engine, bs *base.Base,
 	if err := b.addText(bs.Tokenizer, wikitext, []part{{".txt", []string{string(data)}}}); err != nil {
 		return err
 	}
-	samples, err := piece(b, "samples", func() ([]string, error) { return b.sample(ctx, e) })
+	samples, err := piece(b, "samples", func() ([]string, error) { return b.sample(ctx, e, b.res.Settings.Sequences, 1<<20) })
 	if err != nil {
 		return err
 	}
@@ -186,10 +186,10 @@ func writeJSON(file string, v any) error {
 	return os.WriteFile(file, data, 0o666)
 }
 
-// sample lets the base write texts of the settings' length, other ones than the router was made from.
-func (b *bench) sample(ctx context.Context, e *peft.Engine) ([]string, error) {
+// sample lets the base write n texts of the settings' length from one seed on, other ones than the router was made from.
+func (b *bench) sample(ctx context.Context, e *peft.Engine, n int, first uint64) ([]string, error) {
 	var all []string
-	for seed := uint64(1 << 20); len(all) < b.res.Settings.Sequences; seed++ {
+	for seed := first; len(all) < n; seed++ {
 		r, err := e.Generate(ctx, peft.GenerateOptions{Prompt: "<|endoftext|>", MaxTokens: b.res.Settings.SeqLen, Temperature: 1, Seed: seed}, nil)
 		if err != nil {
 			return nil, err
@@ -197,8 +197,8 @@ func (b *bench) sample(ctx context.Context, e *peft.Engine) ([]string, error) {
 		if len(r.TokenIDs) > b.res.Settings.SeqLen/2 {
 			all = append(all, strings.ToValidUTF8(r.Text, ""))
 		}
-		if seed > 1<<20+uint64(20*b.res.Settings.Sequences) {
-			return nil, fmt.Errorf("the base ends its texts too soon: %d of %d", len(all), b.res.Settings.Sequences)
+		if seed > first+uint64(20*n) {
+			return nil, fmt.Errorf("the base ends its texts too soon: %d of %d", len(all), n)
 		}
 	}
 	return all, nil

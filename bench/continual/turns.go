@@ -67,6 +67,9 @@ func (b *bench) addInTurn(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := b.foreign(ctx); err != nil {
+		return err
+	}
 	_, err = piece(b, stageName(regated), func() (*stage, error) {
 		return b.stage(ctx, off, domainNames(), func(e *peft.Engine, s *stage) error {
 			for _, d := range domainNames() {
@@ -149,14 +152,7 @@ func (b *bench) auto(ctx context.Context, e *peft.Engine, name string, off []fig
 		if err != nil {
 			return nil, err
 		}
-		var on []string
-		for _, f := range r.Fired {
-			if f.Sequences > 0 {
-				set, _, _ := strings.Cut(f.Set, "@")
-				on = append(on, set)
-			}
-		}
-		t.Fired = append(t.Fired, strings.Join(on, "+"))
+		t.Fired = append(t.Fired, strings.Join(fired(r), "+"))
 		if r.LogitsSHA256 == off[i].SHA256 {
 			t.Same++
 		}
