@@ -85,13 +85,15 @@ type comparison struct {
 	b      *base.Base
 	r      *storedRouter
 	next   *peer.Set // the revision, not stored yet
+	gated  bool      // it differs from the one before in its gate alone
 	gates  []*storedGate
 	before map[string]*peer.Set // current sets of the registry, and the revision's parent when it has learned something
 	stacks map[string]*peer.Stack
 }
 
 // forgetting measures a revision that is not stored yet on its own held-out text, the background and the held-out text of
-// all other sets, up to so many tokens of each. parent is the revision it was made from, nil for none.
+// all other sets, up to so many tokens of each. parent is the revision it was made from, nil for none; where next is it, only the
+// gate is new.
 func (e *Engine) forgetting(ctx context.Context, b *base.Base, r *storedRouter, next *peer.Set, own *ownership, parent *registry.Manifest, tokens int) (*Forgetting, error) {
 	s := e.reg.Snapshot()
 	defer s.Close()
@@ -112,6 +114,7 @@ func (e *Engine) forgetting(ctx context.Context, b *base.Base, r *storedRouter, 
 			if c.before[next.Name], err = e.loadSet(s, r.Router, ref); err != nil {
 				return nil, err
 			}
+			c.gated = c.before[next.Name] == next
 			gates, err := e.storedGates(s, r, []string{ref})
 			if err != nil && !errors.Is(err, ErrNoGate) {
 				return nil, err
@@ -294,7 +297,7 @@ func (c *comparison) stack(names []string, after bool) (string, llama.Seam, erro
 	key := ""
 	for _, n := range slices.Sorted(slices.Values(names)) {
 		sets = append(sets, c.set(n, after))
-		if n == c.next.Name && after {
+		if n == c.next.Name && after && !c.gated {
 			n += "@next"
 		}
 		key += " " + n
