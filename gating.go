@@ -133,19 +133,11 @@ func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, na
 	if err != nil {
 		return nil, err
 	}
-	background := newOther("background", prompts(tune.Cut(r.held, backgroundSeq), gatePrompts))
-	seen := prompts(tune.Cut(r.seen, backgroundSeq), gateSamples)
-	background.guess, background.set = true, append(background.set, seen...)
-	passages, kinds := newForeign("passages", foreignTexts(b.Tokenizer, gateTokens))
-	questions, ways := newForeign("questions", r.prompter.questions(b.Tokenizer))
-	var against [][]peer.Sample
-	for _, texts := range [][][]int32{seen, kinds, ways} {
-		s, err := e.sample(ctx, b, r, texts)
-		if err != nil {
-			return nil, err
-		}
-		against = append(against, s)
+	others, err := e.strangers(ctx, b, r)
+	if err != nil {
+		return nil, err
 	}
+	against := slices.Clone(others.made)
 	for _, o := range near {
 		against = append(against, o.samples(olderSample/len(near)))
 	}
@@ -163,7 +155,10 @@ func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, na
 		return nil, err
 	}
 	var scores []scored
-	for _, t := range append([]otherText{background, passages, questions}, texts...) {
+	for i, t := range others.texts {
+		scores = append(scores, g.scored(t, others.read[i]))
+	}
+	for _, t := range texts {
 		read, err := e.read(ctx, b, r, "judge "+t.name, slices.Concat(t.set, t.test))
 		if err != nil {
 			return nil, err

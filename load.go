@@ -21,6 +21,7 @@ type setCache struct {
 	sets         recent[*peer.Set] // by name@revision and when that was made: a removed name may come again
 	gates        recent[*storedGate]
 	gated        *gateTable // the newest
+	strangers    *strangers // of router
 	combinations recent[routed]
 
 	loading singleflight.Group
