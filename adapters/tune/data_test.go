@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/gopeft/peft/base/tokenizer"
 )
 
@@ -183,6 +185,21 @@ func TestBatches(t *testing.T) {
 		want := f.next()
 		if got := newBatch(group); !slices.Equal(got.Tokens, want.Tokens) || !slices.Equal(got.Targets, want.Targets) {
 			t.Errorf("step %d: tokens %v, a run takes %v", i, got.Tokens, want.Tokens)
+		}
+	}
+}
+
+// TestAskedIn: a question comes back from its prompt, and other text stays as it is.
+func TestAskedIn(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		q := strings.TrimSpace(rapid.String().Draw(t, "question"))
+		if got := AskedIn(QuestionPrompt(q)); got != q {
+			t.Fatalf("%q comes back as %q", q, got)
+		}
+	})
+	for _, other := range []string{"", "Question: why?", "Why?\nAnswer:", "Answer me"} {
+		if got := AskedIn(other); got != other {
+			t.Errorf("%q becomes %q", other, got)
 		}
 	}
 }

@@ -163,7 +163,19 @@ func (l *line) record(tok *tokenizer.Tokenizer, all bool) (Record, error) {
 
 // QuestionPrompt is how a question is put to a model that learned from questions and answers. The blank before the answer
 // is the answer's, because tokens begin with their blank.
-func QuestionPrompt(q string) string { return "Question: " + strings.TrimSpace(q) + "\nAnswer:" }
+func QuestionPrompt(q string) string { return questionHead + strings.TrimSpace(q) + questionTail }
+
+// What stands around a question in its prompt.
+const questionHead, questionTail = "Question: ", "\nAnswer:"
+
+// AskedIn returns the question that QuestionPrompt made a prompt of, and any other text as it is.
+func AskedIn(prompt string) string {
+	q, ok := strings.CutPrefix(prompt, questionHead)
+	if q, tail := strings.CutSuffix(q, questionTail); ok && tail {
+		return q
+	}
+	return prompt
+}
 
 func withEnd(tok *tokenizer.Tokenizer, ids []int32) []int32 {
 	if len(tok.EOS) > 0 {

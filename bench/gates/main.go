@@ -157,10 +157,7 @@ func read(e *peft.Engine, files []string, most int) (prompts [2][][]int32, err e
 		}
 	}
 	for _, s := range tune.Spread(seqs, most*promptTokens) {
-		message := strings.TrimSpace(b.Tokenizer.Decode(s.Tokens))
-		if q, ok := strings.CutPrefix(message, "Question: "); ok {
-			message = strings.TrimSuffix(q, "\nAnswer:")
-		}
+		message := tune.AskedIn(strings.TrimSpace(b.Tokenizer.Decode(s.Tokens)))
 		prompts[0] = append(prompts[0], s.Tokens)
 		text, err := b.Tokenizer.ApplyChat([]tokenizer.Message{{Role: "user", Content: message}}, true)
 		if errors.Is(err, tokenizer.ErrUnsupported) { // a base without a template
