@@ -134,8 +134,8 @@ func (b *bench) measure(ctx context.Context) error {
 		func() error { return b.compare(ctx, first, rest) },
 		func() error { return b.pairs(ctx) },
 		func() error { return b.orders(ctx) },
-		func() error { return b.small(ctx) },
 		func() error { return b.many(ctx) },
+		func() error { return b.small(ctx) },
 		func() error { return b.compare(ctx, later, slices.Concat(main, rest)) },
 	} {
 		if err := piece(); err != nil {
