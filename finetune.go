@@ -189,7 +189,7 @@ func (f *finetuning) open(ctx context.Context) error {
 	switch {
 	case err == nil:
 		f.parent = m
-		f.set, err = decodeSet(s, m, f.router.Router, f.e.opt.Threads)
+		f.set, err = f.e.copiedSet(s, f.router.Router, m)
 	case errors.Is(err, registry.ErrNotFound):
 		f.set, _, err = f.e.newSet(ctx, f.name, AddOptions{Data: f.o.Data, Adapter: f.o.Adapter, Experts: f.o.Experts, Seed: f.o.Seed, Placing: f.o.Placing})
 	}

@@ -59,14 +59,27 @@ func (e *Engine) loadSet(s *registry.Snapshot, r *retrieval.Router, ref string) 
 
 // fittingSet is loadSet of a manifest.
 func (e *Engine) fittingSet(s *registry.Snapshot, r *retrieval.Router, m *registry.Manifest) (*peer.Set, error) {
+	return fitting(m, r, func() (*peer.Set, error) { return e.cachedSet(s, m) })
+}
+
+// copiedSet is fittingSet for who changes the set.
+func (e *Engine) copiedSet(s *registry.Snapshot, r *retrieval.Router, m *registry.Manifest) (*peer.Set, error) {
+	return fitting(m, r, func() (*peer.Set, error) { return readSet(s, m, e.opt.Threads) })
+}
+
+// fitting reads the set of a manifest and checks that it belongs to the base and the router.
+func fitting(m *registry.Manifest, r *retrieval.Router, read func() (*peer.Set, error)) (*peer.Set, error) {
 	if err := madeFor(m, r.Base); err != nil {
 		return nil, err
 	}
-	set, err := e.cachedSet(s, m)
+	set, err := read()
 	if err != nil {
 		return nil, err
 	}
-	return set, fits(set, r)
+	if err := set.Check(r); err != nil {
+		return nil, fmt.Errorf("expert set %s@%d: %w", set.Name, set.Revision, err)
+	}
+	return set, nil
 }
 
 // cachedSet returns a set, which nothing was checked about, and keeps it.
@@ -90,18 +103,6 @@ func (e *Engine) cachedSet(s *registry.Snapshot, m *registry.Manifest) (*peer.Se
 	})
 }
 
-// decodeSet reads a set, checks it against the router and returns it.
-func decodeSet(s *registry.Snapshot, m *registry.Manifest, r *retrieval.Router, threads int) (*peer.Set, error) {
-	if err := madeFor(m, r.Base); err != nil {
-		return nil, err
-	}
-	set, err := readSet(s, m, threads)
-	if err != nil {
-		return nil, err
-	}
-	return set, fits(set, r)
-}
-
 // madeFor checks that a set belongs to the base of that fingerprint.
 func madeFor(m *registry.Manifest, print string) error {
 	rec, err := infoOf(m)
@@ -109,13 +110,6 @@ func madeFor(m *registry.Manifest, print string) error {
 		err = fmt.Errorf("expert set %s was made for base %s (%.12s…), the open base is %.12s…: %w", m.Name, rec.Base, rec.Fingerprint, print, ErrOtherBase)
 	}
 	return err
-}
-
-func fits(set *peer.Set, r *retrieval.Router) error {
-	if err := set.Check(r); err != nil {
-		return fmt.Errorf("expert set %s@%d: %w", set.Name, set.Revision, err)
-	}
-	return nil
 }
 
 func readSet(s *registry.Snapshot, m *registry.Manifest, threads int) (*peer.Set, error) {

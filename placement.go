@@ -132,7 +132,7 @@ func (e *Engine) revise(ctx context.Context, name string, change func(set *peer.
 	if err != nil {
 		return nil, err
 	}
-	set, err := decodeSet(s, m, r.Router, e.opt.Threads) // a copy of its own
+	set, err := e.copiedSet(s, r.Router, m)
 	if err != nil {
 		return nil, err
 	}
