@@ -69,7 +69,7 @@ func (p *page) inTurn() {
 		routers = append(routers, s.Router)
 		p.row(n, fmt.Sprintf("%d of %d", own, ownAll), fmt.Sprintf("%d of %d", same, others), added, fmt.Sprintf("%.12s…", s.Router), fmt.Sprintf("%d of %d bit for bit", bits, len(s.Forced)))
 	}
-	p.addf("\nOther sequences are those of domains that are not there yet, of WikiText-2 and of the base's own text. The router is %s in all.\n", sameOrNot(routers))
+	p.addf("\nOther sequences are those of domains that are not there yet, of WikiText-2 and of the base's own text. The router is %s in all. Times are by the clock, and hold what else the machine did and pauses.\n", sameOrNot(routers))
 	p.untouched()
 }
 
