@@ -12,7 +12,6 @@ import (
 // Aimer stands in a base's seam while it reads what a set is to learn, adds nothing, and keeps what the set's untrained
 // experts beside the feed-forward layers will see there. One goroutine at a time may use it.
 type Aimer struct {
-	router  *retrieval.Router
 	pool    *kernels.Pool
 	tables  []*aimed
 	routing retrieval.Routing
@@ -23,15 +22,15 @@ type aimed struct {
 	*Table
 	kind    adapters.Aiming
 	layer   *retrieval.Layer
-	first   int       // expert that is fresh
-	sums    []float32 // [fresh, In] of inputs, each times its gate
-	weights []float32 // [fresh] sums of gates
+	first   int         // expert that is fresh
+	sums    [][]float32 // [fresh][In] of inputs, each times its gate; nil of experts that saw none
+	weights []float32   // [fresh] sums of gates
 }
 
 // NewAimer returns an Aimer for the set's experts that were never trained, stand in cells and are of kinds that can be aimed; nil
 // if there are none.
 func NewAimer(r *retrieval.Router, p *kernels.Pool, set *Set) *Aimer {
-	a := &Aimer{router: r, pool: p}
+	a := &Aimer{pool: p}
 	for _, t := range set.Tables {
 		kind, ok := t.Kind.(adapters.Aiming)
 		l := r.Layer(t.Block)
@@ -40,7 +39,7 @@ func NewAimer(r *retrieval.Router, p *kernels.Pool, set *Set) *Aimer {
 		}
 		a.tables = append(a.tables, &aimed{
 			Table: t, kind: kind, layer: l, first: t.Experts() - t.Fresh,
-			sums: make([]float32, t.Fresh*t.Dims.In), weights: make([]float32, t.Fresh),
+			sums: make([][]float32, t.Fresh), weights: make([]float32, t.Fresh),
 		})
 	}
 	if len(a.tables) == 0 {
@@ -70,11 +69,16 @@ func (t *aimed) see(r *retrieval.Routing, cells int) {
 	in := t.Dims.In
 	for i, c := range r.Cells {
 		for _, e := range t.Occupancy.Lookup(c) {
-			if f := int(e) - t.first; f >= 0 {
-				tok := i / cells
-				kernels.Axpy(r.Gates[i], r.XHat[tok*in:(tok+1)*in], t.sums[f*in:(f+1)*in])
-				t.weights[f] += r.Gates[i]
+			f := int(e) - t.first
+			if f < 0 {
+				continue
 			}
+			if t.sums[f] == nil {
+				t.sums[f] = make([]float32, in)
+			}
+			tok := i / cells
+			kernels.Axpy(r.Gates[i], r.XHat[tok*in:(tok+1)*in], t.sums[f])
+			t.weights[f] += r.Gates[i]
 		}
 	}
 }
@@ -82,17 +86,14 @@ func (t *aimed) see(r *retrieval.Routing, cells int) {
 // Aim turns the experts towards the mean of what they saw, and leaves those that saw nothing as they are.
 func (a *Aimer) Aim() {
 	for _, t := range a.tables {
-		in := t.Dims.In
 		a.pool.Run(t.Fresh, 64, func(lo, hi int) {
 			buf := make([]float32, t.Rows.Width)
 			for f := lo; f < hi; f++ {
 				if t.weights[f] == 0 {
 					continue
 				}
-				mean := t.sums[f*in : (f+1)*in]
-				for i := range mean {
-					mean[i] /= t.weights[f]
-				}
+				mean := t.sums[f]
+				kernels.Scale(1/t.weights[f], mean)
 				row := t.Rows.Row(t.first+f, buf)
 				t.kind.Aim(row, mean, t.Dims)
 				t.Rows.Set(t.first+f, row)
