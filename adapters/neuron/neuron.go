@@ -60,10 +60,10 @@ func (k *Kind) Init(row []float32, d adapters.Dims, rnd *rand.Rand) {
 const astray = 0.3
 
 // Aim implements adapters.Aiming: of u little stays but what makes u·mean = 1, near where SiLU begins to pass its input. A
-// mean shorter than 1 says nothing, and changes nothing.
+// mean shorter than 1 says nothing and changes nothing, as does one that is too long for numbers.
 func (k *Kind) Aim(row, mean []float32, d adapters.Dims) {
 	norm := kernels.Dot(mean, mean)
-	if !(norm >= 1) {
+	if !(norm >= 1) || math.IsInf(float64(norm), 1) {
 		return
 	}
 	for i, m := range mean[:d.In] {

@@ -3,6 +3,7 @@ package neuron
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/gopeft/peft/adapters"
@@ -50,5 +51,22 @@ func TestInit(t *testing.T) {
 	}
 	if sq < 0.9 || sq > 1.1 {
 		t.Errorf("‖u‖² = %g, want about 1", sq)
+	}
+}
+
+// TestAim: u answers the mean with 1, and a mean that says nothing, or is no number, leaves u as it was drawn.
+func TestAim(t *testing.T) {
+	d := adapters.Dims{In: 4, Out: 2}
+	drawn := []float32{1, 0, 0, 1, 0, 0}
+	for _, c := range []struct{ mean, want []float32 }{
+		{[]float32{0, 2, 0, 0}, []float32{0.3, 0.5, 0, 0.3, 0, 0}},
+		{[]float32{0, 0.5, 0, 0}, drawn},
+		{[]float32{0, 3e38, 0, 0}, drawn},
+		{[]float32{0, float32(math.NaN()), 0, 0}, drawn},
+	} {
+		row := slices.Clone(drawn)
+		if SiLU.Aim(row, c.mean, d); !slices.Equal(row, c.want) {
+			t.Errorf("aimed at %v: %v, want %v", c.mean, row, c.want)
+		}
 	}
 }

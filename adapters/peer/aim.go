@@ -83,13 +83,16 @@ func (t *aimed) see(r *retrieval.Routing, cells int) {
 	}
 }
 
+// leastSeen is the sum of gates below which an expert saw nothing: dividing by less could leave the numbers there are.
+const leastSeen = 1e-6
+
 // Aim turns the experts towards the mean of what they saw, and leaves those that saw nothing as they are.
 func (a *Aimer) Aim() {
 	for _, t := range a.tables {
 		a.pool.Run(t.Fresh, 64, func(lo, hi int) {
 			buf := make([]float32, t.Rows.Width)
 			for f := lo; f < hi; f++ {
-				if t.weights[f] == 0 {
+				if t.weights[f] < leastSeen {
 					continue
 				}
 				mean := t.sums[f]
