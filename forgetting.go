@@ -85,7 +85,6 @@ type comparison struct {
 	b      *base.Base
 	r      *storedRouter
 	next   *peer.Set // the revision, not stored yet
-	gated  bool      // it differs from the one before in its gate alone
 	gates  []*storedGate
 	before map[string]*peer.Set // current sets of the registry, and the revision's parent when it has learned something
 	stacks map[string]*peer.Stack
@@ -114,7 +113,6 @@ func (e *Engine) forgetting(ctx context.Context, b *base.Base, r *storedRouter, 
 			if c.before[next.Name], err = e.loadSet(s, r.Router, ref); err != nil {
 				return nil, err
 			}
-			c.gated = c.before[next.Name] == next
 			gates, err := e.storedGates(s, r, []string{ref})
 			if err != nil && !errors.Is(err, ErrNoGate) {
 				return nil, err
@@ -296,8 +294,9 @@ func (c *comparison) stack(names []string, after bool) (string, llama.Seam, erro
 	var sets []*peer.Set
 	key := ""
 	for _, n := range slices.Sorted(slices.Values(names)) {
-		sets = append(sets, c.set(n, after))
-		if n == c.next.Name && after && !c.gated {
+		set := c.set(n, after)
+		sets = append(sets, set)
+		if set == c.next && set != c.before[n] { // where only the gate is new, both are one
 			n += "@next"
 		}
 		key += " " + n

@@ -70,7 +70,7 @@ func (s *strangers) size() (bytes int) {
 			}
 		}
 	}
-	for _, samples := range s.made[1:] {
+	for _, samples := range s.made[1:] { // the first are among those that were read
 		add(samples...)
 	}
 	for _, read := range s.read {
