@@ -197,32 +197,30 @@ func (e *Engine) newSet(ctx context.Context, name string, o AddOptions) (set *pe
 // count runs data through the base and counts the cells that it selects.
 func (e *Engine) count(ctx context.Context, b *base.Base, r *retrieval.Router, seqs []tune.Sequence) ([][]uint32, error) {
 	c := peer.NewCounter(r, e.pool)
-	err := e.readPart(ctx, "count cells", seqs, func(ids []int32) error {
+	err := e.readPart(ctx, "count cells", seqs, placementTokens, func(ids []int32) error {
 		_, err := b.Model.ForwardTo(llama.One(ids, nil), c, r.Layers[len(r.Layers)-1].Block+1)
 		return err
 	})
 	return c.Counts(), err
 }
 
-// readPart calls read with sequences of placementTokens in all, evenly from all over the data.
-func (e *Engine) readPart(ctx context.Context, task string, seqs []tune.Sequence, read func(ids []int32) error) error {
+// readPart calls read with sequences of at most so many tokens in all, evenly from all over the data.
+func (e *Engine) readPart(ctx context.Context, task string, seqs []tune.Sequence, tokens int, read func(ids []int32) error) error {
+	picked := tune.Spread(seqs, tokens)
 	done, total := 0, 0
-	for _, s := range seqs {
+	for _, s := range picked {
 		total += len(s.Tokens)
 	}
-	total = min(total, placementTokens)
-	every := max(1, len(seqs)*256/placementTokens)
-	for i := 0; i < len(seqs) && done < placementTokens; i += every {
+	for _, s := range picked {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := read(seqs[i].Tokens); err != nil {
+		if err := read(s.Tokens); err != nil {
 			return err
 		}
-		done += len(seqs[i].Tokens)
-		e.progress(Progress{Task: task, Done: min(done, total), Total: total, Unit: "tokens"})
+		done += len(s.Tokens)
+		e.progress(Progress{Task: task, Done: done, Total: total, Unit: "tokens"})
 	}
-	e.progress(Progress{Task: task, Done: total, Total: total, Unit: "tokens"})
 	return nil
 }
 

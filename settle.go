@@ -113,20 +113,8 @@ func (f *finetuning) cap(ctx context.Context) error {
 // read runs at most so many tokens, evenly from all of the text, through the base with seam in it.
 func (f *finetuning) read(ctx context.Context, task string, seam llama.Seam, seqs []tune.Sequence, tokens int) error {
 	last := f.router.Layers[len(f.router.Layers)-1].Block
-	picked := tune.Spread(seqs, tokens)
-	done, total := 0, 0
-	for _, s := range picked {
-		total += len(s.Tokens)
-	}
-	for _, s := range picked {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if _, err := f.b.Model.ForwardTo(llama.One(s.Tokens, nil), seam, last+1); err != nil {
-			return err
-		}
-		done += len(s.Tokens)
-		f.e.progress(Progress{Task: task, Done: done, Total: total, Unit: "tokens"})
-	}
-	return nil
+	return f.e.readPart(ctx, task, seqs, tokens, func(ids []int32) error {
+		_, err := f.b.Model.ForwardTo(llama.One(ids, nil), seam, last+1)
+		return err
+	})
 }
