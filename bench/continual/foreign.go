@@ -19,38 +19,29 @@ const foreignCount = 128
 
 const foreignName = "foreign"
 
-// untouched is what sets did to the sequences of a text when gates decided.
-type untouched struct {
-	Sequences int            `json:"sequences"`
-	Same      int            `json:"same"`  // whose logits have the base's bits
-	Fired     map[string]int `json:"fired"` // by sets that were on, joined by +
-}
-
 // foreign measures on how many other sequences of nobody's text the sets keep quiet that were added in turn.
 func (b *bench) foreign(ctx context.Context) error {
-	_, err := piece(b, foreignName, func() (all map[string]*untouched, err error) {
+	_, err := piece(b, foreignName, func() (all map[string]*autoText, err error) {
 		e, err := b.turns()
 		if err != nil {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, e.Close()) }()
-		bs, err := e.Base()
+		pieces, err := b.foreignPieces(ctx, e)
 		if err != nil {
 			return nil, err
 		}
-		data, err := os.ReadFile(b.files[wikitext])
-		if err != nil {
-			return nil, fmt.Errorf("-%s: %w", wikitext, err)
-		}
-		chunked := chunks(bs.Tokenizer, string(data), b.res.Settings.SeqLen)
-		rand.New(rand.NewPCG(foreignCount, 0)).Shuffle(len(chunked), func(i, j int) { chunked[i], chunked[j] = chunked[j], chunked[i] })
-		written, err := b.sample(ctx, e, foreignCount, 1<<21)
-		if err != nil {
-			return nil, err
-		}
-		all = map[string]*untouched{}
-		for name, pieces := range map[string][]string{wikitext: chunked[:min(foreignCount, len(chunked))], background: written} {
-			if all[name], err = b.untouched(ctx, e, name, pieces); err != nil {
+		all = map[string]*autoText{}
+		for name, texts := range pieces {
+			files, err := b.writeFiles(name, texts)
+			if err != nil {
+				return nil, err
+			}
+			off, err := sequences(ctx, e, files)
+			if err != nil {
+				return nil, err
+			}
+			if all[name], err = auto(ctx, e, files, off); err != nil {
 				return nil, err
 			}
 		}
@@ -59,60 +50,58 @@ func (b *bench) foreign(ctx context.Context) error {
 	return err
 }
 
-// untouched compares each of the pieces with gates deciding to the base alone.
-func (b *bench) untouched(ctx context.Context, e *peft.Engine, name string, pieces []string) (*untouched, error) {
-	u := &untouched{Fired: map[string]int{}}
-	file := b.path("texts", name+"-foreign.txt")
-	for _, p := range pieces {
-		if err := os.WriteFile(file, []byte(p), 0o666); err != nil {
-			return nil, err
-		}
-		o := peft.EvalOptions{Data: []string{file}, SeqLen: measured}
-		off, err := e.Evaluate(ctx, o)
-		if err != nil {
-			return nil, err
-		}
-		o.Auto = true
-		auto, err := e.Evaluate(ctx, o)
-		if err != nil {
-			return nil, err
-		}
-		u.Sequences++
-		if auto.LogitsSHA256 == off.LogitsSHA256 {
-			u.Same++
-		}
-		if on := fired(auto); len(on) > 0 {
-			u.Fired[strings.Join(on, "+")]++
-		}
+// foreignPieces returns sequences of nobody's texts that are not measured after each set.
+func (b *bench) foreignPieces(ctx context.Context, e *peft.Engine) (map[string][]string, error) {
+	bs, err := e.Base()
+	if err != nil {
+		return nil, err
 	}
-	return u, nil
+	data, err := os.ReadFile(b.files[wikitext])
+	if err != nil {
+		return nil, fmt.Errorf("-%s: %w", wikitext, err)
+	}
+	all := chunks(bs.Tokenizer, string(data), b.res.Settings.SeqLen)
+	other := slices.Clone(all)
+	for _, c := range evenly(all, b.res.Settings.Sequences) {
+		other = slices.DeleteFunc(other, func(o string) bool { return o == c })
+	}
+	rand.New(rand.NewPCG(foreignCount, 0)).Shuffle(len(other), func(i, j int) { other[i], other[j] = other[j], other[i] })
+	written, err := b.sample(ctx, e, foreignCount, 1<<21)
+	return map[string][]string{wikitext: other[:min(foreignCount, len(other))], background: written}, err
 }
 
-// fired returns the sets that were on for any sequence.
-func fired(r *peft.EvalResult) (on []string) {
-	for _, f := range r.Fired {
-		if f.Sequences > 0 {
-			set, _, _ := strings.Cut(f.Set, "@")
-			on = append(on, set)
-		}
+// writeFiles puts pieces of a text into a file each.
+func (b *bench) writeFiles(name string, pieces []string) (files []string, err error) {
+	dir := b.path("texts", foreignName, name)
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
 	}
-	return on
+	for i, p := range pieces {
+		files = append(files, fmt.Sprintf("%s/%03d.txt", dir, i))
+		err = errors.Join(err, os.WriteFile(files[i], []byte(p), 0o666))
+	}
+	return files, err
 }
 
 // untouched shows what foreign measured.
 func (p *page) untouched() {
-	all, ok := get[map[string]*untouched](p, foreignName)
+	all, ok := get[map[string]*autoText](p, foreignName)
 	if !ok {
 		return
 	}
 	p.addf("\nWhen all were there, before gates were set anew, %d other sequences of each text that is nobody's domain:\n\n", foreignCount)
 	p.columns("text", "sequences with the base's bits", "sets that were on, and for how many")
 	for _, name := range otherTexts() {
-		u := all[name]
-		var on []string
-		for _, sets := range slices.Sorted(maps.Keys(u.Fired)) {
-			on = append(on, fmt.Sprintf("%s %d", sets, u.Fired[sets]))
+		t, counts := all[name], map[string]int{}
+		for _, sets := range t.Fired {
+			if sets != "" {
+				counts[sets]++
+			}
 		}
-		p.row(name, fmt.Sprintf("%d of %d", u.Same, u.Sequences), strings.Join(on, ", "))
+		var on []string
+		for _, sets := range slices.Sorted(maps.Keys(counts)) {
+			on = append(on, fmt.Sprintf("%s %d", sets, counts[sets]))
+		}
+		p.row(name, fmt.Sprintf("%d of %d", t.Same, len(t.Fired)), strings.Join(on, ", "))
 	}
 }

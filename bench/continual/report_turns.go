@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -150,36 +149,6 @@ func (p *page) loraTurns() {
 	add("one LoRA a domain, merged: the mean of the deltas", largeLoRA, of(merged))
 	if len(runs) == len(domainNames()) {
 		add("one LoRA through the domains, at the end", largeLoRA, of(runs[len(runs)-1].Texts))
-	}
-}
-
-// together shows pairs of sets that are both on.
-func (p *page) together() {
-	off, most := p.offs(peftMethod), math.Inf(-1)
-	var rows [][]string
-	for i, first := range domainNames() {
-		for _, second := range domainNames()[i+1:] {
-			both, ok := get[map[string]figure](p, pairName(first, second))
-			if !ok {
-				continue
-			}
-			row := []string{first + " + " + second}
-			for _, d := range []string{first, second} {
-				t, _ := get[*trained](p, runName(peftMethod, d, p.res.Settings.FirstSeed))
-				change := both[testOf(d)].NLL - t.Texts[testOf(d)].NLL
-				most = max(most, change)
-				row = append(row, fmt.Sprintf("%s (alone %s against the base)", percent(change), percent(t.Texts[testOf(d)].NLL-off[testOf(d)].NLL)))
-			}
-			rows = append(rows, row)
-		}
-	}
-	if len(rows) == 0 {
-		return
-	}
-	p.addf("\n#### Two sets on at once\n\nPerplexity of each one's text with both forced on, against its own set alone; the worst is %s. The sets were trained by themselves, with an expert in every cell.\n\n", percent(most))
-	p.columns("sets", "text of the first", "text of the second")
-	for _, r := range rows {
-		p.row(r...)
 	}
 }
 

@@ -112,15 +112,21 @@ func (b *bench) addText(tok *tokenizer.Tokenizer, name string, parts []part) err
 		if p.ext == ".txt" {
 			all = chunks(tok, strings.Join(p.pieces, ""), b.res.Settings.SeqLen)
 		}
-		some := make([]string, 0, n)
-		for i := range min(n, len(all)) {
-			some = append(some, all[i*len(all)/min(n, len(all))])
-		}
-		if err := b.writeText(tok, name, p.ext, some); err != nil {
+		if err := b.writeText(tok, name, p.ext, evenly(all, n)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// evenly returns n of all, from all over them, or all when there are no more.
+func evenly(all []string, n int) []string {
+	n = min(n, len(all))
+	some := make([]string, n)
+	for i := range some {
+		some[i] = all[i*len(all)/n]
+	}
+	return some
 }
 
 // chunks cuts a text into pieces of so many tokens; the rest is left.

@@ -73,40 +73,48 @@ func (b *bench) learn(ctx context.Context, j job) (*trained, error) {
 }
 
 func (b *bench) learnPEFT(ctx context.Context, j job) (t *trained, err error) {
+	err = b.copied("learn", func(e *peft.Engine) error {
+		if t, err = b.learned(ctx, e, j.domain, b.finetune(j), j.texts); err != nil || j.file == "" {
+			return err
+		}
+		_, err = e.Export(j.domain, j.file)
+		return err
+	})
+	return t, err
+}
+
+// finetune returns the options of a job.
+func (b *bench) finetune(j job) peft.FinetuneOptions {
 	files := b.domains[j.domain]
 	held := files.forCap
 	if j.file != "" {
 		held = files.forGate
 	}
-	err = b.copied("learn", func(e *peft.Engine) error {
-		r, err := e.Finetune(ctx, j.domain, peft.FinetuneOptions{
-			Data: files.train, EvalData: held, Steps: b.res.Settings.Steps, SeqLen: b.res.Settings.SeqLen, BatchTokens: batchTokens,
-			LearningRate: j.rate, Seed: j.seed, Experts: j.experts, ReportTokens: -1,
-		})
-		if err != nil {
-			return err
-		}
-		info, err := e.Show(r.Name)
-		if err != nil {
-			return err
-		}
-		bs, err := e.Base()
-		if err != nil {
-			return err
-		}
-		t = &trained{Rate: j.rate, Tokens: info.Training.Tokens, Seconds: info.Training.Seconds, Bytes: info.Bytes, Experts: info.Experts,
-			Parameters: info.Experts * neuronRows * bs.Model.Config.Hidden}
-		for _, l := range info.Training.Losses {
-			t.Losses = append(t.Losses, l.Train)
-		}
-		if j.file != "" {
-			if _, err := e.Export(r.Name, j.file); err != nil {
-				return err
-			}
-		}
-		t.Texts, err = b.forced(ctx, e, []string{r.Name}, j.texts)
-		return err
-	})
+	return peft.FinetuneOptions{
+		Data: files.train, EvalData: held, Steps: b.res.Settings.Steps, SeqLen: b.res.Settings.SeqLen, BatchTokens: batchTokens,
+		LearningRate: j.rate, Seed: j.seed, Experts: j.experts, ReportTokens: -1,
+	}
+}
+
+// learned trains a set, and measures texts with it forced on.
+func (b *bench) learned(ctx context.Context, e *peft.Engine, name string, o peft.FinetuneOptions, texts []string) (*trained, error) {
+	if _, err := e.Finetune(ctx, name, o); err != nil {
+		return nil, err
+	}
+	info, err := e.Show(name)
+	if err != nil {
+		return nil, err
+	}
+	bs, err := e.Base()
+	if err != nil {
+		return nil, err
+	}
+	t := &trained{Rate: o.LearningRate, Tokens: info.Training.Tokens, Seconds: info.Training.Seconds, Bytes: info.Bytes, Experts: info.Experts,
+		Parameters: info.Experts * neuronRows * bs.Model.Config.Hidden}
+	for _, l := range info.Training.Losses {
+		t.Losses = append(t.Losses, l.Train)
+	}
+	t.Texts, err = b.forced(ctx, e, []string{name}, texts)
 	return t, err
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -37,8 +36,13 @@ func stageName(domain string) string { return "turn/" + domain }
 func (b *bench) addInTurn(ctx context.Context) error {
 	off, err := piece(b, "off/sequences", func() (all map[string][]figure, err error) {
 		err = b.copied("off", func(e *peft.Engine) error {
-			all, err = b.sequences(ctx, e)
-			return err
+			all = map[string][]figure{}
+			for _, name := range allTexts() {
+				if all[name], err = sequences(ctx, e, b.texts[name].files); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 		return all, err
 	})
@@ -99,7 +103,7 @@ func (b *bench) stage(ctx context.Context, off map[string][]figure, domains []st
 			}
 		}
 		for _, name := range allTexts() {
-			t, err := b.auto(ctx, e, name, off[name])
+			t, err := auto(ctx, e, b.texts[name].files, off[name])
 			if err != nil {
 				return err
 			}
@@ -118,8 +122,11 @@ func (b *bench) stage(ctx context.Context, off map[string][]figure, domains []st
 }
 
 // turns opens the registry in which sets are added in turn.
-func (b *bench) turns() (*peft.Engine, error) {
-	dir := b.path("turns")
+func (b *bench) turns() (*peft.Engine, error) { return b.lasting("turns") }
+
+// lasting opens a registry that began as a copy of the one that has only the router, and stays.
+func (b *bench) lasting(name string) (*peft.Engine, error) {
+	dir := b.path(name)
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		if err := os.CopyFS(dir, os.DirFS(b.path("router"))); err != nil {
 			return nil, err
@@ -128,26 +135,24 @@ func (b *bench) turns() (*peft.Engine, error) {
 	return b.openRegistry(dir)
 }
 
-// sequences measures each sequence of all texts by itself with the base alone.
-func (b *bench) sequences(ctx context.Context, e *peft.Engine) (map[string][]figure, error) {
-	all := map[string][]figure{}
-	for _, name := range allTexts() {
-		for _, file := range b.texts[name].files {
-			r, err := e.Evaluate(ctx, peft.EvalOptions{Data: []string{file}, SeqLen: measured})
-			if err != nil {
-				return nil, err
-			}
-			all[name] = append(all[name], figure{r.NLL, r.Tokens, r.LogitsSHA256})
+// sequences measures each file by itself with the base alone.
+func sequences(ctx context.Context, e *peft.Engine, files []string) ([]figure, error) {
+	var all []figure
+	for _, file := range files {
+		r, err := e.Evaluate(ctx, peft.EvalOptions{Data: []string{file}, SeqLen: measured})
+		if err != nil {
+			return nil, err
 		}
+		all = append(all, figure{r.NLL, r.Tokens, r.LogitsSHA256})
 	}
 	return all, nil
 }
 
-// auto measures each sequence of a text by itself, gates deciding.
-func (b *bench) auto(ctx context.Context, e *peft.Engine, name string, off []figure) (*autoText, error) {
+// auto measures each file by itself, gates deciding.
+func auto(ctx context.Context, e *peft.Engine, files []string, off []figure) (*autoText, error) {
 	t := &autoText{}
 	var sum float64
-	for i, file := range b.texts[name].files {
+	for i, file := range files {
 		r, err := e.Evaluate(ctx, peft.EvalOptions{Data: []string{file}, Auto: true, SeqLen: measured})
 		if err != nil {
 			return nil, err
@@ -163,6 +168,17 @@ func (b *bench) auto(ctx context.Context, e *peft.Engine, name string, off []fig
 	return t, nil
 }
 
+// fired returns the sets that were on for any sequence.
+func fired(r *peft.EvalResult) (on []string) {
+	for _, f := range r.Fired {
+		if f.Sequences > 0 {
+			set, _, _ := strings.Cut(f.Set, "@")
+			on = append(on, set)
+		}
+	}
+	return on
+}
+
 // owned returns how many sequences of a text have a set among those that were on.
 func (t *autoText) owned(set string) (n int) {
 	for _, on := range t.Fired {
@@ -172,25 +188,3 @@ func (t *autoText) owned(set string) (n int) {
 	}
 	return n
 }
-
-// pairs measures the texts of two domains with both sets forced on.
-func (b *bench) pairs(ctx context.Context) error {
-	names := domainNames()
-	for i, first := range names {
-		for _, second := range names[i+1:] {
-			if _, err := piece(b, pairName(first, second), func() (all map[string]figure, err error) {
-				e, err := b.turns()
-				if err != nil {
-					return nil, err
-				}
-				all, err = b.forced(ctx, e, []string{first, second}, []string{testOf(first), testOf(second)})
-				return all, errors.Join(err, e.Close())
-			}); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func pairName(first, second string) string { return fmt.Sprintf("pair/%s+%s", first, second) }
