@@ -28,7 +28,7 @@ type FinetuneOptions struct {
 	Seed            uint64
 	Resume          bool     // go on from the checkpoint of a run that was interrupted
 	With            []string // sets that are on beside it, and stay as they are
-	Alternate       bool     // those of With are on in every second step only, so that it learns to do with and without them
+	Alternate       bool     // those of With are on in every second step only, one at a time and then all, so that it learns to do with and without them
 	QuietData       []string // files of text that it is to leave alone as it does the background
 	Quiet           float64  // weight of the penalty on what the set adds to background text, default 10; below 0: none
 	Precision       string   // int8, bf16 or f32; empty: the fastest on this machine with the base's weights

@@ -1,6 +1,8 @@
 package peer
 
 import (
+	"slices"
+
 	"github.com/gopeft/peft/adapters"
 	"github.com/gopeft/peft/kernels"
 )
@@ -94,7 +96,7 @@ func (b *bank) forwardAlways(y kernels.Matrix) {
 	p := b.layer.pool
 	for i := range b.always {
 		a := &b.always[i]
-		if a.off = b.layer.alone && !a.learns; a.off {
+		if a.off = slices.Contains(b.layer.off, a.set); a.off {
 			continue
 		}
 		if a.Cap == 0 {

@@ -122,7 +122,7 @@ func (b *bank) forwardTiles(first, last int) {
 		y := b.y.Slice(t.lo, t.hi)
 		for j := range b.routed {
 			a, p := &b.routed[j], &t.pairs[j]
-			t.on[j] = (j == b.learns || !l.alone) && p.find(a.Occupancy, r, t.lo, t.hi, perToken, a.scale)
+			t.on[j] = !slices.Contains(l.off, a.set) && p.find(a.Occupancy, r, t.lo, t.hi, perToken, a.scale)
 			if !t.on[j] {
 				continue
 			}

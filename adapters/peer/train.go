@@ -87,10 +87,11 @@ func (t *Training) Alone() *Training {
 	return a
 }
 
-// Beside switches the sets beside the trained one on, as they are at first, or off.
-func (t *Training) Beside(on bool) {
+// Beside switches some of With on, as all are at first, and the others off.
+func (t *Training) Beside(on []*Set) {
+	off := slices.DeleteFunc(slices.Clone(t.With), func(s *Set) bool { return slices.Contains(on, s) })
 	for _, l := range t.layers {
-		l.alone = !on
+		l.off = off
 	}
 }
 
@@ -156,9 +157,9 @@ type TrainLayer struct {
 	widths
 	pool      *kernels.Pool
 	banks     [ports]*bank
-	trained   *bank // that the trained set's table is in; nil when it has none here
-	alone     bool  // whether the sets beside the trained one are off
-	frozen    int   // experts of it, from the first, that get no gradient
+	trained   *bank  // that the trained set's table is in; nil when it has none here
+	off       []*Set // of the sets beside the trained one
+	frozen    int    // experts of it, from the first, that get no gradient
 	selection *selection
 
 	tokens      int

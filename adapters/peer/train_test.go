@@ -212,11 +212,11 @@ func TestBeside(t *testing.T) {
 	if slices.Equal(yBoth, yAlone) || slices.Equal(dxBoth, dxAlone) {
 		t.Fatal("the set beside it adds nothing, so that the test says nothing")
 	}
-	both.Beside(false)
+	both.Beside(nil)
 	if y, dx := pass(both); !slices.Equal(y, yAlone) || !slices.Equal(dx, dxAlone) {
 		t.Error("a set that is switched off still adds something")
 	}
-	both.Beside(true)
+	both.Beside(both.With)
 	if y, dx := pass(both); !slices.Equal(y, yBoth) || !slices.Equal(dx, dxBoth) {
 		t.Error("a set that is on again adds something else")
 	}

@@ -34,7 +34,9 @@ type Options struct {
 	Patience     int     // evaluations without a better one after which training stops; 0: never
 	EvalTokens   int     // held-out rows measured each time; 0: all
 
-	Alternate bool // the sets beside the trained one are on in every second step, and off when the held-out data is measured
+	// Alternate: the sets beside the trained one are off in every second step, and when the held-out data is measured; in the
+	// other steps one of them is on at a time, and after each had its turn all of them are.
+	Alternate bool
 
 	Background []Sequence // text that the set is to leave alone
 	Quiet      float64    // weight of the penalty on the set's output there; 0: none
@@ -272,10 +274,24 @@ func (r *run) loop(ctx context.Context, g *graph, train []Sequence) (*Result, er
 	return res, nil
 }
 
+// beside returns which of the sets beside the trained one are on in a step, from 0.
+func (o *Options) beside(with []*peer.Set, step int) []*peer.Set {
+	if !o.Alternate {
+		return with
+	}
+	if step%2 == 0 {
+		return nil
+	}
+	if turn := step / 2 % (len(with) + 1); len(with) > 1 && turn < len(with) {
+		return with[turn : turn+1]
+	}
+	return with
+}
+
 // train makes one step.
 func (r *run) train(g *graph, b *Batch, lr float64) (Progress, error) {
 	start := time.Now()
-	r.t.Beside(!r.o.Alternate || r.step%2 == 1)
+	r.t.Beside(r.o.beside(r.t.With, r.step))
 	loss, grads, err := g.run(b)
 	if err != nil {
 		return Progress{}, err
@@ -335,7 +351,7 @@ func (r *run) evaluate(ctx context.Context) error {
 	if last.HeldOut != 0 {
 		return nil
 	}
-	r.t.Beside(!r.o.Alternate)
+	r.t.Beside(r.o.beside(r.t.With, 0))
 	nll, _, err := Evaluate(ctx, r.m, r.held, r.t, r.o.BatchTokens, nil)
 	if err != nil {
 		return err
