@@ -197,15 +197,13 @@ func (e *Engine) newSet(ctx context.Context, name string, o AddOptions) (set *pe
 // count runs data through the base and counts the cells that it selects.
 func (e *Engine) count(ctx context.Context, b *base.Base, r *retrieval.Router, seqs []tune.Sequence) ([][]uint32, error) {
 	c := peer.NewCounter(r, e.pool)
-	err := e.readPart(ctx, "count cells", seqs, placementTokens, func(ids []int32) error {
-		_, err := b.Model.ForwardTo(llama.One(ids, nil), c, r.Layers[len(r.Layers)-1].Block+1)
-		return err
-	})
+	err := e.readPart(ctx, b.Model, "count cells", seqs, placementTokens, c, r.Layers[len(r.Layers)-1].Block+1)
 	return c.Counts(), err
 }
 
-// readPart calls read with sequences of at most so many tokens in all, evenly from all over the data.
-func (e *Engine) readPart(ctx context.Context, task string, seqs []tune.Sequence, tokens int, read func(ids []int32) error) error {
+// readPart runs sequences of at most so many tokens in all, evenly from all over the data, through the model's first blocks
+// with seam in them.
+func (e *Engine) readPart(ctx context.Context, m *llama.Model, task string, seqs []tune.Sequence, tokens int, seam llama.Seam, blocks int) error {
 	picked := tune.Spread(seqs, tokens)
 	done, total := 0, 0
 	for _, s := range picked {
@@ -215,7 +213,7 @@ func (e *Engine) readPart(ctx context.Context, task string, seqs []tune.Sequence
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := read(s.Tokens); err != nil {
+		if _, err := m.ForwardTo(llama.One(s.Tokens, nil), seam, blocks); err != nil {
 			return err
 		}
 		done += len(s.Tokens)

@@ -191,10 +191,7 @@ func (e *Engine) routed(ctx context.Context, b *base.Base, r *storedRouter, name
 			o.Against = append(o.Against, against)
 		}
 	}
-	if err := e.readPart(ctx, "measure responses", seqs, placementTokens, func(ids []int32) error {
-		_, err := b.Model.ForwardTo(llama.One(ids, nil), p, p.Blocks())
-		return err
-	}); err != nil {
+	if err := e.readPart(ctx, b.Model, "measure responses", seqs, placementTokens, p, p.Blocks()); err != nil {
 		return nil, err
 	}
 	set, err := p.Set(name, o)

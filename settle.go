@@ -113,8 +113,5 @@ func (f *finetuning) cap(ctx context.Context) error {
 // read runs at most so many tokens, evenly from all of the text, through the base with seam in it.
 func (f *finetuning) read(ctx context.Context, task string, seam llama.Seam, seqs []tune.Sequence, tokens int) error {
 	last := f.router.Layers[len(f.router.Layers)-1].Block
-	return f.e.readPart(ctx, task, seqs, tokens, func(ids []int32) error {
-		_, err := f.b.Model.ForwardTo(llama.One(ids, nil), seam, last+1)
-		return err
-	})
+	return f.e.readPart(ctx, f.b.Model, task, seqs, tokens, seam, last+1)
 }

@@ -61,10 +61,8 @@ func (b *bench) foreignPieces(ctx context.Context, e *peft.Engine) (map[string][
 		return nil, fmt.Errorf("-%s: %w", wikitext, err)
 	}
 	all := chunks(bs.Tokenizer, string(data), b.res.Settings.SeqLen)
-	other := slices.Clone(all)
-	for _, c := range evenly(all, b.res.Settings.Sequences) {
-		other = slices.DeleteFunc(other, func(o string) bool { return o == c })
-	}
+	known := evenly(all, b.res.Settings.Sequences)
+	other := slices.DeleteFunc(all, func(c string) bool { return slices.Contains(known, c) })
 	rand.New(rand.NewPCG(foreignCount, 0)).Shuffle(len(other), func(i, j int) { other[i], other[j] = other[j], other[i] })
 	written, err := b.sample(ctx, e, foreignCount, 1<<21)
 	return map[string][]string{wikitext: other[:min(foreignCount, len(other))], background: written}, err

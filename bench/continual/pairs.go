@@ -7,7 +7,6 @@ import (
 	"math"
 
 	"github.com/gopeft/peft"
-	"github.com/gopeft/peft/registry"
 )
 
 // How the sets of a pair were trained: each by itself, or each beside those before it, which were on in every second step
@@ -67,10 +66,8 @@ func (b *bench) learnBeside(ctx context.Context, domain string, earlier []string
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
-	if _, err := e.Show(domain); !errors.Is(err, registry.ErrNotFound) { // of a call that was interrupted
-		if err := errors.Join(err, e.Remove(ctx, domain)); err != nil {
-			return nil, err
-		}
+	if err := removeLeft(ctx, e, domain); err != nil {
+		return nil, err
 	}
 	o := b.finetune(job{domain: domain, seed: b.seeds[0], rate: rate})
 	o.With, o.Alternate = earlier, len(earlier) > 0
@@ -82,14 +79,14 @@ func (b *bench) learnBeside(ctx context.Context, domain string, earlier []string
 
 // together shows pairs of sets that are both on.
 func (p *page) together() {
-	p.pairs(byItself, func(d string) string { return runName(peftMethod, d, p.res.Settings.FirstSeed) },
+	p.pairs(byItself, "each by itself", func(d string) string { return runName(peftMethod, d, p.res.Settings.FirstSeed) },
 		"The sets were trained by themselves, with an expert in every cell.")
-	p.pairs(beside, besideName,
+	p.pairs(beside, "beside each other", besideName,
 		"Each set was trained in one registry beside the earlier ones: in half of the cells, those most its own (the default there); the earlier ones were on in every second step (`--with`, `--alternate`), and it was quiet on their text (`--quiet-data`).")
 }
 
-// pairs shows the pairs of sets that were trained in one way.
-func (p *page) pairs(how string, alone func(domain string) string, trainedHow string) {
+// pairs shows the pairs of sets that were trained in one way, which it says in short and at length.
+func (p *page) pairs(how, title string, alone func(domain string) string, more string) {
 	off, most := p.offs(peftMethod), math.Inf(-1)
 	var rows [][]string
 	for i, first := range domainNames() {
@@ -112,7 +109,7 @@ func (p *page) pairs(how string, alone func(domain string) string, trainedHow st
 		return
 	}
 	p.addf("\n#### Two sets on at once, trained %s\n\nPerplexity of each one's text with both forced on, against its own set alone; the worst is %s. %s\n\n",
-		map[string]string{byItself: "each by itself", beside: "beside each other"}[how], percent(most), trainedHow)
+		title, percent(most), more)
 	p.columns("sets", "text of the first", "text of the second")
 	for _, r := range rows {
 		p.row(r...)

@@ -52,10 +52,7 @@ func (b *bench) addInTurn(ctx context.Context) error {
 	for i, d := range domainNames() {
 		if _, err := piece(b, stageName(d), func() (*stage, error) {
 			return b.stage(ctx, off, domainNames()[:i+1], func(e *peft.Engine, s *stage) error {
-				if _, err := e.Show(d); !errors.Is(err, registry.ErrNotFound) {
-					return errors.Join(err, e.Remove(ctx, d)) // of a call that was interrupted
-				}
-				return nil
+				return removeLeft(ctx, e, d)
 			}, func(e *peft.Engine, s *stage) error {
 				file, err := b.kept(peftMethod, d)
 				if err != nil {
@@ -123,6 +120,14 @@ func (b *bench) stage(ctx context.Context, off map[string][]figure, domains []st
 
 // turns opens the registry in which sets are added in turn.
 func (b *bench) turns() (*peft.Engine, error) { return b.lasting("turns") }
+
+// removeLeft removes a set that a call left there which was interrupted, if there is one.
+func removeLeft(ctx context.Context, e *peft.Engine, name string) error {
+	if _, err := e.Show(name); !errors.Is(err, registry.ErrNotFound) {
+		return errors.Join(err, e.Remove(ctx, name))
+	}
+	return nil
+}
 
 // lasting opens a registry that began as a copy of the one that has only the router, and stays.
 func (b *bench) lasting(name string) (*peft.Engine, error) {
