@@ -117,7 +117,7 @@ func (e *Engine) addNew(ctx context.Context, name string, o AddOptions) (*regist
 	if err != nil {
 		return nil, err
 	}
-	own, err := e.ownOf(ctx, b, r, name, text)
+	own, err := e.ownOf(ctx, b, r, set, text)
 	if err != nil {
 		return nil, err
 	}

@@ -29,8 +29,9 @@ type auto struct {
 type decision struct {
 	sample peer.Sample
 	rows   int
-	fired  map[string]bool   // by name@revision
-	yields map[string]string // to which set one yields that fired
+	fired  map[string]bool    // by name@revision
+	yields map[string]string  // to which set one yields that fired
+	gains  map[string]float64 // nats by which the sets that were to be confirmed make the prompt likelier
 }
 
 // newAuto prepares deciding between the named sets, or all that have a gate when none is named. It returns nil when there
@@ -85,10 +86,11 @@ func (e *Engine) withSetsOr(ctx context.Context, names []string, gates bool) (*b
 }
 
 // choose returns how a text is read whose first tokens are a prompt of that length.
-func (a *auto) choose(text []int32, prompt int) *base.Choice {
-	j := a.look(text[:min(prompt, len(text))])
+func (a *auto) choose(ctx context.Context, text []int32, prompt int) *base.Choice {
+	text = text[:min(prompt, len(text))]
+	j := a.look(text)
 	return &base.Choice{Prompt: prompt, Look: j, Decide: func() (llama.Seam, error) {
-		c, err := a.decide(j)
+		c, err := a.decide(ctx, text, j)
 		return c.seam(), err
 	}}
 }
@@ -101,28 +103,40 @@ func (a *auto) look(prompt []int32) *peer.Sampler {
 	return j
 }
 
-// decide returns the combination of the sets whose gates fire, nil when none does. Of those that cannot be on together the
-// one whose score lies highest above its threshold is on.
-func (a *auto) decide(j *peer.Sampler) (*combination, error) {
-	d := decision{rows: j.Rows(), fired: map[string]bool{}, yields: map[string]string{}}
+// decide returns the combination of the sets whose gates fire on a prompt, nil when none does. Of those that cannot be on together
+// the one whose score lies highest above its threshold is on.
+func (a *auto) decide(ctx context.Context, prompt []int32, j *peer.Sampler) (*combination, error) {
+	d := decision{rows: j.Rows(), fired: map[string]bool{}, yields: map[string]string{}, gains: map[string]float64{}}
 	d.sample = j.Sample(0, d.rows)
-	var on []strong
-	var above []float64
-	for _, g := range a.gates {
-		if nats, fires := g.above(d.sample, d.rows); fires {
-			on, above = append(on, strong{g.set, 1}), append(above, nats)
-			d.fired[g.ref] = true
-			a.fired[g.ref]++
-		}
-	}
-	a.last = d
-	if len(on) == 0 {
-		return nil, nil
-	}
 	s := a.held
 	if s == nil {
 		s = a.e.reg.Snapshot()
 		defer s.Close()
+	}
+	var on []strong
+	var above []float64
+	sure := confirmation{e: a.e, r: a.router, prompts: [][]int32{prompt}}
+	for _, g := range a.gates {
+		nats, passes := g.above(d.sample, d.rows)
+		if !passes {
+			continue
+		}
+		if t := g.info.threshold(d.rows); t.Gain > 0 {
+			gain, err := a.gain(ctx, s, g, &sure)
+			if err != nil {
+				return nil, err
+			}
+			if d.gains[g.ref] = gain; !t.confirms(gain) {
+				continue
+			}
+		}
+		on, above = append(on, strong{g.set, 1}), append(above, nats)
+		d.fired[g.ref] = true
+		a.fired[g.ref]++
+	}
+	a.last = d
+	if len(on) == 0 {
+		return nil, nil
 	}
 	c, err := a.e.combine(s, a.router.Router, on)
 	if len(on) > 1 && errors.Is(err, peer.ErrPlace) {
@@ -132,6 +146,23 @@ func (a *auto) decide(j *peer.Sampler) (*combination, error) {
 		}
 	}
 	return c, err
+}
+
+// gain returns by how many nats a set makes a prompt likelier.
+func (a *auto) gain(ctx context.Context, s *registry.Snapshot, g *storedGate, of *confirmation) (float64, error) {
+	var err error
+	if of.b, err = a.e.Base(); err != nil {
+		return 0, err
+	}
+	c, err := a.e.combine(s, a.router.Router, []strong{{g.set, 1}})
+	if err != nil {
+		return 0, err
+	}
+	gains, err := of.gains(ctx, c.Stack)
+	if err != nil {
+		return 0, err
+	}
+	return after(gains[0], len(gains[0])), nil
 }
 
 // yield notes which sets are on in the place of others.
@@ -179,7 +210,8 @@ func (a *auto) gateScores() (all []GateScore) {
 			continue
 		}
 		score := g.Score(d.sample)
-		all = append(all, GateScore{Set: g.ref, Score: score, Threshold: t.Score, Fired: fired, Unlike: !fired && score > t.Score, YieldsTo: d.yields[g.ref]})
+		gain, asked := d.gains[g.ref]
+		all = append(all, GateScore{Set: g.ref, Score: score, Threshold: t.Score, Fired: fired, Unlike: !fired && !asked && score > t.Score, Gain: gain, Vain: asked && !fired, YieldsTo: d.yields[g.ref]})
 	}
 	return all
 }

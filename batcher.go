@@ -146,7 +146,7 @@ func (b *Batcher) choose(ctx context.Context, r *batch.Request, sets []string, g
 		if s == nil {
 			return batch.Sets{}, context.Canceled
 		}
-		c, err := a.decide(j)
+		c, err := a.decide(ctx, r.Prompt, j)
 		return c.sets(provenance), err
 	}}
 	return a, release, nil

@@ -51,7 +51,7 @@ func (e *Engine) Evaluate(ctx context.Context, o EvalOptions) (*EvalResult, erro
 		o.GateTokens = gateTokens
 	}
 	if a != nil {
-		on.Choose = func(w base.Window) *base.Choice { return a.choose(w.Tokens, promptOf(w, o.GateTokens)) }
+		on.Choose = func(w base.Window) *base.Choice { return a.choose(ctx, w.Tokens, promptOf(w, o.GateTokens)) }
 	}
 	d, err := tune.ReadFiles(b.Tokenizer, o.Data, o.TrainAll)
 	if err != nil {

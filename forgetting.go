@@ -183,12 +183,18 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 		if prompt <= len(s.Tokens) {
 			rows := j.Rows()
 			sample := j.Sample(0, rows)
+			sure := &confirmation{e: c.e, b: c.b, r: c.r, prompts: [][]int32{s.Tokens[:prompt]}}
 			for _, g := range gates {
-				above, fires := g.above(sample, rows)
-				if !fires {
+				now := g == gate
+				above, passes := g.above(sample, rows)
+				if !passes {
 					continue
 				}
-				now := g == gate
+				if sure, err := c.confirms(ctx, g, c.set(g.name, now), rows, sure); err != nil {
+					return nil, err
+				} else if !sure {
+					continue
+				}
 				if g.name == c.next.Name {
 					t.Fired[index(now)] += 1 / float64(len(seqs))
 				}
@@ -253,6 +259,19 @@ func (c *comparison) set(name string, after bool) *peer.Set {
 		return c.next
 	}
 	return c.before[name]
+}
+
+// confirms reports whether a set makes a prompt likelier by as much as its gate asks.
+func (c *comparison) confirms(ctx context.Context, g *storedGate, set *peer.Set, rows int, of *confirmation) (bool, error) {
+	t := g.info.threshold(rows)
+	if t.Gain == 0 {
+		return true, nil
+	}
+	gains, err := of.of(ctx, set)
+	if err != nil {
+		return false, err
+	}
+	return t.confirms(after(gains[0], len(gains[0]))), nil
 }
 
 // beside returns which sets are forced on for the text of a set, empty for none, before the revision and after it; apart

@@ -15,11 +15,13 @@ type GateInfo struct {
 	Older      []FireRate  `json:"older"`  // how often the gates of older sets fire on this set's held-out text
 }
 
-// Threshold is what a prompt of so many judged tokens must score more than, and how unlike the own text it may be.
+// Threshold is what a prompt of so many judged tokens must score more than, how unlike the own text it may be, and by how much the
+// set must make it likelier.
 type Threshold struct {
 	Tokens   int     `json:"tokens"`
 	Score    float64 `json:"score"`              // nats for an average selection
 	Distance float64 `json:"distance,omitempty"` // see peer.Gate.Distance; 0 for any
+	Gain     float64 `json:"gain,omitempty"`     // nats by which all that is judged is likelier with the set on, at least; 0 for any
 }
 
 // Negatives are sequences of one kind of other text, by which a threshold was set.
@@ -52,13 +54,18 @@ type verdict struct {
 	rows     int                       // that are judged
 	score    float64                   // after all of them
 	distance float64                   // likewise
+	gain     float64                   // nats by which the set makes all of them likelier, where that was asked
+	vain     [len(gateLengths)]bool    // whether after each of gateLengths it is found to make them too little likelier
 }
 
-// fires reports whether a prompt passes the gate's threshold.
-func (i *GateInfo) fires(v verdict) bool {
+// passes reports whether a prompt's score and distance pass the gate's threshold.
+func (i *GateInfo) passes(v verdict) bool {
 	t := i.threshold(v.rows)
 	return v.score > t.Score && !t.excludes(v.distance)
 }
+
+// fires reports whether a prompt passes it, and the set makes it likelier.
+func (i *GateInfo) fires(v verdict) bool { return i.passes(v) && i.threshold(v.rows).confirms(v.gain) }
 
 // threshold returns what holds for so many judged rows: none can pass it where they are too few.
 func (i *GateInfo) threshold(rows int) Threshold {
@@ -73,3 +80,6 @@ func (i *GateInfo) threshold(rows int) Threshold {
 
 // excludes reports whether a text is too unlike the own text.
 func (t Threshold) excludes(distance float64) bool { return t.Distance > 0 && distance > t.Distance }
+
+// confirms reports whether a set that makes a text likelier by so much is to be on.
+func (t Threshold) confirms(gain float64) bool { return t.Gain == 0 || gain >= t.Gain }

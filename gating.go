@@ -22,6 +22,7 @@ const (
 	gateMargin  = 0.9  // of the way from what others reach to what nearly all own sequences reach
 	gateOwnRate = 0.9  // share of own sequences below which people are warned
 	gateOwnTail = 0.05 // share of own sequences not counted among nearly all
+	gateGain    = 20   // most nats by which a set must make a prompt likelier: of what the base writes so much happens to 2 in 10⁹
 	gateAside   = 0.08 // most of background and passages that may be left out, because they look like own text
 	gatePrompts = 200  // prompts of one text, half of them for setting a threshold, half for measuring it
 	gateSamples = 64   // prompts of the own text, and of the background, that a gate is made from
@@ -85,15 +86,15 @@ func (g *storedGate) farthest(own []judgedPrompt) (limits [len(gateLengths)]floa
 	return limits
 }
 
-// firesOn reports whether the gate fires on a prompt of so many judged rows, which select this.
-func (g *storedGate) firesOn(s peer.Sample, rows int) bool {
+// passesOn reports whether a prompt of so many judged rows, which select this, passes the gate's score and distance.
+func (g *storedGate) passesOn(s peer.Sample, rows int) bool {
 	t := g.info.threshold(rows)
 	return !math.IsInf(t.Score, 1) && g.Above(s, t.Score) && (t.Distance == 0 || !t.excludes(g.Distance(s)))
 }
 
-// above is firesOn, with how far the score lies above the threshold when it fires.
-func (g *storedGate) above(s peer.Sample, rows int) (nats float64, fires bool) {
-	if !g.firesOn(s, rows) {
+// above is passesOn, with how far the score lies above the threshold when it passes.
+func (g *storedGate) above(s peer.Sample, rows int) (nats float64, passes bool) {
+	if !g.passesOn(s, rows) {
 		return 0, false
 	}
 	return g.Score(s) - g.info.threshold(rows).Score, true
@@ -124,12 +125,12 @@ func newForeign(name string, texts [][]int32) (o otherText, made [][]int32) {
 
 // makeGate sets the gate of a set: made from counts of its own data, see peer.NewGate, and held-out sequences of it,
 // against the background, the passages, the questions and those other sets of the registry that come nearest to it.
-func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, name string, sel selections, held []tune.Sequence) (*storedGate, error) {
+func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, set *peer.Set, sel selections, held []tune.Sequence) (*storedGate, error) {
 	own := newOther("own", prompts(held, gatePrompts))
 	if len(own.test) == 0 {
 		return nil, fmt.Errorf("%d held-out sequences, want at least 2: %w", len(own.set), tune.ErrData)
 	}
-	older, near, texts, err := e.olderSets(b, r, name, sel.samples)
+	older, near, texts, err := e.olderSets(b, r, set.Name, sel.samples)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +142,7 @@ func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, na
 	for _, o := range near {
 		against = append(against, o.samples(olderSample/len(near)))
 	}
-	g := &storedGate{name: name, info: &GateInfo{Alpha: gateAlpha, Margin: gateMargin}}
+	g := &storedGate{name: set.Name, info: &GateInfo{Alpha: gateAlpha, Margin: gateMargin}}
 	g.Gate, err = peer.NewGate(r.Router, sel.counts, sel.samples, against...)
 	if errors.Is(err, peer.ErrFewSamples) {
 		return nil, fmt.Errorf("%w: %w", tune.ErrData, err)
@@ -150,7 +151,12 @@ func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, na
 		return nil, err
 	}
 	g.info.Blocks = g.Gate.Blocks
-	mine, err := e.read(ctx, b, r, "judge own", slices.Concat(own.set, own.test))
+	all := slices.Concat(own.set, own.test)
+	mine, err := e.read(ctx, b, r, "judge own", all)
+	if err != nil {
+		return nil, err
+	}
+	least, err := (&confirmation{e: e, b: b, r: r, prompts: own.set}).least(ctx, set)
 	if err != nil {
 		return nil, err
 	}
@@ -165,17 +171,50 @@ func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, na
 		}
 		scores = append(scores, g.scored(t, read))
 	}
-	g.info.setBy(g.scored(own, mine), g.farthest(mine[:len(own.set)]), scores)
+	judged := g.scored(own, mine)
+	for _, t := range scores {
+		if err := e.unconfirmed(ctx, b, r, set, tails(judged.set), least, t.otherText.set, t.set); err != nil {
+			return nil, err
+		}
+	}
+	g.info.setBy(judged, g.farthest(mine[:len(own.set)]), least, scores)
+	for _, t := range append(scores, judged) {
+		if err := e.confirm(ctx, b, r, set, g.info, t.otherText.test, t.test); err != nil {
+			return nil, err
+		}
+	}
+	g.info.measure(judged, scores)
+	g.info.Older, err = e.firedByOlder(ctx, b, r, older, all, mine)
+	return g, err
+}
+
+// firedByOlder returns how often the gates of older sets fire on a new one's prompts.
+func (e *Engine) firedByOlder(ctx context.Context, b *base.Base, r *storedRouter, older []*storedGate, prompts [][]int32, read []judgedPrompt) (rates []FireRate, err error) {
+	s := e.reg.Snapshot()
+	defer s.Close()
 	for _, o := range older {
-		rate := FireRate{Text: o.ref, Sequences: len(mine)}
-		for _, p := range mine {
-			if o.firesOn(p.all, p.rows) {
-				rate.Fired++
+		var some [][]int32
+		var passing []judgedPrompt
+		for i, p := range read {
+			if o.passesOn(p.all, p.rows) {
+				some, passing = append(some, prompts[i]), append(passing, p)
 			}
 		}
-		g.info.Older = append(g.info.Older, rate)
+		rate := FireRate{Text: o.ref, Sequences: len(read)}
+		if len(some) > 0 {
+			set, err := e.loadSet(s, r.Router, o.ref)
+			if err != nil {
+				return nil, err
+			}
+			judged := o.judge(passing)
+			if err := e.confirm(ctx, b, r, set, o.info, some, judged); err != nil {
+				return nil, err
+			}
+			rate.Fired = o.info.rate("", judged).Fired
+		}
+		rates = append(rates, rate)
 	}
-	return g, nil
+	return rates, nil
 }
 
 // scored is a text with what one gate says of its prompts.
@@ -190,17 +229,17 @@ func (g *storedGate) scored(t otherText, read []judgedPrompt) scored {
 	return scored{t, v[:len(t.set)], v[len(t.set):]}
 }
 
-// setBy finds the thresholds and measures them. Sequences of texts that nobody called foreign are left out where they score
+// setBy finds the thresholds. Sequences of texts that nobody called foreign are left out where they score
 // as nine tenths of the own ones do, but no more than gateAside of them: a set of arithmetic is not to be kept from its own
 // text by the background's arithmetic. What is left of these texts makes one sample, each other text one of its own; the
 // threshold lies above the quantile of each. A text of another kind than all of them is kept out by how far the own text lies from
-// the samples at each of gateLengths.
-func (i *GateInfo) setBy(own scored, far [len(gateLengths)]float64, texts []scored) {
+// the samples at each of gateLengths, and by what the set gains of it at least.
+func (i *GateInfo) setBy(own scored, far, least [len(gateLengths)]float64, texts []scored) {
 	i.OwnSetOn, i.Thresholds, i.Negatives = len(own.set), nil, nil
 	for k, n := range gateLengths {
 		have := scoresAt(own.set, k)
 		like, _ := retrieval.Conformal(have, 0.9)
-		tail, _ := retrieval.Conformal(have, 1-gateOwnTail)
+		tail := tails(own.set)[k]
 		guess := Negatives{Text: "background, passages and questions"}
 		var pooled []float64
 		samples := []Negatives{}
@@ -230,7 +269,7 @@ func (i *GateInfo) setBy(own scored, far [len(gateLengths)]float64, texts []scor
 		if math.IsInf(most, -1) { // all others look like the own text: then only the surest are called own
 			most = like
 		}
-		i.Thresholds = append(i.Thresholds, Threshold{n - 1, most + i.Margin*max(0, tail-most), far[k]})
+		i.Thresholds = append(i.Thresholds, Threshold{n - 1, most + i.Margin*max(0, tail-most), far[k], least[k]})
 		if n == gateTokens {
 			i.Negatives = slices.DeleteFunc(samples, func(s Negatives) bool { return s.Sequences+s.Aside == 0 })
 			for k := range i.Negatives {
@@ -240,6 +279,10 @@ func (i *GateInfo) setBy(own scored, far [len(gateLengths)]float64, texts []scor
 			}
 		}
 	}
+}
+
+// measure notes how often the gate fires on text that set nothing.
+func (i *GateInfo) measure(own scored, texts []scored) {
 	i.Own = i.rate("own", own.test)
 	i.Others = nil
 	for _, t := range texts {
@@ -268,13 +311,28 @@ func halves[T any](all []T) (even, odd []T) {
 	return even, odd
 }
 
-// scoresAt returns the scores of prompts at one of gateLengths, by its place.
+// scoresAt returns the scores of prompts at one of gateLengths, by its place. Those that the set does not make likelier enough do not
+// fire whatever they score: they count as the least.
 func scoresAt(prompts []verdict, length int) []float64 {
-	v := make([]float64, len(prompts))
+	v, least := make([]float64, len(prompts)), math.Inf(1)
 	for i, p := range prompts {
 		v[i] = p.after[length]
+		least = min(least, v[i])
+	}
+	for i, p := range prompts {
+		if p.vain[length] {
+			v[i] = least
+		}
 	}
 	return v
+}
+
+// tails returns what nearly all of the own sequences score at each of gateLengths.
+func tails(own []verdict) (scores [len(gateLengths)]float64) {
+	for k := range scores {
+		scores[k], _ = retrieval.Conformal(scoresAt(own, k), 1-gateOwnTail)
+	}
+	return scores
 }
 
 // olderSets returns the gates of the sets that the registry holds for this router, without name, which of them are nearest to

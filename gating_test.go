@@ -33,7 +33,9 @@ func TestThresholds(t *testing.T) {
 	}
 	own, background, older := text("own", false, 1), text("background", true, 0), text("older@1", false, 0.2)
 	g := GateInfo{Alpha: gateAlpha, Margin: gateMargin}
-	g.setBy(own, [len(gateLengths)]float64{10, 10, 10, 10}, []scored{background, older})
+	others := []scored{background, older}
+	g.setBy(own, [len(gateLengths)]float64{10, 10, 10, 10}, [len(gateLengths)]float64{}, others)
+	g.measure(own, others)
 	if g.Own.Rate() < 0.95 || g.Own.Sequences != 400 || len(g.Others) != 2 || g.Others[0].Rate() > 0.01 || g.Others[1].Rate() > 0.01 {
 		t.Errorf("rates: own %+v, others %+v", g.Own, g.Others)
 	}
@@ -65,7 +67,8 @@ func TestAside(t *testing.T) {
 	set := func(guess bool, like int) GateInfo {
 		mixed := append(prompted(rnd, 100-like, 0), prompted(rnd, like, 1.3)...)
 		g := GateInfo{Alpha: gateAlpha, Margin: gateMargin}
-		g.setBy(own, [len(gateLengths)]float64{10, 10, 10, 10}, []scored{{otherText{name: "x", guess: guess}, mixed, nil}})
+		g.setBy(own, [len(gateLengths)]float64{10, 10, 10, 10}, [len(gateLengths)]float64{}, []scored{{otherText{name: "x", guess: guess}, mixed, nil}})
+		g.measure(own, nil)
 		return g
 	}
 	if g := set(true, 5); g.Negatives[0].Aside != 5 || g.Own.Rate() < 0.9 {

@@ -101,7 +101,7 @@ func (e *Engine) generate(ctx context.Context, o GenerateOptions, emit func(Toke
 	}
 	gen := base.GenOptions{Sampling: o.sampling(), MaxTokens: o.MaxTokens, Seam: seam}
 	if a != nil {
-		gen.Choose = a.choose(ids, len(ids))
+		gen.Choose = a.choose(ctx, ids, len(ids))
 	}
 	var t Token
 	if o.LogProbs > 0 {
@@ -167,7 +167,7 @@ func (e *Engine) Logits(ctx context.Context, o LogitsOptions) (*LogitsResult, er
 		return nil, err
 	}
 	if a != nil {
-		c := a.choose(ids, len(ids))
+		c := a.choose(ctx, ids, len(ids))
 		x, err := m.Forward(llama.One(ids, nil), c.Look)
 		if err == nil {
 			seam, err = c.Decide()

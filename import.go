@@ -152,7 +152,7 @@ func (e *Engine) importAdapter(ctx context.Context, name string, f Format, o Add
 	own := &ownership{}
 	if text == nil {
 		e.warnf("%s gets no gate, and --auto will not know it: an adapter brings no text of its own; give some with --data", name)
-	} else if own, err = e.ownOf(ctx, b, r, name, text); err != nil {
+	} else if own, err = e.ownOf(ctx, b, r, set, text); err != nil {
 		return nil, err
 	}
 	if n := reportLength(o.ReportTokens); n > 0 {

@@ -24,10 +24,11 @@ type ownership struct {
 }
 
 // own makes it from selections and held-out sequences of the set's own text. Too little text is a warning, not an error.
-func (e *Engine) own(ctx context.Context, b *base.Base, r *storedRouter, name string, sel selections, held []tune.Sequence) (*ownership, error) {
+func (e *Engine) own(ctx context.Context, b *base.Base, r *storedRouter, set *peer.Set, sel selections, held []tune.Sequence) (*ownership, error) {
 	o := &ownership{held: tune.Spread(held, heldTokens)}
 	var err error
-	o.gate, err = e.makeGate(ctx, b, r, name, sel, o.held)
+	name := set.Name
+	o.gate, err = e.makeGate(ctx, b, r, set, sel, o.held)
 	if errors.Is(err, tune.ErrData) {
 		e.warnf("%s gets no gate, and --auto will not know it: %v", name, err)
 		return o, nil
@@ -48,12 +49,12 @@ func (e *Engine) own(ctx context.Context, b *base.Base, r *storedRouter, name st
 }
 
 // ownOf makes the ownership of a set from its text.
-func (e *Engine) ownOf(ctx context.Context, b *base.Base, r *storedRouter, name string, t *newText) (*ownership, error) {
+func (e *Engine) ownOf(ctx context.Context, b *base.Base, r *storedRouter, set *peer.Set, t *newText) (*ownership, error) {
 	sel, err := e.sampled(ctx, b, r, t.counts, t.made)
 	if err != nil {
 		return nil, err
 	}
-	return e.own(ctx, b, r, name, sel, t.held)
+	return e.own(ctx, b, r, set, sel, t.held)
 }
 
 // record writes what the manifest keeps; on nil nothing.
@@ -112,7 +113,7 @@ func (f *finetuning) own(ctx context.Context) (*ownership, error) {
 			}
 		}
 	}
-	return f.e.own(ctx, f.b, f.router, f.name, sel, held)
+	return f.e.own(ctx, f.b, f.router, f.set, sel, held)
 }
 
 // earlier adds the selections of what the parent had learned, and shares what is held out with its text.
@@ -189,7 +190,7 @@ func (e *Engine) imported(ctx context.Context, b *base.Base, r *storedRouter, se
 		}
 		sel = selections{g.Counts, g.Samples}
 	}
-	return e.own(ctx, b, r, set.Name, sel, held)
+	return e.own(ctx, b, r, set, sel, held)
 }
 
 // setCounts returns the selections by which a set was placed, zeros where it has none.
@@ -247,7 +248,7 @@ func (e *Engine) Regate(ctx context.Context, name string) (*SetInfo, error) {
 	if len(held) == 0 {
 		return nil, fmt.Errorf("peft: gate: %s keeps no held-out text (it was made by an earlier version, or from too little text); train it again: %w", name, ErrNoGate)
 	}
-	own, err := e.own(ctx, b, r, name, sel, held)
+	own, err := e.own(ctx, b, r, set, sel, held)
 	if err != nil {
 		return nil, err
 	}

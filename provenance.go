@@ -13,5 +13,7 @@ type GateScore struct {
 	Threshold float64 `json:"threshold"`
 	Fired     bool    `json:"fired"`
 	Unlike    bool    `json:"unlike,omitempty"`    // the score passes, but the prompt is too unlike all of the set's own text
+	Gain      float64 `json:"gain,omitempty"`      // nats by which the set makes the prompt likelier, where score and distance pass and the gate asks
+	Vain      bool    `json:"vain,omitempty"`      // that is too little
 	YieldsTo  string  `json:"yields_to,omitempty"` // name@revision of the set that is on in its place: both cannot be on together
 }

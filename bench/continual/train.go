@@ -93,6 +93,7 @@ func (b *bench) finetune(j job) peft.FinetuneOptions {
 	return peft.FinetuneOptions{
 		Data: files.train, EvalData: held, Steps: b.res.Settings.Steps, SeqLen: b.res.Settings.SeqLen, BatchTokens: batchTokens,
 		LearningRate: j.rate, Seed: j.seed, Experts: j.experts, ReportTokens: -1,
+		Precision: "bf16", // as LoRA's, whatever is fastest on this machine
 	}
 }
 

@@ -40,6 +40,9 @@ func printGate(w io.Writer, s *peft.SetInfo) {
 		if t.Distance > 0 {
 			within = fmt.Sprintf(", at most %.1f from its own text", t.Distance)
 		}
+		if t.Gain > 0 {
+			within += fmt.Sprintf(", at least %.1f nats likelier with the set", t.Gain)
+		}
 		line("gate", "more than %.4f after %d tokens%s", t.Score, t.Tokens, within)
 	}
 	for _, n := range g.Negatives {

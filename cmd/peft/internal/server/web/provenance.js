@@ -64,12 +64,12 @@ export function legend(sets, text) {
           marked.flatMap(t => t.shares.filter(s => s.share >= least).map(s => [h('code', {}, JSON.stringify(t.text).slice(1, -1)), s.set, percent(s.share, 1)]))))))
 }
 
-// gates tells what the sets' gates made of the prompt: [{set, score, threshold, fired, unlike}].
+// gates tells what the sets' gates made of the prompt: [{set, score, threshold, fired, unlike, vain}].
 export function gates(list) {
   if (!list?.length) return null
   return h('details', { class: 'gates' }, h('summary', {}, gateSummary(list)),
     table('Gates', [{ name: 'Set' }, { name: 'Score', class: 'n' }, { name: 'Threshold', class: 'n' }, { name: 'Fired' }],
-      list.map(g => [g.set, finite(g.score), finite(g.threshold), g.fired ? 'yes' : g.unlike ? 'no, unlike its text' : 'no'])))
+      list.map(g => [g.set, finite(g.score), finite(g.threshold), g.fired ? 'yes' : g.unlike ? 'no, unlike its text' : g.vain ? 'no, not likelier with it' : 'no'])))
 }
 
 const finite = x => typeof x === 'number' ? x.toFixed(3) : '–'
