@@ -56,7 +56,7 @@ func (b *bench) report() error {
 
 const head = `## One domain after the other, beside LoRA
 
-Measured by ` + "`go run ./bench/continual`" + `; raw figures in [%[1]s](%[1]s). A domain is learned by every method from the same tokens in the same order, at most %[2]d a step, under the same schedule: the first eight tenths of Tiny Shakespeare, GSM8K (answers alone count), AG News, Amazon reviews and an invented manual. The last tenth is reported on. LoRA is Hugging Face PEFT's; both train in bf16, with what is trained in f32, and measure in f32.
+Measured by ` + "`go run ./bench/continual`" + `; raw figures in [%[1]s](%[1]s). A domain is learned by every method from the same tokens in the same order, at most %[2]d a step, under the same schedule: the first eight tenths of Tiny Shakespeare, GSM8K (answers alone count), AG News, Amazon reviews and an invented manual. The last tenth is reported on. LoRA is Hugging Face PEFT's, in bf16 with the adapter in f32; peft trains in bf16 too; both measure in f32.
 `
 
 // bases returns the results that were written before, those of this base replaced.

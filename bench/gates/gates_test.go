@@ -8,8 +8,8 @@ import (
 )
 
 func TestTable(t *testing.T) {
-	got := table(map[string][]judged{"a": {{"a", false, 10, 9, 1}, {"b", false, 20, 1, 2}, {"wiki", false, 20, 0, 0}, {"a", true, 10, 0, 0}}}, []string{"a", "b"}, []string{"a", "b", "wiki"}, false)
-	for _, want := range []string{"| gate of | a | b | wiki | all but its own |\n|---|---|---|---|---|\n", "| a | **90.0 (100.0)** | 5.0 (15.0) | 0.0 (0.0) | 2.5 (7.5) |\n"} {
+	got := table(map[string][]judged{"a": {{"a", false, 10, 9, 1, 0}, {"b", false, 20, 1, 2, 1}, {"wiki", false, 20, 0, 0, 3}, {"a", true, 10, 0, 0, 0}}}, []string{"a", "b"}, []string{"a", "b", "wiki"}, false)
+	for _, want := range []string{"| gate of | a | b | wiki | all but its own |\n|---|---|---|---|---|\n", "| a | **90.0 (90.0, 100.0)** | 5.0 (10.0, 20.0) | 0.0 (15.0, 15.0) | 2.5 (12.5, 17.5) |\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}

@@ -1,9 +1,9 @@
-// Gates measures on what text the gates of sets fire that were made without knowing it, and what a gate's distance keeps out
-// that its score would let in.
+// Gates measures on what text the gates of sets fire that were made without knowing it, and what a gate's distance and its asking
+// whether the set helps keep out that its score would let in.
 //
-//	go run ./bench/gates -base MODEL.gguf -data DIR -work DIR [-other NAME=FILE]... [-prompts 100] [-out docs]
+//	go run ./bench/gates -base MODEL.gguf -data DIR -work DIR [-other NAME=FILE]... [-prompts 100] [-steps 12] [-out docs]
 //
-// -data is the directory of domains that bench/continual has prepared in its -work. Each has a set by itself, added from
+// -data is the directory of domains that bench/continual has prepared in its -work. Each has a set by itself, trained on
 // the part that is learned; its gate judges prompts of what is left of each domain, and of the other files, such as testdata's
 // questions about anything.
 package main
@@ -43,6 +43,7 @@ type judged struct {
 	Prompts int    `json:"prompts"`
 	Fired   int    `json:"fired"`
 	Unlike  int    `json:"unlike"` // whose score passes, and whose distance does not
+	Vain    int    `json:"vain"`   // that pass otherwise, and that the set makes too little likelier
 }
 
 func run(ctx context.Context) error {
@@ -59,6 +60,7 @@ func run(ctx context.Context) error {
 		return nil
 	})
 	most := f.Int("prompts", 100, "of each text")
+	steps := f.Int("steps", 12, "of training a set")
 	if err := f.Parse(os.Args[1:]); err != nil {
 		return err
 	}
@@ -67,11 +69,11 @@ func run(ctx context.Context) error {
 		return err
 	}
 	texts = append(domains, texts...)
-	if err := s.Open(map[string]any{"prompts": *most, "tokens": promptTokens}); err != nil {
+	if err := s.Open(map[string]any{"prompts": *most, "tokens": promptTokens, "steps": *steps}); err != nil {
 		return err
 	}
 	for _, d := range domains {
-		if _, err := study.Do(ctx, s, d.name, func() ([]judged, error) { return gate(ctx, s, d, texts, *most) }); err != nil {
+		if _, err := study.Do(ctx, s, d.name, func() ([]judged, error) { return gate(ctx, s, d, texts, *most, *steps) }); err != nil {
 			return errors.Join(err, report(s, domains, texts))
 		}
 	}
@@ -96,8 +98,8 @@ func readDomains(dir string) (all []*text, err error) {
 	return all, nil
 }
 
-// gate adds a domain's set to a registry of its own, and asks it about all texts.
-func gate(ctx context.Context, s *study.Study, d *text, texts []*text, most int) (all []judged, err error) {
+// gate trains a domain's set in a registry of its own, and asks its gate about all texts.
+func gate(ctx context.Context, s *study.Study, d *text, texts []*text, most, steps int) (all []judged, err error) {
 	name := "registry-" + d.name
 	if err := os.RemoveAll(s.Path(name)); err != nil {
 		return nil, err
@@ -107,7 +109,7 @@ func gate(ctx context.Context, s *study.Study, d *text, texts []*text, most int)
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, e.Close(), os.RemoveAll(s.Path(name))) }()
-	if _, err := e.AddExperts(ctx, d.name, peft.AddOptions{Data: d.learned, Experts: 256, ReportTokens: -1}); err != nil {
+	if _, err := e.Finetune(ctx, d.name, peft.FinetuneOptions{Data: d.learned, Steps: steps, ReportTokens: -1}); err != nil {
 		return nil, err
 	}
 	for _, t := range texts {
@@ -130,6 +132,9 @@ func gate(ctx context.Context, s *study.Study, d *text, texts []*text, most int)
 					}
 					if g.Unlike {
 						j.Unlike++
+					}
+					if g.Vain {
+						j.Vain++
 					}
 				}
 			}

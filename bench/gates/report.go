@@ -30,7 +30,7 @@ func report(s *study.Study, domains, texts []*text) error {
 	if err := s.Publish(); err != nil {
 		return err
 	}
-	return s.Section(fmt.Sprintf("## Gates on text that they do not know\n\nMeasured by `go run ./bench/gates` (%s); raw figures in [gates.json](gates.json). Every set has the base to itself: its gate knows its own text, the base's own words, the passages and the questions, and none of the other texts. Per cent of the prompts on which it fires and, in brackets, on which it would by its score, without the distance. Prompts are questions of records, and %d tokens of other text.\n\n%s\nThe same prompts, each as a user's message in the base's chat template, in which no set's own text was when its gate was made:\n\n%s",
+	return s.Section(fmt.Sprintf("## Gates on text that they do not know\n\nMeasured by `go run ./bench/gates` (%s); raw figures in [gates.json](gates.json). Every set has the base to itself: its gate knows its own text, the base's own words, the passages and the questions, and none of the other texts. Per cent of the prompts on which it fires and, in brackets, on which it would by its score and distance, and by its score alone. Prompts are questions of records, and %d tokens of other text.\n\n%s\nThe same prompts, each as a user's message in the base's chat template, in which no set's own text was when its gate was made:\n\n%s",
 		s.Machine(), promptTokens, table(results, own, all, false), table(results, own, all, true)))
 }
 
@@ -54,7 +54,7 @@ func table(results map[string][]judged, domains, all []string, chat bool) string
 				if name == d {
 					cell = "**" + cell + "**"
 				} else {
-					others.Prompts, others.Fired, others.Unlike = others.Prompts+j.Prompts, others.Fired+j.Fired, others.Unlike+j.Unlike
+					others.add(j)
 				}
 			}
 			fmt.Fprintf(&t, " %s |", cell)
@@ -68,6 +68,11 @@ func rates(j judged) string {
 	if j.Prompts == 0 {
 		return ""
 	}
-	n := 100 / float64(j.Prompts)
-	return fmt.Sprintf("%.1f (%.1f)", n*float64(j.Fired), n*float64(j.Fired+j.Unlike))
+	share := func(prompts int) float64 { return 100 * float64(prompts) / float64(j.Prompts) }
+	return fmt.Sprintf("%.1f (%.1f, %.1f)", share(j.Fired), share(j.Fired+j.Vain), share(j.Fired+j.Vain+j.Unlike))
+}
+
+func (j *judged) add(more judged) {
+	j.Prompts, j.Fired = j.Prompts+more.Prompts, j.Fired+more.Fired
+	j.Unlike, j.Vain = j.Unlike+more.Unlike, j.Vain+more.Vain
 }
