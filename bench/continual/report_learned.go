@@ -176,5 +176,5 @@ func (p *page) bytes() {
 		}
 	}
 	row("peft, as many experts as the bytes of LoRA r=8 hold", runs, drops)
-	p.addf("\nThe mean is over the domains that were run with the first seed. Others may have used the machine meanwhile, so the speeds say little.\n")
+	p.addf("\nThe mean is over the domains that were run with the first seed. Methods may have run on different machines, and others on them meanwhile, so the speeds say little.\n")
 }
