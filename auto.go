@@ -108,21 +108,37 @@ func (a *auto) look(prompt []int32) *peer.Sampler {
 func (a *auto) decide(ctx context.Context, prompt []int32, j *peer.Sampler) (*combination, error) {
 	d := decision{rows: j.Rows(), fired: map[string]bool{}, yields: map[string]string{}, gains: map[string]float64{}}
 	d.sample = j.Sample(0, d.rows)
+	var passing []*storedGate
+	var nats []float64
+	for _, g := range a.gates {
+		if n, passes := g.above(d.sample, d.rows); passes {
+			passing, nats = append(passing, g), append(nats, n)
+		}
+	}
+	if len(passing) == 0 {
+		a.last = d
+		return nil, nil
+	}
 	s := a.held
 	if s == nil {
 		s = a.e.reg.Snapshot()
 		defer s.Close()
 	}
+	b, err := a.e.Base()
+	if err != nil {
+		return nil, err
+	}
+	asked := confirmation{e: a.e, b: b, r: a.router, prompts: [][]int32{prompt}}
 	var on []strong
 	var above []float64
-	sure := confirmation{e: a.e, r: a.router, prompts: [][]int32{prompt}}
-	for _, g := range a.gates {
-		nats, passes := g.above(d.sample, d.rows)
-		if !passes {
-			continue
-		}
+	for i, g := range passing {
+		set := strong{g.set, 1}
 		if t := g.info.threshold(d.rows); t.Gain > 0 {
-			gain, err := a.gain(ctx, s, g, &sure)
+			c, err := a.e.combine(s, a.router.Router, []strong{set})
+			if err != nil {
+				return nil, err
+			}
+			gain, err := asked.gain(ctx, c.Stack)
 			if err != nil {
 				return nil, err
 			}
@@ -130,7 +146,7 @@ func (a *auto) decide(ctx context.Context, prompt []int32, j *peer.Sampler) (*co
 				continue
 			}
 		}
-		on, above = append(on, strong{g.set, 1}), append(above, nats)
+		on, above = append(on, set), append(above, nats[i])
 		d.fired[g.ref] = true
 		a.fired[g.ref]++
 	}
@@ -146,23 +162,6 @@ func (a *auto) decide(ctx context.Context, prompt []int32, j *peer.Sampler) (*co
 		}
 	}
 	return c, err
-}
-
-// gain returns by how many nats a set makes a prompt likelier.
-func (a *auto) gain(ctx context.Context, s *registry.Snapshot, g *storedGate, of *confirmation) (float64, error) {
-	var err error
-	if of.b, err = a.e.Base(); err != nil {
-		return 0, err
-	}
-	c, err := a.e.combine(s, a.router.Router, []strong{{g.set, 1}})
-	if err != nil {
-		return 0, err
-	}
-	gains, err := of.gains(ctx, c.Stack)
-	if err != nil {
-		return 0, err
-	}
-	return after(gains[0], len(gains[0])), nil
 }
 
 // yield notes which sets are on in the place of others.

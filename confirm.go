@@ -88,6 +88,15 @@ func (c *confirmation) of(ctx context.Context, set *peer.Set) ([][]float64, erro
 	return c.gains(ctx, stack)
 }
 
+// gain returns by how many nats a set makes all that is judged of the one prompt likelier.
+func (c *confirmation) gain(ctx context.Context, set llama.Seam) (float64, error) {
+	gains, err := c.gains(ctx, set)
+	if err != nil {
+		return 0, err
+	}
+	return total(gains[0]), nil
+}
+
 // after returns what was gained by so many of the judged tokens, or all of them where there are fewer.
 func after(gains []float64, tokens int) float64 {
 	if n := min(tokens, len(gains)); n > 0 {
@@ -95,6 +104,9 @@ func after(gains []float64, tokens int) float64 {
 	}
 	return 0
 }
+
+// total returns what was gained by all of them.
+func total(gains []float64) float64 { return after(gains, len(gains)) }
 
 // least returns by how much a set makes its own prompts likelier after each of gateLengths, but for gateOwnTail of them, where there
 // are enough to tell, and at most gateGain; 0 where it may as well make them less likely.
@@ -120,48 +132,47 @@ func (c *confirmation) least(ctx context.Context, set *peer.Set) (limits [len(ga
 	return limits, nil
 }
 
-// confirm notes in what a set's gate says of prompts by how much the set makes those likelier that pass otherwise.
-func (e *Engine) confirm(ctx context.Context, b *base.Base, r *storedRouter, set *peer.Set, gate *GateInfo, prompts [][]int32, all []verdict) error {
+// ask calls note with what a set gains of those prompts of whose verdicts it is wanted.
+func (e *Engine) ask(ctx context.Context, b *base.Base, r *storedRouter, set *peer.Set, prompts [][]int32, all []verdict, wanted func(v verdict) bool, note func(v *verdict, gains []float64)) error {
 	c := &confirmation{e: e, b: b, r: r}
-	var at []int
+	var asked []*verdict
 	for i, v := range all {
-		if gate.passes(v) && gate.threshold(v.rows).Gain > 0 {
-			c.prompts, at = append(c.prompts, prompts[i]), append(at, i)
+		if wanted(v) {
+			c.prompts, asked = append(c.prompts, prompts[i]), append(asked, &all[i])
 		}
 	}
-	if len(at) == 0 {
+	if len(asked) == 0 {
 		return nil
 	}
 	gains, err := c.of(ctx, set)
-	for j, i := range at {
-		if err == nil {
-			all[i].gain = after(gains[j], len(gains[j]))
-		}
+	if err != nil {
+		return err
 	}
-	return err
+	for i, v := range asked {
+		note(v, gains[i])
+	}
+	return nil
+}
+
+// confirm notes in what a set's gate says of prompts by how much the set makes those likelier that pass otherwise.
+func (e *Engine) confirm(ctx context.Context, b *base.Base, r *storedRouter, set *peer.Set, gate *GateInfo, prompts [][]int32, all []verdict) error {
+	return e.ask(ctx, b, r, set, prompts, all, func(v verdict) bool { return gate.passes(v) && gate.threshold(v.rows).Gain > 0 },
+		func(v *verdict, gains []float64) { v.gain = total(gains) })
 }
 
 // unconfirmed notes which prompts of other text a set makes less likelier than it must, after each of gateLengths, of those that
 // score as much as nearly all own ones.
 func (e *Engine) unconfirmed(ctx context.Context, b *base.Base, r *storedRouter, set *peer.Set, own, least [len(gateLengths)]float64, prompts [][]int32, all []verdict) error {
-	c := &confirmation{e: e, b: b, r: r}
-	var at []int
-	for i, v := range all {
+	return e.ask(ctx, b, r, set, prompts, all, func(v verdict) bool {
 		for k, score := range v.after {
 			if least[k] > 0 && score > own[k] {
-				c.prompts, at = append(c.prompts, prompts[i]), append(at, i)
-				break
+				return true
 			}
 		}
-	}
-	if len(at) == 0 {
-		return nil
-	}
-	gains, err := c.of(ctx, set)
-	for j, i := range at {
+		return false
+	}, func(v *verdict, gains []float64) {
 		for k, n := range gateLengths {
-			all[i].vain[k] = err == nil && after(gains[j], n-1) < least[k]
+			v.vain[k] = after(gains, n-1) < least[k]
 		}
-	}
-	return err
+	})
 }

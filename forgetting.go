@@ -183,14 +183,14 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 		if prompt <= len(s.Tokens) {
 			rows := j.Rows()
 			sample := j.Sample(0, rows)
-			sure := &confirmation{e: c.e, b: c.b, r: c.r, prompts: [][]int32{s.Tokens[:prompt]}}
+			asked := &confirmation{e: c.e, b: c.b, r: c.r, prompts: [][]int32{s.Tokens[:prompt]}}
 			for _, g := range gates {
 				now := g == gate
 				above, passes := g.above(sample, rows)
 				if !passes {
 					continue
 				}
-				if sure, err := c.confirms(ctx, g, c.set(g.name, now), rows, sure); err != nil {
+				if sure, err := c.confirms(ctx, g, now, rows, asked); err != nil {
 					return nil, err
 				} else if !sure {
 					continue
@@ -261,17 +261,19 @@ func (c *comparison) set(name string, after bool) *peer.Set {
 	return c.before[name]
 }
 
-// confirms reports whether a set makes a prompt likelier by as much as its gate asks.
-func (c *comparison) confirms(ctx context.Context, g *storedGate, set *peer.Set, rows int, of *confirmation) (bool, error) {
+// confirms reports whether a gate's set, as it is after the revision or was before it, makes a prompt likelier by as much as the gate
+// asks.
+func (c *comparison) confirms(ctx context.Context, g *storedGate, after bool, rows int, of *confirmation) (bool, error) {
 	t := g.info.threshold(rows)
 	if t.Gain == 0 {
 		return true, nil
 	}
-	gains, err := of.of(ctx, set)
+	_, set, err := c.stack([]string{g.name}, after)
 	if err != nil {
 		return false, err
 	}
-	return t.confirms(after(gains[0], len(gains[0]))), nil
+	gain, err := of.gain(ctx, set)
+	return t.confirms(gain), err
 }
 
 // beside returns which sets are forced on for the text of a set, empty for none, before the revision and after it; apart

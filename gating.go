@@ -172,8 +172,9 @@ func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, se
 		scores = append(scores, g.scored(t, read))
 	}
 	judged := g.scored(own, mine)
+	tail := tails(judged.set)
 	for _, t := range scores {
-		if err := e.unconfirmed(ctx, b, r, set, tails(judged.set), least, t.otherText.set, t.set); err != nil {
+		if err := e.unconfirmed(ctx, b, r, set, tail, least, t.otherText.set, t.set); err != nil {
 			return nil, err
 		}
 	}
@@ -236,10 +237,10 @@ func (g *storedGate) scored(t otherText, read []judgedPrompt) scored {
 // the samples at each of gateLengths, and by what the set gains of it at least.
 func (i *GateInfo) setBy(own scored, far, least [len(gateLengths)]float64, texts []scored) {
 	i.OwnSetOn, i.Thresholds, i.Negatives = len(own.set), nil, nil
+	tail := tails(own.set)
 	for k, n := range gateLengths {
 		have := scoresAt(own.set, k)
 		like, _ := retrieval.Conformal(have, 0.9)
-		tail := tails(own.set)[k]
 		guess := Negatives{Text: "background, passages and questions"}
 		var pooled []float64
 		samples := []Negatives{}
@@ -269,7 +270,7 @@ func (i *GateInfo) setBy(own scored, far, least [len(gateLengths)]float64, texts
 		if math.IsInf(most, -1) { // all others look like the own text: then only the surest are called own
 			most = like
 		}
-		i.Thresholds = append(i.Thresholds, Threshold{n - 1, most + i.Margin*max(0, tail-most), far[k], least[k]})
+		i.Thresholds = append(i.Thresholds, Threshold{n - 1, most + i.Margin*max(0, tail[k]-most), far[k], least[k]})
 		if n == gateTokens {
 			i.Negatives = slices.DeleteFunc(samples, func(s Negatives) bool { return s.Sequences+s.Aside == 0 })
 			for k := range i.Negatives {
