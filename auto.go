@@ -2,8 +2,6 @@ package peft
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"math"
 
 	"github.com/gopeft/peft/adapters/peer"
@@ -13,13 +11,13 @@ import (
 )
 
 // auto decides by gates which sets are on, once a sequence, from its prompt while the base alone reads it. All whose
-// gates fire are on, each as it would be alone, but for those that exclude each other, of which one is; where none fires, what
-// the base computed stands, to the bit.
+// gates fire are on, each as it would be alone, but for those that yield to another; where none fires, what the base computed
+// stands, to the bit.
 type auto struct {
 	e      *Engine
 	router *storedRouter
 	gates  []*storedGate
-	fired  map[string]int     // sequences, by name@revision
+	on     map[string]int     // for how many sequences, by name@revision
 	seen   int                // sequences in all
 	held   *registry.Snapshot // in which the sets are that may be on; nil for the registry as it is when they are
 	last   decision           // on the last sequence
@@ -30,7 +28,7 @@ type decision struct {
 	sample peer.Sample
 	rows   int
 	fired  map[string]bool    // by name@revision
-	yields map[string]string  // to which set one yields that fired
+	yields map[string]string  // to which set one yields whose gate fires
 	gains  map[string]float64 // nats by which the sets that were to be confirmed make the prompt likelier
 }
 
@@ -68,7 +66,7 @@ func (e *Engine) newAutoIn(ctx context.Context, s *registry.Snapshot, names []st
 	if err != nil || len(gates) == 0 {
 		return nil, err
 	}
-	return &auto{e: e, router: r, gates: gates, fired: map[string]int{}}, nil
+	return &auto{e: e, router: r, gates: gates, on: map[string]int{}}, nil
 }
 
 // withSetsOr is withSets or, by gates, the base with what decides between the sets.
@@ -103,78 +101,72 @@ func (a *auto) look(prompt []int32) *peer.Sampler {
 	return j
 }
 
-// decide returns the combination of the sets whose gates fire on a prompt, nil when none does. Of those that cannot be on together
-// the one whose score lies highest above its threshold is on.
+// decide returns the combination of the sets that are on for a prompt by their gates, nil when none is; see between.
 func (a *auto) decide(ctx context.Context, prompt []int32, j *peer.Sampler) (*combination, error) {
 	d := decision{rows: j.Rows(), fired: map[string]bool{}, yields: map[string]string{}, gains: map[string]float64{}}
 	d.sample = j.Sample(0, d.rows)
-	var passing []*storedGate
-	var nats []float64
+	var all []passing
+	var sets []strong
+	s := a.held
 	for _, g := range a.gates {
-		if n, passes := g.above(d.sample, d.rows); passes {
-			passing, nats = append(passing, g), append(nats, n)
+		if !g.passesOn(d.sample, d.rows) {
+			continue
 		}
+		if s == nil {
+			s = a.e.reg.Snapshot()
+			defer s.Close()
+		}
+		set, err := a.e.cachedSet(s, g.set)
+		if err != nil {
+			return nil, err
+		}
+		all, sets = append(all, passing{set: set, gate: g, least: g.info.threshold(d.rows).Gain}), append(sets, strong{g.set, 1})
 	}
-	if len(passing) == 0 {
+	if len(all) == 0 {
 		a.last = d
 		return nil, nil
-	}
-	s := a.held
-	if s == nil {
-		s = a.e.reg.Snapshot()
-		defer s.Close()
 	}
 	b, err := a.e.Base()
 	if err != nil {
 		return nil, err
 	}
 	asked := confirmation{e: a.e, b: b, r: a.router, prompts: [][]int32{prompt}}
-	var on []strong
-	var above []float64
-	for i, g := range passing {
-		set := strong{g.set, 1}
-		if t := g.info.threshold(d.rows); t.Gain > 0 {
-			c, err := a.e.combine(s, a.router.Router, []strong{set})
-			if err != nil {
-				return nil, err
-			}
-			gain, err := asked.gain(ctx, c.Stack)
-			if err != nil {
-				return nil, err
-			}
-			if d.gains[g.ref] = gain; !t.confirms(gain) {
-				continue
-			}
+	if err := between(all, func(on []int) (float64, error) {
+		some := make([]strong, len(on))
+		for i, j := range on {
+			some[i] = sets[j]
 		}
-		on, above = append(on, set), append(above, nats[i])
-		d.fired[g.ref] = true
-		a.fired[g.ref]++
+		c, err := a.e.combine(s, a.router.Router, some)
+		if err != nil {
+			return 0, err
+		}
+		return asked.gain(ctx, c.Stack)
+	}); err != nil {
+		return nil, err
+	}
+	var on []strong
+	for i, p := range all {
+		if p.least > 0 {
+			d.gains[p.gate.ref] = p.gain
+		}
+		if p.fires {
+			d.fired[p.gate.ref] = true
+		}
+		if p.isOn() {
+			on = append(on, sets[i])
+			a.on[p.gate.ref]++
+		} else if p.fires {
+			d.yields[p.gate.ref] = all[p.to].gate.ref
+		}
 	}
 	a.last = d
 	if len(on) == 0 {
 		return nil, nil
 	}
-	c, err := a.e.combine(s, a.router.Router, on)
-	if len(on) > 1 && errors.Is(err, peer.ErrPlace) {
-		var to []int
-		if c, to, err = a.e.combineSome(s, a.router.Router, on, above); err == nil {
-			a.yield(on, to)
-		}
-	}
-	return c, err
+	return a.e.combine(s, a.router.Router, on)
 }
 
-// yield notes which sets are on in the place of others.
-func (a *auto) yield(sets []strong, to []int) {
-	ref := func(m strong) string { return fmt.Sprintf("%s@%d", m.Name, m.Revision) }
-	for i, m := range sets {
-		if to[i] >= 0 {
-			a.last.yields[ref(m)] = ref(sets[to[i]])
-		}
-	}
-}
-
-// Fired says of how many sequences a set's gate found that they are its own.
+// Fired says for how many sequences a set was on by its gate.
 type Fired struct {
 	Set       string  `json:"set"` // name@revision
 	Sequences int     `json:"sequences"`
@@ -188,7 +180,7 @@ func (a *auto) report() []Fired {
 	}
 	all := make([]Fired, len(a.gates))
 	for i, g := range a.gates {
-		all[i] = Fired{Set: g.ref, Sequences: a.fired[g.ref], Share: float64(a.fired[g.ref]) / float64(max(1, a.seen))}
+		all[i] = Fired{Set: g.ref, Sequences: a.on[g.ref], Share: float64(a.on[g.ref]) / float64(max(1, a.seen))}
 	}
 	return all
 }

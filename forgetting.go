@@ -157,9 +157,9 @@ func (e *Engine) forgetting(ctx context.Context, b *base.Base, r *storedRouter, 
 
 // text measures sequences; set is whose they are, empty for the revision's own and the background.
 func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence, gate *storedGate) (*TextChange, error) {
-	gates := slices.Clone(c.gates)
+	gates := [2][]*storedGate{c.gates, slices.DeleteFunc(slices.Clone(c.gates), func(g *storedGate) bool { return g.name == c.next.Name })}
 	if gate != nil {
-		gates = append(gates, gate)
+		gates[1] = append(gates[1], gate)
 	}
 	on, apart := c.beside(set)
 	t := &TextChange{Apart: apart}
@@ -179,31 +179,16 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 		if err != nil {
 			return nil, err
 		}
-		var fired [2][]firing
+		var chosen [2][]string
 		if prompt <= len(s.Tokens) {
-			rows := j.Rows()
-			sample := j.Sample(0, rows)
+			sample, rows := j.Sample(0, j.Rows()), j.Rows()
 			asked := &confirmation{e: c.e, b: c.b, r: c.r, prompts: [][]int32{s.Tokens[:prompt]}}
-			for _, g := range gates {
-				now := g == gate
-				above, passes := g.above(sample, rows)
-				if !passes {
-					continue
-				}
-				if sure, err := c.confirms(ctx, g, now, rows, asked); err != nil {
+			for i := range chosen {
+				var own bool
+				if chosen[i], own, err = c.chosen(ctx, gates[i], sample, rows, i == 1, asked); err != nil {
 					return nil, err
-				} else if !sure {
-					continue
 				}
-				if g.name == c.next.Name {
-					t.Fired[index(now)] += 1 / float64(len(seqs))
-				}
-				if !now {
-					fired[0] = append(fired[0], firing{c.before[g.name], above})
-				}
-				if now || g.name != c.next.Name {
-					fired[1] = append(fired[1], firing{c.set(g.name, true), above})
-				}
+				t.Fired[i] += float64(index(own)) / float64(len(seqs))
 			}
 		}
 		memo := map[string][]rowScore{"": bare}
@@ -211,7 +196,7 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 			on    []string
 			after bool
 			from  int // row from which they are on
-		}{{nil, false, 0}, {[]string{c.next.Name}, true, 0}, {on[0], false, 0}, {on[1], true, 0}, {chosen(fired[0]), false, prompt - 1}, {chosen(fired[1]), true, prompt - 1}} {
+		}{{nil, false, 0}, {[]string{c.next.Name}, true, 0}, {on[0], false, 0}, {on[1], true, 0}, {chosen[0], false, prompt - 1}, {chosen[1], true, prompt - 1}} {
 			key, stack, err := c.stack(p.on, p.after)
 			if err != nil {
 				return nil, err
@@ -261,19 +246,33 @@ func (c *comparison) set(name string, after bool) *peer.Set {
 	return c.before[name]
 }
 
-// confirms reports whether a gate's set, as it is after the revision or was before it, makes a prompt likelier by as much as the gate
-// asks.
-func (c *comparison) confirms(ctx context.Context, g *storedGate, after bool, rows int, of *confirmation) (bool, error) {
-	t := g.info.threshold(rows)
-	if t.Gain == 0 {
-		return true, nil
+// chosen returns the names of the sets that gates choose for a prompt which selects that in so many rows, of the sets as they were
+// before the revision or are after it, and whether the gate of the revision's own set fires.
+func (c *comparison) chosen(ctx context.Context, gates []*storedGate, sample peer.Sample, rows int, after bool, asked *confirmation) (on []string, own bool, err error) {
+	var all []passing
+	for _, g := range gates {
+		if g.passesOn(sample, rows) {
+			all = append(all, passing{set: c.set(g.name, after), gate: g, least: g.info.threshold(rows).Gain})
+		}
 	}
-	_, set, err := c.stack([]string{g.name}, after)
-	if err != nil {
-		return false, err
+	err = between(all, func(on []int) (float64, error) {
+		names := make([]string, len(on))
+		for i, j := range on {
+			names[i] = all[j].gate.name
+		}
+		_, stack, err := c.stack(names, after)
+		if err != nil {
+			return 0, err
+		}
+		return asked.gain(ctx, stack)
+	})
+	for _, p := range all {
+		own = own || p.fires && p.gate.name == c.next.Name
+		if p.isOn() {
+			on = append(on, p.gate.name)
+		}
 	}
-	gain, err := of.gain(ctx, set)
-	return t.confirms(gain), err
+	return on, own, err
 }
 
 // beside returns which sets are forced on for the text of a set, empty for none, before the revision and after it; apart
@@ -294,17 +293,6 @@ func (c *comparison) beside(set string) (on [2][]string, apart bool) {
 		on[i] = append(on[i], c.next.Name)
 	}
 	return on, apart
-}
-
-// chosen returns the names of those sets, whose gates fire, that are on.
-func chosen(fired []firing) (names []string) {
-	to := yielding(fired)
-	for i, f := range fired {
-		if to[i] < 0 {
-			names = append(names, f.set.Name)
-		}
-	}
-	return names
 }
 
 // stack returns the named sets as they were before the revision or are after it, and a name for them together: "" of none.

@@ -1,6 +1,9 @@
 package peft
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // GateInfo says how a revision's gate was set and what it reaches. It stays as it is for the life of the revision.
 type GateInfo struct {
@@ -76,6 +79,11 @@ func (i *GateInfo) threshold(rows int) Threshold {
 		}
 	}
 	return at
+}
+
+// knows reports whether the gate was set against the text of that revision of a set, name@revision.
+func (i *GateInfo) knows(ref string) bool {
+	return slices.ContainsFunc(i.Negatives, func(n Negatives) bool { return n.Text == ref })
 }
 
 // excludes reports whether a text is too unlike the own text.

@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,6 +18,14 @@ type storedGate struct {
 	name string
 	info *GateInfo
 	set  *registry.Manifest // nil of a gate that is not stored yet
+}
+
+// older compares by age: below 0 where the gate was stored before the other, which may not be stored yet.
+func (g *storedGate) older(than *storedGate) int {
+	if g.set == nil || than.set == nil {
+		return cmp.Compare(index(g.set == nil), index(than.set == nil))
+	}
+	return g.set.Created.Compare(than.set.Created)
 }
 
 // gateTable is the gates of all of a router's sets at one moment of the registry, in order of name.

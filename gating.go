@@ -92,14 +92,6 @@ func (g *storedGate) passesOn(s peer.Sample, rows int) bool {
 	return !math.IsInf(t.Score, 1) && g.Above(s, t.Score) && (t.Distance == 0 || !t.excludes(g.Distance(s)))
 }
 
-// above is passesOn, with how far the score lies above the threshold when it passes.
-func (g *storedGate) above(s peer.Sample, rows int) (nats float64, passes bool) {
-	if !g.passesOn(s, rows) {
-		return 0, false
-	}
-	return g.Score(s) - g.info.threshold(rows).Score, true
-}
-
 // otherText is a text that a set is to be told apart from.
 type otherText struct {
 	name  string

@@ -64,17 +64,17 @@ export function legend(sets, text) {
           marked.flatMap(t => t.shares.filter(s => s.share >= least).map(s => [h('code', {}, JSON.stringify(t.text).slice(1, -1)), s.set, percent(s.share, 1)]))))))
 }
 
-// gates tells what the sets' gates made of the prompt: [{set, score, threshold, fired, unlike, vain}].
+// gates tells what the sets' gates made of the prompt: [{set, score, threshold, fired, unlike, vain, yields_to}].
 export function gates(list) {
   if (!list?.length) return null
   return h('details', { class: 'gates' }, h('summary', {}, gateSummary(list)),
     table('Gates', [{ name: 'Set' }, { name: 'Score', class: 'n' }, { name: 'Threshold', class: 'n' }, { name: 'Fired' }],
-      list.map(g => [g.set, finite(g.score), finite(g.threshold), g.fired ? 'yes' : g.unlike ? 'no, unlike its text' : g.vain ? 'no, not likelier with it' : 'no'])))
+      list.map(g => [g.set, finite(g.score), finite(g.threshold), g.yields_to ? `yes, ${g.yields_to} is on in its place` : g.fired ? 'yes' : g.unlike ? 'no, unlike its text' : g.vain ? 'no, not likelier with it' : 'no'])))
 }
 
 const finite = x => typeof x === 'number' ? x.toFixed(3) : '–'
 
 function gateSummary(list) {
-  const fired = list.filter(g => g.fired).map(g => g.set)
+  const fired = list.filter(g => g.fired && !g.yields_to).map(g => g.set)
   return fired.length ? `Auto chose ${fired.join(', ')}` : 'Auto chose the base: no gate fired'
 }
