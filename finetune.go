@@ -29,8 +29,8 @@ type FinetuneOptions struct {
 	Resume          bool     // go on from the checkpoint of a run that was interrupted
 	With            []string // sets that are on beside it, and stay as they are
 	Alternate       bool     // those of With are on in every second step only, one at a time and then all, so that it learns to do with and without them
-	QuietData       []string // files of text that it is to leave alone as it does the background
-	Quiet           float64  // weight of the penalty on what the set adds to background text, default 10; below 0: none
+	QuietData       []string // files of text, each of which it is to leave alone as it does the background; more than four weigh as four
+	Quiet           float64  // weight of the penalty on what the set adds to background text and to each of those, default 10; below 0: none
 	Precision       string   // int8, bf16 or f32; empty: the fastest on this machine with the base's weights
 	TrainAll        bool     // learn prompts and questions too
 	EvalEvery       int      // steps between evaluations on held-out data, 0 for none
@@ -259,7 +259,8 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 	}
 	f.o.defaultRatio(f.set)
 	o := f.o.run()
-	if o.Background, err = f.quiet(); err != nil {
+	o.Background = tune.Cut(f.router.seen, backgroundSeq)
+	if o.Others, err = f.quiet(); err != nil {
 		return nil, err
 	}
 	if f.o.OnlyNew {

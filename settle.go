@@ -41,32 +41,19 @@ func (f *finetuning) beside() []*peer.Set {
 	return f.with
 }
 
-// quiet returns the text that the set is to leave alone: the background and, as much of it, the files given for that,
-// taking turns.
-func (f *finetuning) quiet() ([]tune.Sequence, error) {
-	background := tune.Cut(f.router.seen, backgroundSeq)
-	if len(f.o.QuietData) == 0 {
-		return background, nil
-	}
-	d, err := tune.ReadFiles(f.b.Tokenizer, f.o.QuietData, true)
-	if err != nil {
-		return nil, err
-	}
-	rows := 0
-	for _, s := range background {
-		rows += len(s.Tokens)
-	}
-	more := tune.Spread(d.Sequences(backgroundSeq), rows)
-	var both []tune.Sequence
-	for i := range max(len(background), len(more)) {
-		if i < len(background) {
-			both = append(both, background[i])
+// quietTokens is how much is taken of each text that the set is to leave alone beside the background.
+const quietTokens = 4096
+
+// quiet reads the files of text that the set is to leave alone beside the background: of each, sequences from all over it.
+func (f *finetuning) quiet() (all [][]tune.Sequence, err error) {
+	for _, file := range f.o.QuietData {
+		d, err := tune.ReadFiles(f.b.Tokenizer, []string{file}, true)
+		if err != nil {
+			return nil, err
 		}
-		if i < len(more) {
-			both = append(both, more[i])
-		}
+		all = append(all, tune.Spread(d.Sequences(backgroundSeq), quietTokens))
 	}
-	return both, nil
+	return all, nil
 }
 
 // loudest is the quantile of its strength on held-out text that a set is capped at.

@@ -9,85 +9,134 @@ import (
 	"github.com/gopeft/peft/kernels"
 )
 
-// Tokens of background text: how many are kept of each layer's inputs, and how many of them a step looks at.
-const quietKept, quietBatch = 4096, 256
+// Tokens of a text on which a set is to be quiet: how many are kept of each layer's inputs, and how many of them a step looks at; and
+// how many texts beside the background may weigh and take as much as that: more of them share it.
+const quietKept, quietBatch, quietTexts = 4096, 256, 4
 
 // quiet keeps the trained set from speaking where nothing was to be learned. To the loss it adds
 //
-//	weight · Σ layers  mean over background tokens and dimensions of (y/s)²
+//	Σ texts  weight · Σ layers  mean over the text's tokens and dimensions of (y/s)²
 //
-// where y is the set's contribution to what a background token had as x: [hidden], and s the layer's output scale. The
-// inputs x are those of the base alone, recorded once, so that a step costs a few PEER layers and no pass of the base.
+// where y is the set's contribution to what a token of the background, or of another text, had as x: [hidden], and s the layer's
+// output scale. The inputs x are those of the base alone, recorded once, so that a step costs a few PEER layers and no pass
+// of the base.
 type quiet struct {
-	weight float32
 	seed   uint64
 	t      *peer.Training // on the same rows as the run's, with routing of its own
 	hidden int
 	blocks []int
-	tables []int            // of each block, the place among the set's tables of that beside it
-	inputs map[int][]uint16 // of each block, [tokens, hidden] in bf16
-	tokens int
+	tables []int // of each block, the place among the set's tables of that beside it
+	texts  []quietText
 	order  permutation
-	x, y   []float32 // [quietBatch, hidden]
+	x, y   []float32 // [tokens of a step, hidden]
 }
 
-// newQuiet reads the background text with the base. It returns nil when there is none, or no weight, or when no experts
+// quietText is a text on which the set is to be quiet.
+type quietText struct {
+	weight float32
+	tokens int
+	batch  int              // how many of them a step looks at
+	pick   []int            // which
+	inputs map[int][]uint16 // of each block, [tokens, hidden] in bf16
+}
+
+// newQuiet reads the background text and others with the base. It returns nil when there is none, or no weight, or when no experts
 // stand beside feed-forward layers.
-func newQuiet(ctx context.Context, m *llama.Model, t *peer.Training, seqs []Sequence, weight float64, seed uint64) (*quiet, error) {
+func newQuiet(ctx context.Context, m *llama.Model, t *peer.Training, background []Sequence, others [][]Sequence, weight float64, seed uint64) (*quiet, error) {
 	blocks, hidden := t.Blocks(), m.Config.Hidden
-	if weight == 0 || len(seqs) == 0 || len(blocks) == 0 {
+	if weight == 0 || len(blocks) == 0 {
 		return nil, nil
 	}
-	rec := peer.NewRecorder(blocks, hidden, quietKept)
-	for _, s := range seqs {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if _, err := m.ForwardTo(llama.One(s.Tokens, nil), rec, blocks[len(blocks)-1]+1); err != nil {
-			return nil, fmt.Errorf("read background text: %w", err)
-		}
-		if rec.Full() {
-			break
-		}
-	}
-	q := &quiet{weight: float32(weight), seed: seed, t: t.Alone(), hidden: hidden, blocks: blocks, inputs: map[int][]uint16{}}
+	q := &quiet{seed: seed, t: t.Alone(), hidden: hidden, blocks: blocks}
 	for i, table := range t.Set.Tables {
 		if table.Site == llama.Beside {
 			q.tables = append(q.tables, i)
 		}
 	}
+	part := min(1, quietTexts/float64(max(1, len(others))))
+	for i, seqs := range append([][]Sequence{background}, others...) {
+		share := part
+		if i == 0 {
+			share = 1
+		}
+		if len(seqs) == 0 {
+			continue
+		}
+		text, err := readQuiet(ctx, m, blocks, seqs, share)
+		if err != nil {
+			return nil, err
+		}
+		text.weight = float32(weight * share)
+		q.texts = append(q.texts, *text)
+	}
+	if len(q.texts) == 0 {
+		return nil, nil
+	}
+	rows := 0
+	for _, text := range q.texts {
+		rows += text.batch
+	}
+	q.x, q.y = make([]float32, rows*hidden), make([]float32, rows*hidden)
+	return q, nil
+}
+
+// readQuiet keeps a share of quietKept tokens of a text.
+func readQuiet(ctx context.Context, m *llama.Model, blocks []int, seqs []Sequence, share float64) (*quietText, error) {
+	rec := peer.NewRecorder(blocks, m.Config.Hidden, max(1, int(share*quietKept)))
+	for _, s := range seqs {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if _, err := m.ForwardTo(llama.One(s.Tokens, nil), rec, blocks[len(blocks)-1]+1); err != nil {
+			return nil, fmt.Errorf("read text that the set is to leave alone: %w", err)
+		}
+		if rec.Full() {
+			break
+		}
+	}
+	text := &quietText{inputs: map[int][]uint16{}}
 	for _, b := range blocks {
 		s, err := rec.Sample(b)
 		if err != nil {
 			return nil, err
 		}
-		q.inputs[b], q.tokens = make([]uint16, s.Tokens*hidden), s.Tokens
-		kernels.ToBF16(q.inputs[b], s.X)
+		text.inputs[b], text.tokens = make([]uint16, s.Tokens*m.Config.Hidden), s.Tokens
+		kernels.ToBF16(text.inputs[b], s.X)
 	}
-	n := min(quietBatch, q.tokens)
-	q.x, q.y = make([]float32, n*hidden), make([]float32, n*hidden)
-	return q, nil
+	text.batch = min(max(1, int(share*quietBatch)), text.tokens)
+	return text, nil
 }
 
 // add adds the penalty's gradient at that step to grads, which are in the order of the tables, and returns the penalty.
 func (q *quiet) add(step int, grads []*peer.RowGrad) (float64, error) {
-	n := len(q.x) / q.hidden
-	pick := q.order.of(q.tokens, q.seed, uint64(step))[:n]
+	for i := range q.texts {
+		t := &q.texts[i]
+		t.pick = append(t.pick[:0], q.order.of(t.tokens, q.seed+uint64(i), uint64(step))[:t.batch]...)
+	}
 	var loss float64
 	for i, block := range q.blocks {
 		l := q.t.Layer(block)
-		for j, p := range pick {
-			kernels.FromBF16(q.x[j*q.hidden:(j+1)*q.hidden], q.inputs[block][p*q.hidden:(p+1)*q.hidden])
+		x := q.x
+		for _, text := range q.texts {
+			for _, p := range text.pick {
+				kernels.FromBF16(x[:q.hidden], text.inputs[block][p*q.hidden:(p+1)*q.hidden])
+				x = x[q.hidden:]
+			}
 		}
 		clear(q.y)
-		if err := l.Forward(q.y, q.x, n); err != nil {
+		if err := l.Forward(q.y, q.x, len(q.x)/q.hidden); err != nil {
 			return 0, err
 		}
 		s := l.Router.OutScale
-		c := q.weight / (s * s * float32(len(q.y)))
-		for j, y := range q.y {
-			loss += float64(c * y * y)
-			q.y[j] = 2 * c * y
+		y := q.y
+		for _, text := range q.texts {
+			of := y[:text.batch*q.hidden]
+			y = y[len(of):]
+			c := text.weight / (s * s * float32(len(of)))
+			for j, v := range of {
+				loss += float64(c * v * v)
+				of[j] = 2 * c * v
+			}
 		}
 		g, err := l.Backward(nil, q.y)
 		if err != nil {

@@ -12,7 +12,7 @@ import (
 func TestQuietGradient(t *testing.T) {
 	f := newFixture(t)
 	tr := f.training(t, f.set(t, "a", 0.3), f.set(t, "b", 0.3))
-	q, err := newQuiet(ctx, f.m, tr, f.sequences(6), 0.7, 3)
+	q, err := newQuiet(ctx, f.m, tr, f.sequences(6), [][]Sequence{f.sequences(3), f.sequences(9)[6:]}, 0.7, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,5 +79,45 @@ func TestQuiet(t *testing.T) {
 	t.Log(learned, harm)
 	if harm[1] > 0.8*harm[0] || learned[1] > 2 {
 		t.Errorf("without and with the penalty: loss %v on the data, %v more on other text", learned, harm)
+	}
+}
+
+// TestQuietTexts: every text weighs as much as the background, but many together no more than four of them.
+func TestQuietTexts(t *testing.T) {
+	f := newFixture(t)
+	tr := f.training(t, f.set(t, "a", 0.3))
+	text := f.sequences(6) // so short that a step looks at all of it
+	penalty := func(background []Sequence, others ...[]Sequence) float64 {
+		t.Helper()
+		q, err := newQuiet(ctx, f.m, tr, background, others, 0.7, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		grads := []*peer.RowGrad{{Width: tr.Set.Tables[0].Rows.Width}, {Width: tr.Set.Tables[1].Rows.Width}}
+		loss, err := q.add(4, grads)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return loss
+	}
+	one := penalty(text)
+	if one <= 0 {
+		t.Fatalf("the penalty on the background is %g", one)
+	}
+	for _, c := range []struct {
+		background []Sequence
+		others     int
+		want       float64
+	}{{text, 1, 2}, {nil, 1, 1}, {text, 4, 5}, {text, 8, 5}} {
+		others := make([][]Sequence, c.others)
+		for i := range others {
+			others[i] = text
+		}
+		if got := penalty(c.background, others...) / one; math.Abs(got-c.want) > 1e-4 {
+			t.Errorf("background of %d and %d more texts: %g times the penalty on one, want %g", len(c.background), c.others, got, c.want)
+		}
+	}
+	if q, err := newQuiet(ctx, f.m, tr, nil, [][]Sequence{nil}, 1, 0); q != nil || err != nil {
+		t.Errorf("without text: %v, %v", q, err)
 	}
 }

@@ -38,8 +38,9 @@ type Options struct {
 	// other steps one of them is on at a time, and after each had its turn all of them are.
 	Alternate bool
 
-	Background []Sequence // text that the set is to leave alone
-	Quiet      float64    // weight of the penalty on the set's output there; 0: none
+	Background []Sequence   // text that the set is to leave alone
+	Others     [][]Sequence // more of them: each weighs as much as the background, up to four of them together as four
+	Quiet      float64      // weight of the penalty on the set's output on each; 0: none
 
 	CheckpointEvery int                               // steps; 0: none
 	Checkpoint      func(func(io.Writer) error) error // stores what its argument writes
@@ -201,7 +202,7 @@ func Run(ctx context.Context, m *llama.Model, t *peer.Training, train, heldOut [
 	if err := t.Set.Fit(r.weights, false); err != nil {
 		return nil, err
 	}
-	if r.quiet, err = newQuiet(ctx, m, t, o.Background, o.Quiet, o.Seed); err != nil {
+	if r.quiet, err = newQuiet(ctx, m, t, o.Background, o.Others, o.Quiet, o.Seed); err != nil {
 		return nil, fmt.Errorf("tune: %w", err)
 	}
 	room := min(o.BatchTokens, graphTokens)

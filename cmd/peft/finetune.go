@@ -28,7 +28,7 @@ func finetuneCommand() *cli.Command {
 			&cli.BoolFlag{Name: "resume", Usage: "go on with a run that was interrupted"},
 			&cli.StringFlag{Name: "with", Usage: "`SETS` that are on beside it, such as a,b"},
 			&cli.BoolFlag{Name: "alternate", Usage: "the sets of --with are on in every second step only, in turn: it learns to do with and without them"},
-			&cli.StringSliceFlag{Name: "quiet-data", TakesFile: true, Usage: "a `FILE` of text that the set is to leave alone, as it does the background; may be repeated"},
+			&cli.StringSliceFlag{Name: "quiet-data", TakesFile: true, Usage: "a `FILE` of text that the set is to leave alone, as it does the background; each weighs as much, more than four together as four"},
 			&cli.StringFlag{Name: "precision", Usage: "of products with weights: int8, bf16 or f32", DefaultText: "the fastest on this machine with the base's weights"},
 			&cli.BoolFlag{Name: "train-all", Usage: "learn prompts and questions too, not only answers"},
 			&cli.IntFlag{Name: "eval-every", Usage: "steps between evaluations on held-out data", DefaultText: "none"},
