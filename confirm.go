@@ -19,7 +19,8 @@ type confirmation struct {
 	b       *base.Base
 	r       *storedRouter
 	prompts [][]int32
-	bare    [][]float32 // what the base makes of them, once it was asked
+	bare    [][]float32        // what the base makes of them, once it was asked
+	known   map[string]float64 // gains of sets, for gainOf
 }
 
 // gains returns for each prompt by how many nats a set makes its judged tokens likelier, summed up to each of them.
@@ -95,6 +96,18 @@ func (c *confirmation) gain(ctx context.Context, set llama.Seam) (float64, error
 		return 0, err
 	}
 	return total(gains[0]), nil
+}
+
+// gainOf is gain of sets that are called that, which are asked for once.
+func (c *confirmation) gainOf(ctx context.Context, name string, set llama.Seam) (float64, error) {
+	if g, ok := c.known[name]; ok {
+		return g, nil
+	}
+	g, err := c.gain(ctx, set)
+	if err == nil {
+		c.known[name] = g
+	}
+	return g, err
 }
 
 // after returns what was gained by so many of the judged tokens, or all of them where there are fewer.

@@ -182,7 +182,7 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 		var chosen [2][]string
 		if prompt <= len(s.Tokens) {
 			sample, rows := j.Sample(0, j.Rows()), j.Rows()
-			asked := &confirmation{e: c.e, b: c.b, r: c.r, prompts: [][]int32{s.Tokens[:prompt]}}
+			asked := &confirmation{e: c.e, b: c.b, r: c.r, prompts: [][]int32{s.Tokens[:prompt]}, known: map[string]float64{}}
 			for i := range chosen {
 				var own bool
 				if chosen[i], own, err = c.chosen(ctx, gates[i], sample, rows, i == 1, asked); err != nil {
@@ -260,11 +260,11 @@ func (c *comparison) chosen(ctx context.Context, gates []*storedGate, sample pee
 		for i, j := range on {
 			names[i] = all[j].gate.name
 		}
-		_, stack, err := c.stack(names, after)
+		key, stack, err := c.stack(names, after)
 		if err != nil {
 			return 0, err
 		}
-		return asked.gain(ctx, stack)
+		return asked.gainOf(ctx, key, stack)
 	})
 	for _, p := range all {
 		own = own || p.fires && p.gate.name == c.next.Name
