@@ -37,27 +37,6 @@ const (
 // Of fewer than the first nothing fires.
 var gateLengths = [...]int{8, 16, 32, 64}
 
-// judgedPrompt is what a prompt selects in the rows that are judged.
-type judgedPrompt struct {
-	after [len(gateLengths)]peer.Sample // see verdict
-	rows  int
-	all   peer.Sample
-}
-
-// read lets the base read prompts, for gates to judge.
-func (e *Engine) read(ctx context.Context, b *base.Base, r *storedRouter, task string, texts [][]int32) ([]judgedPrompt, error) {
-	all := make([]judgedPrompt, 0, len(texts))
-	err := e.sampling(ctx, b, r, texts, func(s *peer.Sampler, from, to int) {
-		p := judgedPrompt{rows: to - from, all: s.Sample(from, to)}
-		for i, n := range gateLengths {
-			p.after[i] = s.Sample(from, min(from+n-1, to))
-		}
-		all = append(all, p)
-		e.progress(Progress{Task: task, Done: len(all), Total: len(texts), Unit: "prompts"})
-	})
-	return all, err
-}
-
 // judge returns what the gate says of prompts.
 func (g *storedGate) judge(prompts []judgedPrompt) []verdict {
 	all := make([]verdict, len(prompts))
@@ -157,7 +136,7 @@ func (e *Engine) makeGate(ctx context.Context, b *base.Base, r *storedRouter, se
 		scores = append(scores, g.scored(t, others.read[i]))
 	}
 	for _, t := range texts {
-		read, err := e.read(ctx, b, r, "judge "+t.name, slices.Concat(t.set, t.test))
+		read, err := e.readOnce(ctx, b, r, "judge "+t.name, slices.Concat(t.set, t.test))
 		if err != nil {
 			return nil, err
 		}

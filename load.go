@@ -20,8 +20,9 @@ type setCache struct {
 	router       *storedRouter
 	sets         recent[*peer.Set] // by name@revision and when that was made: a removed name may come again
 	gates        recent[*storedGate]
-	gated        *gateTable // the newest
-	strangers    *strangers // of router
+	gated        *gateTable           // the newest
+	strangers    *strangers           // of router
+	read         recent[judgedPrompt] // prompts of other sets, of router, by their tokens
 	combinations recent[routed]
 
 	loading singleflight.Group
@@ -41,8 +42,11 @@ func once[V any](g *singleflight.Group, key string, load func() (V, error)) (V, 
 // keptBytes is how much is kept of each kind, by its size in the registry. Much of what combinations keep is also among the sets.
 const keptBytes = 1 << 30
 
+// readKept is how much is kept of what prompts of other sets select: about as much as two gates look at.
+const readKept = 128 << 20
+
 func newSetCache() setCache {
-	return setCache{sets: recent[*peer.Set]{limit: keptBytes}, gates: recent[*storedGate]{limit: keptBytes / 4}, combinations: recent[routed]{limit: keptBytes}}
+	return setCache{sets: recent[*peer.Set]{limit: keptBytes}, gates: recent[*storedGate]{limit: keptBytes / 4}, read: recent[judgedPrompt]{limit: readKept}, combinations: recent[routed]{limit: keptBytes}}
 }
 
 // ErrOtherBase reports a set that was made for another base or router.

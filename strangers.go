@@ -63,20 +63,12 @@ func (e *Engine) strangers(ctx context.Context, b *base.Base, r *storedRouter) (
 
 // size returns about how many bytes of memory they take.
 func (s *strangers) size() (bytes int) {
-	add := func(samples ...peer.Sample) {
-		for _, sample := range samples {
-			for _, hits := range sample {
-				bytes += 8 * len(hits)
-			}
-		}
-	}
 	for _, samples := range s.made[1:] { // the first are among those that were read
-		add(samples...)
+		bytes += bytesOf(samples...)
 	}
 	for _, read := range s.read {
 		for _, p := range read {
-			add(p.all)
-			add(p.after[:]...)
+			bytes += p.size()
 		}
 	}
 	return bytes

@@ -7,6 +7,41 @@ import (
 	"github.com/gopeft/peft"
 )
 
+// TestOthersAreReadOnce: other sets' text is read for the first gate that is told apart from it, and the next is the same as that of
+// an engine that reads it again.
+func TestOthersAreReadOnce(t *testing.T) {
+	var read []string
+	e := openWith(t, peft.Options{Progress: func(p peft.Progress) { read = append(read, p.Task) }})
+	add := func(e *peft.Engine, name, data string) *peft.GateInfo {
+		t.Helper()
+		read = nil
+		if _, err := e.AddExperts(ctx, name, peft.AddOptions{Data: []string{data}}); err != nil {
+			t.Fatal(err)
+		}
+		s, err := e.Show(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Gate
+	}
+	const other, judges = "examples/quickstart/manual/manual.md", "judge a@1"
+	add(e, "a", tidal)
+	first := add(e, "b", other)
+	if !slices.Contains(read, judges) {
+		t.Errorf("a's text is not read for b: %q", read)
+	}
+	if err := e.Remove(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	again := add(e, "b", other)
+	if slices.Contains(read, judges) {
+		t.Errorf("a's text is read again: %q", read)
+	}
+	if len(again.Thresholds) == 0 || !slices.Equal(again.Thresholds, first.Thresholds) || !slices.Equal(again.Others, first.Others) {
+		t.Errorf("gate %+v, at first %+v", again, first)
+	}
+}
+
 // TestStrangersAreReadOnce: what no set calls its own is read for the first gate alone, and the second is the same as that of
 // an engine that reads it for it.
 func TestStrangersAreReadOnce(t *testing.T) {
