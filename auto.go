@@ -3,6 +3,7 @@ package peft
 import (
 	"context"
 	"math"
+	"slices"
 
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/base"
@@ -27,9 +28,15 @@ type auto struct {
 type decision struct {
 	sample peer.Sample
 	rows   int
-	fired  map[string]bool    // by name@revision
-	yields map[string]string  // to which set one yields whose gate fires
-	gains  map[string]float64 // nats by which the sets that were to be confirmed make the prompt likelier
+	all    []passing // the sets whose gates let it pass by score and distance
+}
+
+// of returns what became of a gate's set; nothing where the gate let nothing pass.
+func (d *decision) of(g *storedGate) passing {
+	if i := slices.IndexFunc(d.all, func(p passing) bool { return p.gate == g }); i >= 0 {
+		return d.all[i]
+	}
+	return passing{}
 }
 
 // newAuto prepares deciding between the named sets, or all that have a gate when none is named. It returns nil when there
@@ -103,9 +110,8 @@ func (a *auto) look(prompt []int32) *peer.Sampler {
 
 // decide returns the combination of the sets that are on for a prompt by their gates, nil when none is; see between.
 func (a *auto) decide(ctx context.Context, prompt []int32, j *peer.Sampler) (*combination, error) {
-	d := decision{rows: j.Rows(), fired: map[string]bool{}, yields: map[string]string{}, gains: map[string]float64{}}
+	d := decision{rows: j.Rows()}
 	d.sample = j.Sample(0, d.rows)
-	var all []passing
 	var sets []strong
 	s := a.held
 	for _, g := range a.gates {
@@ -120,9 +126,9 @@ func (a *auto) decide(ctx context.Context, prompt []int32, j *peer.Sampler) (*co
 		if err != nil {
 			return nil, err
 		}
-		all, sets = append(all, passing{set: set, gate: g, least: g.info.threshold(d.rows).Gain}), append(sets, strong{g.set, 1})
+		d.all, sets = append(d.all, passing{set: set, gate: g, least: g.info.threshold(d.rows).Gain}), append(sets, strong{g.set, 1})
 	}
-	if len(all) == 0 {
+	if len(d.all) == 0 {
 		a.last = d
 		return nil, nil
 	}
@@ -131,7 +137,7 @@ func (a *auto) decide(ctx context.Context, prompt []int32, j *peer.Sampler) (*co
 		return nil, err
 	}
 	asked := confirmation{e: a.e, b: b, r: a.router, prompts: [][]int32{prompt}}
-	if err := between(all, func(on []int) (float64, error) {
+	if err := between(d.all, func(on []int) (float64, error) {
 		some := make([]strong, len(on))
 		for i, j := range on {
 			some[i] = sets[j]
@@ -145,18 +151,10 @@ func (a *auto) decide(ctx context.Context, prompt []int32, j *peer.Sampler) (*co
 		return nil, err
 	}
 	var on []strong
-	for i, p := range all {
-		if p.least > 0 {
-			d.gains[p.gate.ref] = p.gain
-		}
-		if p.fires {
-			d.fired[p.gate.ref] = true
-		}
+	for i, p := range d.all {
 		if p.isOn() {
 			on = append(on, sets[i])
 			a.on[p.gate.ref]++
-		} else if p.fires {
-			d.yields[p.gate.ref] = all[p.to].gate.ref
 		}
 	}
 	a.last = d
@@ -196,13 +194,16 @@ func (a *auto) gateScores() (all []GateScore) {
 	}
 	d := a.last
 	for _, g := range a.gates {
-		t, fired := g.info.threshold(d.rows), d.fired[g.ref]
-		if math.IsInf(t.Score, 1) || !fired && len(a.gates) > allScores {
+		t, p := g.info.threshold(d.rows), d.of(g)
+		if math.IsInf(t.Score, 1) || !p.fires && len(a.gates) > allScores {
 			continue
 		}
-		score := g.Score(d.sample)
-		gain, asked := d.gains[g.ref]
-		all = append(all, GateScore{Set: g.ref, Score: score, Threshold: t.Score, Fired: fired, Unlike: !fired && !asked && score > t.Score, Gain: gain, Vain: asked && !fired, YieldsTo: d.yields[g.ref]})
+		score, asked := g.Score(d.sample), p.least > 0
+		found := GateScore{Set: g.ref, Score: score, Threshold: t.Score, Fired: p.fires, Unlike: !p.fires && !asked && score > t.Score, Gain: p.gain, Vain: asked && !p.fires}
+		if p.fires && !p.isOn() {
+			found.YieldsTo = d.all[p.to].gate.ref
+		}
+		all = append(all, found)
 	}
 	return all
 }

@@ -157,9 +157,9 @@ func (e *Engine) forgetting(ctx context.Context, b *base.Base, r *storedRouter, 
 
 // text measures sequences; set is whose they are, empty for the revision's own and the background.
 func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence, gate *storedGate) (*TextChange, error) {
-	gates := [2][]*storedGate{c.gates, slices.DeleteFunc(slices.Clone(c.gates), func(g *storedGate) bool { return g.name == c.next.Name })}
+	gates := slices.Clone(c.gates)
 	if gate != nil {
-		gates[1] = append(gates[1], gate)
+		gates = append(gates, gate)
 	}
 	on, apart := c.beside(set)
 	t := &TextChange{Apart: apart}
@@ -183,9 +183,12 @@ func (c *comparison) text(ctx context.Context, set string, seqs []tune.Sequence,
 		if prompt <= len(s.Tokens) {
 			sample, rows := j.Sample(0, j.Rows()), j.Rows()
 			asked := &confirmation{e: c.e, b: c.b, r: c.r, prompts: [][]int32{s.Tokens[:prompt]}, known: map[string]float64{}}
+			passes := slices.DeleteFunc(slices.Clone(gates), func(g *storedGate) bool { return !g.passesOn(sample, rows) })
 			for i := range chosen {
+				after := i == 1
+				there := slices.DeleteFunc(slices.Clone(passes), func(g *storedGate) bool { return g.name == c.next.Name && (g == gate) != after })
 				var own bool
-				if chosen[i], own, err = c.chosen(ctx, gates[i], sample, rows, i == 1, asked); err != nil {
+				if chosen[i], own, err = c.chosen(ctx, there, rows, after, asked); err != nil {
 					return nil, err
 				}
 				t.Fired[i] += float64(index(own)) / float64(len(seqs))
@@ -246,14 +249,12 @@ func (c *comparison) set(name string, after bool) *peer.Set {
 	return c.before[name]
 }
 
-// chosen returns the names of the sets that gates choose for a prompt which selects that in so many rows, of the sets as they were
-// before the revision or are after it, and whether the gate of the revision's own set fires.
-func (c *comparison) chosen(ctx context.Context, gates []*storedGate, sample peer.Sample, rows int, after bool, asked *confirmation) (on []string, own bool, err error) {
+// chosen returns the names of the sets that are on for a prompt of so many judged rows which these gates let pass, of the sets as they
+// were before the revision or are after it, and whether the gate of the revision's own set fires.
+func (c *comparison) chosen(ctx context.Context, gates []*storedGate, rows int, after bool, asked *confirmation) (on []string, own bool, err error) {
 	var all []passing
 	for _, g := range gates {
-		if g.passesOn(sample, rows) {
-			all = append(all, passing{set: c.set(g.name, after), gate: g, least: g.info.threshold(rows).Gain})
-		}
+		all = append(all, passing{set: c.set(g.name, after), gate: g, least: g.info.threshold(rows).Gain})
 	}
 	err = between(all, func(on []int) (float64, error) {
 		names := make([]string, len(on))
