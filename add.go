@@ -26,7 +26,7 @@ type AddOptions struct {
 	// Routed; default 0.9. See transfer.Probe.
 	Cover float64
 	Adapter
-	Experts int // in cells, over all layers; default: one for every cell, or for half of them when there are other sets
+	Experts int // in cells, over all layers; default: one for every cell; see Placing
 	Seed    uint64
 	// ReportTokens is how much of each other text is read to see what an imported set does to it, default 2048; below 0: none.
 	ReportTokens int

@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/kernels"
 	"github.com/gopeft/peft/registry"
+	"github.com/gopeft/peft/retrieval"
 )
 
 // FinetuneOptions of Finetune. Zero values mean the defaults.
@@ -27,7 +29,7 @@ type FinetuneOptions struct {
 	Optimiser
 	Seed            uint64
 	Resume          bool     // go on from the checkpoint of a run that was interrupted
-	With            []string // sets that are on beside it, and stay as they are
+	With            []string // sets that are on beside it, and stay as they are; a set that is added stands in the half of the cells that are most its own
 	Alternate       bool     // those of With are on in every second step only, one at a time and then all, so that it learns to do with and without them
 	QuietData       []string // files of text, each of which it is to leave alone as it does the background; more than four weigh as four
 	Quiet           float64  // weight of the penalty on what the set adds to background text and to each of those, default 10; below 0: none
@@ -191,7 +193,11 @@ func (f *finetuning) open(ctx context.Context) error {
 		f.parent = m
 		f.set, err = f.e.copiedSet(s, f.router.Router, m)
 	case errors.Is(err, registry.ErrNotFound):
-		f.set, _, err = f.e.newSet(ctx, f.name, AddOptions{Data: f.o.Data, Adapter: f.o.Adapter, Experts: f.o.Experts, Seed: f.o.Seed, Placing: f.o.Placing})
+		p := f.o.Placing
+		if len(f.o.With) > 0 && !f.o.alwaysOn() { // sets that are on together share no more cells than they must
+			p.Occupancy = cmp.Or(p.Occupancy, string(retrieval.Default))
+		}
+		f.set, _, err = f.e.newSet(ctx, f.name, AddOptions{Data: f.o.Data, Adapter: f.o.Adapter, Experts: f.o.Experts, Seed: f.o.Seed, Placing: p})
 	}
 	if err != nil {
 		return err

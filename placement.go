@@ -11,10 +11,13 @@ import (
 	"github.com/gopeft/peft/retrieval"
 )
 
-// Placing says in which cells a new set's experts live. The zero value is the default.
+// Placing says in which cells a new set's experts live. The zero value is the default: one in every cell, and where more or
+// fewer are asked for, in the order tfidf.
 type Placing struct {
-	Occupancy string // order of the cells: tfidf, ratio, count, or full for an expert in every one; see retrieval.Ordering
-	Spread    int    // neighbouring cells where an expert can be reached too
+	// Occupancy is the order of the cells: tfidf, ratio or count, beside other sets for the first half of the cells when no
+	// number of experts is given, or full for an expert in every one; see retrieval.Ordering.
+	Occupancy string
+	Spread    int // neighbouring cells where an expert can be reached too
 }
 
 func (o Placing) ordering() retrieval.Ordering {
@@ -49,7 +52,7 @@ func (o Placing) place(r *retrieval.Router, counts [][]uint32, others []*peer.Se
 		experts = layers * cells
 	}
 	if experts == 0 {
-		if p.Experts = cells; len(others) > 0 {
+		if p.Experts = cells; len(others) > 0 && o.Occupancy != "" {
 			p.Experts = max(1, cells/2)
 		}
 		return peer.Place(r, counts, others, p)

@@ -82,7 +82,7 @@ func growAndPrune(t *testing.T, e *peft.Engine) {
 }
 
 func placing(t *testing.T, e *peft.Engine) {
-	for _, p := range []peft.Placing{{Occupancy: "ratio"}, {Occupancy: "count", Spread: 2}, {Occupancy: "full"}} {
+	for _, p := range []peft.Placing{{Occupancy: "ratio"}, {Occupancy: "count", Spread: 2}, {Occupancy: "full"}, {}} {
 		name := "set-" + p.Occupancy
 		if _, err := e.AddExperts(ctx, name, peft.AddOptions{Data: []string{tidal}, Placing: p}); err != nil {
 			t.Fatal(err)
@@ -92,7 +92,12 @@ func placing(t *testing.T, e *peft.Engine) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]int{"set-ratio": all.Experts / 2, "set-count": all.Experts / 2} {
+	o := short
+	o.With, o.Alternate = []string{"a"}, true
+	if _, err := e.Finetune(ctx, "set-with", o); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int{"set-": all.Experts, "set-ratio": all.Experts / 2, "set-count": all.Experts / 2, "set-with": all.Experts / 2} {
 		if s, err := e.Show(name); err != nil || s.Experts != want {
 			t.Errorf("%s: %d experts, want %d, %v", name, s.Experts, want, err)
 		}

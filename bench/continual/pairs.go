@@ -82,7 +82,7 @@ func (p *page) together() {
 	p.pairs(byItself, "each by itself", func(d string) string { return runName(peftMethod, d, p.res.Settings.FirstSeed) },
 		"The sets were trained by themselves, with an expert in every cell.")
 	p.pairs(beside, "beside each other", besideName,
-		"Each set was trained in one registry beside the earlier ones: in half of the cells, those most its own (the default there); the earlier ones were on in every second step (`--with`, `--alternate`), and it was quiet on their text (`--quiet-data`).")
+		"Each set was trained in one registry beside the earlier ones: in half of the cells, those most its own (the default with `--with`); the earlier ones were on in every second step (`--with`, `--alternate`), and it was quiet on their text (`--quiet-data`).")
 }
 
 // pairs shows the pairs of sets that were trained in one way, which it says in short and at length.

@@ -10,7 +10,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/gopeft/peft"
-	"github.com/gopeft/peft/retrieval"
 )
 
 func addExpertsCommand() *cli.Command {
@@ -20,7 +19,7 @@ func addExpertsCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "data", TakesFile: true, Usage: "a `FILE` of the set's domain (.txt, .md, .jsonl); may be repeated"},
 			&cli.StringFlag{Name: "from", TakesFile: true, Usage: "import a `PATH`: a file that peft export wrote, a Hugging Face PEFT directory, a GGUF adapter or a pulled one's name; of an adapter --data is a sample of its text, for its gate"},
 			&cli.Float64Flag{Name: "cover", Usage: "with --from and --routed, `SHARE` of its response that an expert's cells are to have", DefaultText: "0.9"},
-			&cli.StringFlag{Name: "experts", Usage: "`N` over all layers, or +N for so many more in a set there is", DefaultText: "one a cell; half of that beside other sets"},
+			&cli.StringFlag{Name: "experts", Usage: "`N` over all layers, or +N for so many more in a set there is", DefaultText: "one a cell; half of that beside other sets with --occupancy"},
 			&cli.IntFlag{Name: "report-tokens", Value: 2048, Usage: "with --from, read `N` tokens of each other text to see what the set does to it; 0 for none"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the experts' first values"},
 			occupancyFlag(), spreadFlag(),
@@ -87,7 +86,7 @@ func grow(c *cli.Context, e *peft.Engine, o peft.GrowOptions) error {
 }
 
 func occupancyFlag() cli.Flag {
-	return &cli.StringFlag{Name: "occupancy", Usage: "`ORDER` in which cells get an expert: tfidf or ratio (most the set's own first), count, or full for all", DefaultText: string(retrieval.Default)}
+	return &cli.StringFlag{Name: "occupancy", Usage: "`ORDER` in which cells get an expert: tfidf or ratio (most the set's own first), count, or full for all", DefaultText: "tfidf, where not all cells get one"}
 }
 
 func spreadFlag() cli.Flag {
