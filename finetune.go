@@ -263,7 +263,7 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 	if err != nil {
 		return nil, err
 	}
-	f.o.defaultRatio(f.set)
+	f.o.forKind(f.set)
 	o := f.o.run()
 	o.Background = tune.Cut(f.router.seen, backgroundSeq)
 	if o.Others, err = f.quiet(); err != nil {

@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -17,7 +18,7 @@ type Optimiser struct {
 	Decay       string  // how the rate falls then: cosine (the default), linear or constant
 	Floor       float64 // share of the peak at the end, default 0.02; below 0: none
 	Ratio       float64 // of the learning rate of v to that of u, of LoRA's B to A's (LoRA+, arXiv 2402.12354); default 4 for neurons, 1 for other kinds
-	Beta1       float64 // default 0.9
+	Beta1       float64 // default 0.5 for neurons, 0.9 for other kinds
 	Beta2       float64 // default 0.99
 	WeightDecay float64
 	Clip        float64 // largest norm of all gradients together, default 1; below 0: any
@@ -42,16 +43,14 @@ func (o *Optimiser) set(t *tune.Options) {
 	}
 }
 
-// neuronRatio is the default of Optimiser.Ratio for neurons (docs/decisions/0011-learning-rate.md).
-const neuronRatio = 4
+// Defaults of Ratio and Beta1 for neurons (docs/decisions/0011-learning-rate.md).
+const neuronRatio, neuronBeta1 = 4, 0.5
 
-// defaultRatio fills Ratio for a set.
-func (o *Optimiser) defaultRatio(s *peer.Set) {
-	if o.Ratio != 0 {
-		return
-	}
-	o.Ratio = 1
+// forKind fills what goes by the kind of a set's experts.
+func (o *Optimiser) forKind(s *peer.Set) {
+	ratio, beta1 := 1.0, 0.9
 	if !slices.ContainsFunc(s.Tables, func(t *peer.Table) bool { _, ok := t.Kind.(*neuron.Kind); return !ok }) {
-		o.Ratio = neuronRatio
+		ratio, beta1 = neuronRatio, neuronBeta1
 	}
+	o.Ratio, o.Beta1 = cmp.Or(o.Ratio, ratio), cmp.Or(o.Beta1, beta1)
 }

@@ -35,7 +35,7 @@ func optimiserFlags() []cli.Flag {
 		&cli.StringFlag{Name: "decay", Value: "cosine", Usage: "how the learning rate falls after that: cosine, linear or constant"},
 		&cli.Float64Flag{Name: "floor", Usage: "`SHARE` of the peak at the end; -1 for none", DefaultText: "0.02"},
 		&cli.Float64Flag{Name: "lr-ratio", Usage: "`R` times the learning rate for v of neurons and B of LoRA", DefaultText: "4 for neurons, 1 for other kinds"},
-		&cli.Float64Flag{Name: "beta1", Value: 0.9, Usage: "of Adam"},
+		&cli.Float64Flag{Name: "beta1", Usage: "of Adam", DefaultText: "0.5 for neurons, 0.9 for other kinds"},
 		&cli.Float64Flag{Name: "beta2", Value: 0.99, Usage: "of Adam"},
 		&cli.Float64Flag{Name: "weight-decay", Usage: "of Adam, decoupled"},
 		&cli.Float64Flag{Name: "clip", Value: 1, Usage: "largest norm of all gradients together; -1 for any"},
