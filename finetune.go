@@ -1,7 +1,6 @@
 package peft
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +14,6 @@ import (
 	"github.com/gopeft/peft/base/llama"
 	"github.com/gopeft/peft/kernels"
 	"github.com/gopeft/peft/registry"
-	"github.com/gopeft/peft/retrieval"
 )
 
 // FinetuneOptions of Finetune. Zero values mean the defaults.
@@ -195,7 +193,7 @@ func (f *finetuning) open(ctx context.Context) error {
 	case errors.Is(err, registry.ErrNotFound):
 		p := f.o.Placing
 		if len(f.o.With) > 0 && !f.o.alwaysOn() { // sets that are on together share no more cells than they must
-			p.Occupancy = cmp.Or(p.Occupancy, string(retrieval.Default))
+			p.Occupancy = string(p.ordering())
 		}
 		f.set, _, err = f.e.newSet(ctx, f.name, AddOptions{Data: f.o.Data, Adapter: f.o.Adapter, Experts: f.o.Experts, Seed: f.o.Seed, Placing: p})
 	}

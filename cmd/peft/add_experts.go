@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/gopeft/peft"
+	"github.com/gopeft/peft/retrieval"
 )
 
 func addExpertsCommand() *cli.Command {
@@ -86,7 +87,7 @@ func grow(c *cli.Context, e *peft.Engine, o peft.GrowOptions) error {
 }
 
 func occupancyFlag() cli.Flag {
-	return &cli.StringFlag{Name: "occupancy", Usage: "`ORDER` in which cells get an expert: tfidf or ratio (most the set's own first), count, or full for all", DefaultText: "tfidf, where not all cells get one"}
+	return &cli.StringFlag{Name: "occupancy", Usage: "`ORDER` in which cells get an expert: tfidf or ratio (most the set's own first), count, or full for all", DefaultText: string(retrieval.Default) + ", where not all cells get one"}
 }
 
 func spreadFlag() cli.Flag {
