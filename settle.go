@@ -41,17 +41,14 @@ func (f *finetuning) beside() []*peer.Set {
 	return f.with
 }
 
-// quietTokens is how much is taken of each text that the set is to leave alone beside the background.
-const quietTokens = 4096
-
-// quiet reads the files of text that the set is to leave alone beside the background: of each, sequences from all over it.
+// quiet reads the files of text that the set is to leave alone beside the background.
 func (f *finetuning) quiet() (all [][]tune.Sequence, err error) {
 	for _, file := range f.o.QuietData {
 		d, err := tune.ReadFiles(f.b.Tokenizer, []string{file}, true)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, tune.Spread(d.Sequences(backgroundSeq), quietTokens))
+		all = append(all, d.Sequences(backgroundSeq))
 	}
 	return all, nil
 }

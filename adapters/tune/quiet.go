@@ -62,6 +62,9 @@ func newQuiet(ctx context.Context, m *llama.Model, t *peer.Training, background 
 		if len(seqs) == 0 {
 			continue
 		}
+		if i > 0 { // of a file, from all over it
+			seqs = Spread(seqs, int(share*quietKept))
+		}
 		text, err := readQuiet(ctx, m, blocks, seqs, share)
 		if err != nil {
 			return nil, err

@@ -261,6 +261,11 @@ func checkResume(t *testing.T, f *fixture, set func() *peer.Set) {
 			t.Errorf("resumed with another learning rate: %v", err)
 		}
 		other = rest
+		other.Others, other.Resume = [][]Sequence{seqs[:1]}, bytes.NewReader(saved.Bytes())
+		if _, err := Run(ctx, f.m, f.training(t, set()), seqs, seqs[:2], other); !errors.Is(err, ErrCheckpoint) {
+			t.Errorf("resumed with another text to be quiet on: %v", err)
+		}
+		other = rest
 		other.Resume = bytes.NewReader(saved.Bytes()[:saved.Len()-3])
 		if _, err := Run(ctx, f.m, f.training(t, set()), seqs, seqs[:2], other); !errors.Is(err, ErrCheckpoint) {
 			t.Errorf("resumed from a truncated checkpoint: %v", err)
