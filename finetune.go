@@ -341,7 +341,7 @@ func (f *finetuning) finish(ctx context.Context, res *tune.Result) (*FinetuneRes
 		return nil, err
 	}
 	tr := &Training{
-		Steps: res.Steps, Tokens: res.Tokens, LearningRate: f.o.LearningRate, Ratio: f.o.Ratio, Seed: f.o.Seed, SeqLen: f.o.SeqLen, BatchTokens: f.o.BatchTokens,
+		Steps: res.Steps, Tokens: res.Tokens, LearningRate: f.o.LearningRate, Ratio: f.o.Ratio, Beta1: f.o.Beta1, Seed: f.o.Seed, SeqLen: f.o.SeqLen, BatchTokens: f.o.BatchTokens,
 		Precision: f.precision, Seconds: res.Seconds, TokensPerSec: float64(res.Tokens) / res.Seconds, With: f.o.With, Before: f.before, After: after, Kept: f.o.Prune,
 	}
 	for _, p := range res.Losses {

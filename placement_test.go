@@ -30,7 +30,7 @@ func growAndPrune(t *testing.T, e *peft.Engine) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if grown.Experts != 160 || grown.Parent == 0 || grown.Training == nil {
+	if grown.Experts != 160 || grown.Parent == 0 || grown.Training == nil || grown.Training.Ratio != 4 || grown.Training.Beta1 != 0.5 {
 		t.Errorf("grown to %+v", grown)
 	}
 	if eval(t, e, "a").LogitsSHA256 != first.LogitsSHA256 {

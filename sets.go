@@ -61,6 +61,7 @@ type Training struct {
 	Tokens       int          `json:"tokens"`
 	LearningRate float64      `json:"learning_rate"`
 	Ratio        float64      `json:"lr_ratio,omitempty"` // see Optimiser
+	Beta1        float64      `json:"beta1,omitempty"`    // likewise
 	Seed         uint64       `json:"seed"`
 	SeqLen       int          `json:"seq_len"`
 	BatchTokens  int          `json:"batch_tokens"`

@@ -48,11 +48,14 @@ func printSet(w io.Writer, s *peft.SetInfo) {
 		line("source", "%s", strings.Join(s.Source, ", "))
 	}
 	if tr := s.Training; tr != nil {
-		ratio := ""
+		adam := ""
 		if tr.Ratio != 0 && tr.Ratio != 1 {
-			ratio = fmt.Sprintf(" (%g times for what writes)", tr.Ratio)
+			adam = fmt.Sprintf(" (%g times for what writes)", tr.Ratio)
 		}
-		line("training", "%d steps, %d tokens, learning rate %g%s, %.0f s, %.0f tokens/s", tr.Steps, tr.Tokens, tr.LearningRate, ratio, tr.Seconds, tr.TokensPerSec)
+		if tr.Beta1 != 0 {
+			adam += fmt.Sprintf(", beta1 %g", tr.Beta1)
+		}
+		line("training", "%d steps, %d tokens, learning rate %g%s, %.0f s, %.0f tokens/s", tr.Steps, tr.Tokens, tr.LearningRate, adam, tr.Seconds, tr.TokensPerSec)
 		if tr.Kept > 0 && tr.Kept < 1 {
 			line("pruned", "to %.0f %% of the experts", 100*tr.Kept)
 		}
