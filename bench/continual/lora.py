@@ -4,7 +4,7 @@
 
 Reads one JSON command a line and answers each with one JSON object a line:
 
-    {"do": "train", "batches": FILE, "lr": X, "seed": N, "r": R, "alpha": A, "targets": [..], "from": DIR, "save": DIR}
+    {"do": "train", "batches": FILE, "lr": X, "beta1": X, "seed": N, "r": R, "alpha": A, "targets": [..], "from": DIR, "save": DIR}
     {"do": "merge", "adapters": [DIR, ..], "save": DIR}             the mean of the adapters' deltas, exactly
     {"do": "measure", "adapters": [DIR, ..], "texts": {NAME: FILE}}  all of them on at once; none is the base
 
@@ -76,7 +76,7 @@ class Worker:
             m = peft.get_peft_model(self.half, config)
         m.train()
         own = [p for p in m.parameters() if p.requires_grad]
-        opt = torch.optim.AdamW(own, lr=c["lr"], weight_decay=0.0)
+        opt = torch.optim.AdamW(own, lr=c["lr"], betas=(c["beta1"], 0.999), weight_decay=0.0)
         curve, tokens, start = [], 0, time.perf_counter()
         for sequences, share in zip(work["steps"], work["schedule"], strict=True):
             for g in opt.param_groups:

@@ -122,7 +122,7 @@ func (b *bench) measure(ctx context.Context) error {
 	first, later := b.seeds[:1], b.seeds[1:]
 	main, rest := b.methods(), []method(nil)
 	if b.python != "" { // what is compared first
-		main, rest = []method{peftMethod, largeLoRA}, []method{smallLoRA}
+		main, rest = []method{peftMethod, largeLoRA}, []method{smallLoRA, quickLoRA}
 	}
 	for _, piece := range []func() error{
 		func() error { return b.sweep(ctx, main) },

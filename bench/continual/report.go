@@ -111,6 +111,9 @@ func (p *page) known() []method {
 	if _, ok := p.res.Done["off/lora"]; ok {
 		all = append(all, smallLoRA, largeLoRA)
 	}
+	if _, drops, _ := p.tried(quickLoRA); len(drops) > 0 {
+		all = append(all, quickLoRA)
+	}
 	return all
 }
 
