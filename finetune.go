@@ -28,8 +28,9 @@ type FinetuneOptions struct {
 	Seed            uint64
 	Resume          bool     // go on from the checkpoint of a run that was interrupted
 	With            []string // sets that are on beside it, and stay as they are; a set that is added stands in the half of the cells that are most its own
-	Alternate       bool     // those of With are on in every second step only, one at a time and then all, so that it learns to do with and without them
+	Alternate       bool     // those of With are on for half of the tokens only, half of them at a time and then all, so that it learns to do with and without them
 	QuietData       []string // files of text, each of which it is to leave alone as it does the background; more than four weigh as four
+	QuietPassages   bool     // it is to leave alone half of the passages that are built in, too: texts of many kinds
 	Quiet           float64  // weight of the penalty on what the set adds to background text and to each of those, default 10; below 0: none
 	Precision       string   // int8, bf16 or f32; empty: the fastest on this machine with the base's weights
 	TrainAll        bool     // learn prompts and questions too
@@ -263,7 +264,10 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 	}
 	f.o.forKind(f.set)
 	o := f.o.run()
-	o.Background = tune.Cut(f.router.seen, backgroundSeq)
+	o.Background = [][]tune.Sequence{tune.Cut(f.router.seen, backgroundSeq)}
+	if f.o.QuietPassages {
+		o.Background = append(o.Background, knownPassages(f.b.Tokenizer))
+	}
 	if o.Others, err = f.quiet(); err != nil {
 		return nil, err
 	}

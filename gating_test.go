@@ -132,6 +132,21 @@ func TestForeignTexts(t *testing.T) {
 	if len(texts) < 70 || short > 5 {
 		t.Errorf("%d passages, %d of them shorter than %d tokens", len(texts), short, gateTokens)
 	}
+	judges, made := newForeign("passages", texts)
+	known := knownPassages(b.Tokenizer)
+	if len(known) != len(made) {
+		t.Fatalf("%d passages to train on, gates are made from %d", len(known), len(made))
+	}
+	for i, s := range known {
+		if n := min(len(s.Tokens), len(made[i])); !slices.Equal(s.Tokens[:n], made[i][:n]) {
+			t.Errorf("passage %d to train on is not that which gates are made from", i)
+		}
+		for _, x := range slices.Concat(judges.set, judges.test) {
+			if n := min(len(s.Tokens), len(x)); slices.Equal(s.Tokens[:n], x[:n]) {
+				t.Errorf("passage %d to train on judges gates", i)
+			}
+		}
+	}
 }
 
 // TestNearest: of many sets those count whose gates nearly fire.

@@ -62,6 +62,17 @@ func foreignTexts(tok *tokenizer.Tokenizer, n int) [][]int32 {
 	return texts
 }
 
+// knownPassages returns those passages that gates are made from, to train on. The others, which set gates' thresholds and
+// measure them, are text that no set has seen: what it has learned to leave alone would tell nothing of what it does to others.
+func knownPassages(tok *tokenizer.Tokenizer) []tune.Sequence {
+	made, _ := halves(foreignTexts(tok, backgroundSeq))
+	var seqs []tune.Sequence
+	for _, ids := range made {
+		seqs = append(seqs, tune.Cut(ids, backgroundSeq)...)
+	}
+	return seqs
+}
+
 // questions are short questions and requests about all sorts of things, likewise.
 //
 //go:embed foreign/questions.txt

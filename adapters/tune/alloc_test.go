@@ -70,7 +70,7 @@ func steadyState(t *testing.T, f *fixture, set *peer.Set) {
 	o := options()
 	const settled, short, long, windows = 60, 20, 120, 3 // steps, and how often long ones are looked at
 	o.Steps, o.EvalEvery, o.CheckpointEvery = settled+short+windows*long, 0, 0
-	o.Background, o.Quiet = f.sequences(4), 1
+	o.Background, o.Quiet = [][]Sequence{f.sequences(4)}, 1
 	var seqs []Sequence // of one length, so that nothing has to grow
 	for i := range 8 {
 		seqs = append(seqs, sequence(whole(ids(uint64(i), 10, f.m.Config.Vocab))))

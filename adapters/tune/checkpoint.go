@@ -166,7 +166,7 @@ func (r *run) identity(train []Sequence) (string, error) {
 			return "", err
 		}
 	}
-	for _, seqs := range slices.Concat([][]Sequence{train, r.held, r.o.Background}, r.o.Others) {
+	for _, seqs := range slices.Concat([][]Sequence{train, r.held}, r.o.Background, r.o.Others) {
 		for _, s := range seqs {
 			if err := errors.Join(binary.Write(h, binary.LittleEndian, int64(len(s.Tokens))), binary.Write(h, binary.LittleEndian, s.Tokens),
 				binary.Write(h, binary.LittleEndian, s.Targets), binary.Write(h, binary.LittleEndian, s.Learned)); err != nil {

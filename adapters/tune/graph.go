@@ -25,6 +25,7 @@ type graph struct {
 	loss     G.Value
 	low      []float32 // the residual stream under the graph
 	lowest   lowSeam
+	part     func(i, of int) // called before each part of a batch, from 0; may be nil
 
 	// What a run needs, kept for the next one.
 	parts []Batch
@@ -255,6 +256,9 @@ func (g *graph) run(b *Batch) (loss float32, grads []*peer.RowGrad, err error) {
 	g.parts = b.parts(g.parts[:0], g.batch)
 	grads = g.grads[:0]
 	for i := range g.parts {
+		if g.part != nil {
+			g.part(i, len(g.parts))
+		}
 		l, err := g.runPart(&g.parts[i])
 		if err != nil {
 			return 0, nil, err

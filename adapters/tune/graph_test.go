@@ -282,3 +282,24 @@ func TestCloseFrees(t *testing.T) {
 	}
 	t.Error("the graph's input is still there")
 }
+
+// TestPartsInTurn: what is to happen before each part of a batch happens before each.
+func TestPartsInTurn(t *testing.T) {
+	f := newFixture(t)
+	seqs := f.sequences(3)
+	g, err := newGraph(f.m, f.training(t, f.set(t, "a", 0.3)), longest(seqs))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var calls []int
+	g.part = func(i, of int) { calls = append(calls, i, of) }
+	if _, _, err := g.run(newBatch(seqs)); err != nil {
+		t.Fatal(err)
+	}
+	if want := []int{0, 3, 1, 3, 2, 3}; !slices.Equal(calls, want) {
+		t.Errorf("called with %v, want %v", calls, want)
+	}
+	if err := g.close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -3,6 +3,7 @@ package tune
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/gopeft/peft/adapters/peer"
 	"github.com/gopeft/peft/base/llama"
@@ -42,7 +43,7 @@ type quietText struct {
 
 // newQuiet reads the background text and others with the base. It returns nil when there is none, or no weight, or when no experts
 // stand beside feed-forward layers.
-func newQuiet(ctx context.Context, m *llama.Model, t *peer.Training, background []Sequence, others [][]Sequence, weight float64, seed uint64) (*quiet, error) {
+func newQuiet(ctx context.Context, m *llama.Model, t *peer.Training, background, others [][]Sequence, weight float64, seed uint64) (*quiet, error) {
 	blocks, hidden := t.Blocks(), m.Config.Hidden
 	if weight == 0 || len(blocks) == 0 {
 		return nil, nil
@@ -53,16 +54,15 @@ func newQuiet(ctx context.Context, m *llama.Model, t *peer.Training, background 
 			q.tables = append(q.tables, i)
 		}
 	}
-	part := min(1, quietTexts/float64(max(1, len(others))))
-	for i, seqs := range append([][]Sequence{background}, others...) {
-		share := part
-		if i == 0 {
-			share = 1
+	for i, seqs := range slices.Concat(background, others) {
+		share := 1.0
+		if i >= len(background) {
+			share = min(1, quietTexts/float64(len(others)))
 		}
 		if len(seqs) == 0 {
 			continue
 		}
-		if i > 0 { // of a file, from all over it
+		if i > 0 { // of others than the router's own, from all over them
 			seqs = Spread(seqs, int(share*quietKept))
 		}
 		text, err := readQuiet(ctx, m, blocks, seqs, share)

@@ -12,7 +12,7 @@ import (
 func TestQuietGradient(t *testing.T) {
 	f := newFixture(t)
 	tr := f.training(t, f.set(t, "a", 0.3), f.set(t, "b", 0.3))
-	q, err := newQuiet(ctx, f.m, tr, f.sequences(6), [][]Sequence{f.sequences(3), f.sequences(9)[6:]}, 0.7, 3)
+	q, err := newQuiet(ctx, f.m, tr, [][]Sequence{f.sequences(6), f.sequences(2)}, [][]Sequence{f.sequences(3), f.sequences(9)[6:]}, 0.7, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func TestQuiet(t *testing.T) {
 		return v
 	}
 	o := options()
-	o.Steps, o.EvalEvery, o.LearningRate, o.Background = 150, 0, 3e-2, background[:30]
+	o.Steps, o.EvalEvery, o.LearningRate, o.Background = 150, 0, 3e-2, [][]Sequence{background[:30]}
 	var learned, harm [2]float64
 	for i, weight := range []float64{0, 0.3} {
 		tr := f.training(t, f.set(t, "a", 0))
@@ -82,14 +82,15 @@ func TestQuiet(t *testing.T) {
 	}
 }
 
-// TestQuietTexts: every text weighs as much as the background, but many together no more than four of them.
+// TestQuietTexts: every text weighs as much as one of the background, but many others together no more than four of them.
 func TestQuietTexts(t *testing.T) {
 	f := newFixture(t)
 	tr := f.training(t, f.set(t, "a", 0.3))
 	text := f.sequences(6) // so short that a step looks at all of it
-	penalty := func(background []Sequence, others ...[]Sequence) float64 {
+	texts := func(n int) [][]Sequence { return slices.Repeat([][]Sequence{text}, n) }
+	penalty := func(background, others int) float64 {
 		t.Helper()
-		q, err := newQuiet(ctx, f.m, tr, background, others, 0.7, 3)
+		q, err := newQuiet(ctx, f.m, tr, texts(background), texts(others), 0.7, 3)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,21 +101,16 @@ func TestQuietTexts(t *testing.T) {
 		}
 		return loss
 	}
-	one := penalty(text)
+	one := penalty(1, 0)
 	if one <= 0 {
 		t.Fatalf("the penalty on the background is %g", one)
 	}
 	for _, c := range []struct {
-		background []Sequence
-		others     int
-		want       float64
-	}{{text, 1, 2}, {nil, 1, 1}, {text, 4, 5}, {text, 8, 5}} {
-		others := make([][]Sequence, c.others)
-		for i := range others {
-			others[i] = text
-		}
-		if got := penalty(c.background, others...) / one; math.Abs(got-c.want) > 1e-4 {
-			t.Errorf("background of %d and %d more texts: %g times the penalty on one, want %g", len(c.background), c.others, got, c.want)
+		background, others int
+		want               float64
+	}{{1, 1, 2}, {0, 1, 1}, {1, 4, 5}, {1, 8, 5}, {6, 0, 6}, {2, 8, 6}} {
+		if got := penalty(c.background, c.others) / one; math.Abs(got-c.want) > 1e-4 {
+			t.Errorf("background of %d texts and %d more: %g times the penalty on one, want %g", c.background, c.others, got, c.want)
 		}
 	}
 	if q, err := newQuiet(ctx, f.m, tr, nil, [][]Sequence{nil}, 1, 0); q != nil || err != nil {

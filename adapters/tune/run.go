@@ -34,12 +34,12 @@ type Options struct {
 	Patience     int     // evaluations without a better one after which training stops; 0: never
 	EvalTokens   int     // held-out rows measured each time; 0: all
 
-	// Alternate: the sets beside the trained one are off in every second step, and when the held-out data is measured; in the
-	// other steps one of them is on at a time, and after each had its turn all of them are.
+	// Alternate: the sets beside the trained one are off for half of the tokens, and when the held-out data is measured; for the other
+	// half some of them are on, and all of them in turn.
 	Alternate bool
 
-	Background []Sequence   // text that the set is to leave alone
-	Others     [][]Sequence // more of them: each weighs as much as the background, up to four of them together as four
+	Background [][]Sequence // texts that the set is to leave alone
+	Others     [][]Sequence // more of them: each weighs as much as one of the background, but more than four together as four
 	Quiet      float64      // weight of the penalty on the set's output on each; 0: none
 
 	CheckpointEvery int                               // steps; 0: none
@@ -213,6 +213,9 @@ func Run(ctx context.Context, m *llama.Model, t *peer.Training, train, heldOut [
 	if err != nil {
 		return nil, err
 	}
+	if o.Alternate {
+		g.part = func(i, of int) { t.Beside(o.beside(t.With, r.step*of+i)) }
+	}
 	r.began = time.Now() // what comes before is no training
 	res, err := r.loop(ctx, g, train)
 	return res, errors.Join(err, g.close())
@@ -275,24 +278,9 @@ func (r *run) loop(ctx context.Context, g *graph, train []Sequence) (*Result, er
 	return res, nil
 }
 
-// beside returns which of the sets beside the trained one are on in a step, from 0.
-func (o *Options) beside(with []*peer.Set, step int) []*peer.Set {
-	if !o.Alternate {
-		return with
-	}
-	if step%2 == 0 {
-		return nil
-	}
-	if turn := step / 2 % (len(with) + 1); len(with) > 1 && turn < len(with) {
-		return with[turn : turn+1]
-	}
-	return with
-}
-
 // train makes one step.
 func (r *run) train(g *graph, b *Batch, lr float64) (Progress, error) {
 	start := time.Now()
-	r.t.Beside(r.o.beside(r.t.With, r.step))
 	loss, grads, err := g.run(b)
 	if err != nil {
 		return Progress{}, err

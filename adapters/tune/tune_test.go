@@ -227,7 +227,7 @@ func checkResume(t *testing.T, f *fixture, set func() *peer.Set) {
 	seqs := f.sequences(9)
 	whole := f.training(t, set())
 	o := options()
-	o.Clip, o.Quiet, o.Background = 0.05, 0.1, f.sequences(20)[9:]
+	o.Clip, o.Quiet, o.Background = 0.05, 0.1, [][]Sequence{f.sequences(20)[9:]}
 	if _, err := Run(ctx, f.m, whole, seqs, seqs[:2], o); err != nil {
 		t.Fatal(err)
 	}

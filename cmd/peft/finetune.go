@@ -27,8 +27,9 @@ func finetuneCommand() *cli.Command {
 			&cli.Float64Flag{Name: "quiet", Value: 10, Usage: "weight of the penalty on what the set adds to background text"},
 			&cli.BoolFlag{Name: "resume", Usage: "go on with a run that was interrupted"},
 			&cli.StringFlag{Name: "with", Usage: "`SETS` that are on beside it, such as a,b"},
-			&cli.BoolFlag{Name: "alternate", Usage: "the sets of --with are on in every second step only, in turn: it learns to do with and without them"},
+			&cli.BoolFlag{Name: "alternate", Usage: "the sets of --with are on for half of the tokens only, some of them in turn: it learns to do with and without them"},
 			&cli.StringSliceFlag{Name: "quiet-data", TakesFile: true, Usage: "a `FILE` of text that the set is to leave alone, as it does the background; each weighs as much, more than four together as four"},
+			&cli.BoolFlag{Name: "quiet-passages", Usage: "the set is to leave alone built-in passages of many kinds, too: for one to be on beside sets that it cannot know"},
 			&cli.StringFlag{Name: "precision", Usage: "of products with weights: int8, bf16 or f32", DefaultText: "the fastest on this machine with the base's weights"},
 			&cli.BoolFlag{Name: "train-all", Usage: "learn prompts and questions too, not only answers"},
 			&cli.IntFlag{Name: "eval-every", Usage: "steps between evaluations on held-out data", DefaultText: "none"},
@@ -53,7 +54,7 @@ func finetuneCommand() *cli.Command {
 				BatchTokens: c.Int("batch-tokens"), LearningRate: c.Float64("lr"), Quiet: c.Float64("quiet"), Seed: c.Uint64("seed"), Resume: c.Bool("resume"),
 				With: names(c.String("with")), Precision: c.String("precision"), TrainAll: c.Bool("train-all"), EvalEvery: c.Int("eval-every"),
 				Patience: c.Int("patience"), CheckpointEvery: c.Int("checkpoint-every"), Experts: c.Int("experts"), Adapter: adapter(c), Optimiser: optimiser(c),
-				ReportTokens: c.Int("report-tokens"), QuietData: c.StringSlice("quiet-data"), Alternate: c.Bool("alternate"), Placing: placing(c), OnlyNew: c.Bool("only-new"), NoAim: c.Bool("no-aim"),
+				ReportTokens: c.Int("report-tokens"), QuietData: c.StringSlice("quiet-data"), QuietPassages: c.Bool("quiet-passages"), Alternate: c.Bool("alternate"), Placing: placing(c), OnlyNew: c.Bool("only-new"), NoAim: c.Bool("no-aim"),
 			}
 			if c.Bool("prune") {
 				if o.Prune = c.Float64("keep"); !(o.Prune > 0 && o.Prune <= 1) {

@@ -47,6 +47,7 @@ type trainingOptions struct {
 	With             []string `json:"with,omitempty"`
 	Alternate        bool     `json:"alternate,omitempty"`
 	QuietData        []string `json:"quiet_data,omitempty"`
+	QuietPassages    bool     `json:"quiet_passages,omitempty"`
 	Quiet            float64  `json:"quiet,omitempty"`
 	Precision        string   `json:"precision,omitempty"`
 	TrainAll         bool     `json:"train_all,omitempty"`
@@ -65,7 +66,7 @@ func (o trainingOptions) finetune(u *uploads, data []string) (f peft.FinetuneOpt
 	f = peft.FinetuneOptions{
 		Steps: o.Steps, SeqLen: o.SeqLen, BatchTokens: o.BatchTokens, LearningRate: o.LearningRate,
 		Optimiser: peft.Optimiser{WarmUp: o.WarmUp, Decay: o.Decay, Floor: o.Floor, Ratio: o.LearningRatio, Beta1: o.Beta1, Beta2: o.Beta2, WeightDecay: o.WeightDecay, Clip: o.Clip, InOrder: o.InOrder},
-		Seed:      o.Seed, Resume: o.Resume, With: o.With, Alternate: o.Alternate, Quiet: o.Quiet, Precision: o.Precision, TrainAll: o.TrainAll,
+		Seed:      o.Seed, Resume: o.Resume, With: o.With, Alternate: o.Alternate, Quiet: o.Quiet, QuietPassages: o.QuietPassages, Precision: o.Precision, TrainAll: o.TrainAll,
 		EvalEvery: o.EvalEvery, Patience: o.Patience, CheckpointEvery: o.CheckpointEvery, Adapter: o.adapter(), Experts: o.Experts,
 		ReportTokens: o.ReportTokens, ForbidRegression: o.ForbidRegression, Placing: o.placing(), OnlyNew: o.OnlyNew, NoAim: o.NoAim, Prune: o.Keep,
 	}
