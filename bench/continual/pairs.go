@@ -9,8 +9,8 @@ import (
 	"github.com/gopeft/peft"
 )
 
-// How the sets of a pair were trained: each by itself, or each beside those before it, which were on in every second step
-// and whose text it left alone.
+// How the sets of a pair were trained: each by itself, or each beside those before it, which were on for half of the
+// tokens and whose text it left alone.
 const (
 	byItself = "pair"
 	beside   = "beside"
@@ -70,7 +70,7 @@ func (b *bench) learnBeside(ctx context.Context, domain string, earlier []string
 		return nil, err
 	}
 	o := b.finetune(job{domain: domain, seed: b.seeds[0], rate: rate})
-	o.With, o.Alternate = earlier, len(earlier) > 0
+	o.With, o.Alternate, o.QuietPassages = earlier, len(earlier) > 0, true
 	for _, d := range earlier {
 		o.QuietData = append(o.QuietData, b.domains[d].train...)
 	}
@@ -82,7 +82,7 @@ func (p *page) together() {
 	p.pairs(byItself, "each by itself", func(d string) string { return runName(peftMethod, d, p.res.Settings.FirstSeed) },
 		"The sets were trained by themselves, with an expert in every cell.")
 	p.pairs(beside, "beside each other", besideName,
-		"Each set was trained in one registry beside the earlier ones: in half of the cells, those most its own (the default with `--with`); the earlier ones were on in every second step (`--with`, `--alternate`), and it was quiet on their text (`--quiet-data`).")
+		"Each set was trained in one registry beside the earlier ones: in half of the cells, those most its own (the default with `--with`); the earlier ones were on for half of the tokens (`--with`, `--alternate`), and it was quiet on their text (`--quiet-data`) and on passages of many kinds (`--quiet-passages`).")
 }
 
 // pairs shows the pairs of sets that were trained in one way, which it says in short and at length.

@@ -34,7 +34,7 @@ type set struct {
 	Spread    int     `json:"spread,omitempty"`
 	Beside    string  `json:"beside,omitempty"`    // an earlier set
 	Quiet     string  `json:"quiet,omitempty"`     // another text that it is to leave alone, beside the background
-	Alternate bool    `json:"alternate,omitempty"` // whether the earlier set is on in every second step
+	Alternate bool    `json:"alternate,omitempty"` // whether the earlier set is on for half of the tokens
 }
 
 // sets in the order in which they are trained.
