@@ -32,7 +32,7 @@ func run(_ context.Context, args []string) error {
 	}
 	text := table(d.claims())
 	fmt.Print(text)
-	return record.Section(filepath.Join(*docs, "learning.md"), "claims", "## What was promised, and what was found\n\nBy `go run ./bench/claims`, from the raw figures of the experiments below, which say how each was measured; small samples and few seeds unless they say otherwise, and with what were the defaults of `peft finetune` then: decisions [11](decisions/0011-learning-rate.md) and [16](decisions/0016-aimed-experts.md) changed them since facts, classification, sets beside each other, twenty sets and sets on the built-in base were measured, [9](decisions/0009-where-experts-live.md) since classification and twenty sets were.\n\n"+text)
+	return record.Section(filepath.Join(*docs, "learning.md"), "claims", "## What was promised, and what was found\n\nBy `go run ./bench/claims`, from the raw figures of the experiments below, which say how each was measured; small samples and few seeds unless they say otherwise, and with what were the defaults of `peft finetune` then: decisions [11](decisions/0011-learning-rate.md) and [16](decisions/0016-aimed-experts.md) changed them since facts, classification, twenty sets and sets on the built-in base were measured, [9](decisions/0009-where-experts-live.md) since classification and twenty sets were.\n\n"+text)
 }
 
 // claim is one promise. What was found is empty where nothing was measured yet.
