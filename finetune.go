@@ -266,7 +266,7 @@ func (f *finetuning) train(ctx context.Context, train []tune.Sequence) (*tune.Re
 	o := f.o.run()
 	o.Background = [][]tune.Sequence{tune.Cut(f.router.seen, backgroundSeq)}
 	if f.o.QuietPassages {
-		o.Background = append(o.Background, knownPassages(f.b.Tokenizer))
+		o.Background = append(o.Background, tune.QuietSample(knownPassages(f.b.Tokenizer), 1))
 	}
 	if o.Others, err = f.quiet(); err != nil {
 		return nil, err

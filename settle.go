@@ -41,14 +41,14 @@ func (f *finetuning) beside() []*peer.Set {
 	return f.with
 }
 
-// quiet reads the files of text that the set is to leave alone beside the background.
+// quiet reads the files of text that the set is to leave alone beside the background, as much of each as counts.
 func (f *finetuning) quiet() (all [][]tune.Sequence, err error) {
 	for _, file := range f.o.QuietData {
 		d, err := tune.ReadFiles(f.b.Tokenizer, []string{file}, true)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, d.Sequences(backgroundSeq))
+		all = append(all, tune.QuietSample(d.Sequences(backgroundSeq), len(f.o.QuietData)))
 	}
 	return all, nil
 }

@@ -41,6 +41,14 @@ type quietText struct {
 	inputs map[int][]uint16 // of each block, [tokens, hidden] in bf16
 }
 
+// quietShare is the share of quietKept, quietBatch and the weight that each of so many texts has.
+func quietShare(texts int) float64 { return min(1, quietTexts/float64(max(1, texts))) }
+
+// QuietSample returns what a run keeps of one of so many Options.Others, or of one text of the background: sequences from all over it.
+func QuietSample(seqs []Sequence, others int) []Sequence {
+	return Spread(seqs, int(quietShare(others)*quietKept))
+}
+
 // newQuiet reads the background text and others with the base. It returns nil when there is none, or no weight, or when no experts
 // stand beside feed-forward layers.
 func newQuiet(ctx context.Context, m *llama.Model, t *peer.Training, background, others [][]Sequence, weight float64, seed uint64) (*quiet, error) {
@@ -57,13 +65,10 @@ func newQuiet(ctx context.Context, m *llama.Model, t *peer.Training, background,
 	for i, seqs := range slices.Concat(background, others) {
 		share := 1.0
 		if i >= len(background) {
-			share = min(1, quietTexts/float64(len(others)))
+			share = quietShare(len(others))
 		}
 		if len(seqs) == 0 {
 			continue
-		}
-		if i > 0 { // of others than the router's own, from all over them
-			seqs = Spread(seqs, int(share*quietKept))
 		}
 		text, err := readQuiet(ctx, m, blocks, seqs, share)
 		if err != nil {

@@ -39,7 +39,7 @@ type Options struct {
 	Alternate bool
 
 	Background [][]Sequence // texts that the set is to leave alone
-	Others     [][]Sequence // more of them: each weighs as much as one of the background, but more than four together as four
+	Others     [][]Sequence // more of them: each weighs as much as one of the background, but more than four together as four; see QuietSample
 	Quiet      float64      // weight of the penalty on the set's output on each; 0: none
 
 	CheckpointEvery int                               // steps; 0: none
