@@ -120,7 +120,7 @@ func (b *bench) measure(ctx context.Context) error {
 		return fmt.Errorf("the base alone: %w", err)
 	}
 	first, later := b.seeds[:1], b.seeds[1:]
-	main, rest := b.methods(), []method(nil)
+	main, rest := []method{peftMethod}, []method(nil)
 	if b.python != "" { // what is compared first
 		main, rest = []method{peftMethod, largeLoRA}, []method{smallLoRA, quickLoRA}
 	}

@@ -30,14 +30,6 @@ var (
 	quickLoRA  = method{name: "lora16b5", title: "LoRA r=16, all linear, beta1 0.5 as peft's", rates: []float64{2e-3, 4e-3, 6e-3, 8e-3}, rank: 16, alpha: 32, targets: allLinear, beta1: 0.5}
 )
 
-// methods returns those there are: without Python peft alone.
-func (b *bench) methods() []method {
-	if b.python == "" {
-		return []method{peftMethod}
-	}
-	return []method{peftMethod, smallLoRA, largeLoRA, quickLoRA}
-}
-
 // figure is what one text measures.
 type figure struct {
 	NLL    float64 `json:"nll"` // nats a token
