@@ -3,10 +3,10 @@
 //
 //	go run ./bench/scratch -work DIR [-only rates,recipe,short,long,experts] [-steps 300] [-do N] [-out docs]
 //
-// rates: every variant at four learning rates, on a split of its own. recipe: PEER with one thing changed at a time, on the
-// same split. short and long: dense layers, PEER, a mixture of experts and a product-key memory of as many FLOPs a token,
-// at their best rates, for -steps and for three times as many. experts: PEER with 2^10 to 2^20 experts a layer. Each
-// training is a unit of work that is kept in DIR when it is done; -do ends after that many.
+// rates: every variant at several learning rates, at both lengths, on a split of its own. recipe: PEER with one thing
+// changed at a time, on the same split. short and long: dense layers, PEER, a mixture of experts and a product-key memory
+// of as many FLOPs a token, at their best rates, for -steps and for three times as many. experts: PEER with 2^10 to 2^20
+// experts a layer. Each training is a unit of work that is kept in DIR when it is done; -do ends after that many.
 package main
 
 import (
@@ -43,7 +43,7 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar((*int)(&b.left), "do", -1, "trainings to do now; below 0: all")
 	out := f.String("out", "docs", "`DIR` to write to")
 	only := f.String("only", "rates,recipe,short,long,experts", "experiments")
-	seeds := f.Int("seeds", 3, "of the short trainings")
+	seeds := f.Int("seeds", 3, "of the comparisons")
 	goroot := f.String("goroot", "", "`DIR` of the Go distribution to read; default: go env GOROOT")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -71,9 +71,9 @@ func run(ctx context.Context, args []string) error {
 }
 
 func (b *bench) experiments(ctx context.Context, names []string, seeds int) error {
-	var short []uint64
+	var all []uint64
 	for s := range seeds {
-		short = append(short, uint64(s+1))
+		all = append(all, uint64(s+1))
 	}
 	for _, name := range names {
 		var err error
@@ -83,9 +83,9 @@ func (b *bench) experiments(ctx context.Context, names []string, seeds int) erro
 		case "recipe":
 			err = b.tryRecipes(ctx)
 		case "short":
-			err = b.compare(ctx, name, b.steps, short)
+			err = b.compare(ctx, name, b.steps, all)
 		case "long":
-			err = b.compare(ctx, name, longer*b.steps, []uint64{1})
+			err = b.compare(ctx, name, longer*b.steps, all)
 		case "experts":
 			err = b.moreExperts(ctx)
 		default:

@@ -13,24 +13,33 @@ var shape = pretrain.Shape{Vocab: 1024, Hidden: 64, Layers: 4, Heads: 2, KVHeads
 // replaced are the blocks whose feed-forward layer differs, the middle ones.
 var replaced = []int{1, 2}
 
-// variant is a kind of model, and which of its learning rates is swept.
+// variant is a kind of model, and the learning rates that are tried for it.
 type variant struct {
-	name  string
-	shape pretrain.Shape
-	rates []float32
-	set   func(o *pretrain.Optimizer, rate float32)
+	name        string
+	shape       pretrain.Shape
+	muon, adamw []float32 // the middle one of Muon's is where AdamW's are tried
+	denseAdam   bool      // AdamW trains the dense feed-forward layers, not Muon
 }
 
-// Rates tried: of Muon for every matrix, or of AdamW for what AdamW trains in the feed-forward layers.
-var muonRates, adamRates = []float32{0.005, 0.01, 0.02, 0.04}, []float32{3e-4, 1e-3, 3e-3, 1e-2, 3e-2}
-
-// byMuon leaves a mixture's scores, which are AdamW's, at a rate of their own.
-func byMuon(o *pretrain.Optimizer, rate float32) { o.MatrixLR, o.ExpertLR = rate, 1e-2 }
-
-func byAdam(o *pretrain.Optimizer, rate float32) { o.ExpertLR = rate }
-func denseByAdam(o *pretrain.Optimizer, rate float32) {
-	o.DenseAdam, o.ExpertLR = true, rate
+// rates are the learning rates of a model that are chosen: Muon's of matrices, and AdamW's of what it trains in the
+// feed-forward layers, if anything.
+type rates struct {
+	Muon  float32 `json:"muon"`
+	AdamW float32 `json:"adamw,omitempty"`
 }
+
+// optimizer returns how the variant is trained at those rates.
+func (v *variant) optimizer(r rates) pretrain.Optimizer {
+	o := pretrain.Defaults().Optimizer
+	o.MatrixLR, o.ExpertLR, o.DenseAdam, o.Beta1 = r.Muon, r.AdamW, v.denseAdam, beta1
+	return o
+}
+
+// beta1 is AdamW's in all models.
+const beta1 = 0.5
+
+// Rates tried. A memory's values have learned best at the lowest.
+var muonRates, adamRates, valueRates, none = []float32{0.005, 0.01, 0.02}, []float32{1e-3, 3e-3, 1e-2}, []float32{3e-4, 1e-3, 3e-3}, []float32{0}
 
 // with returns the shape with other feed-forward layers.
 func with(f pretrain.Instead) pretrain.Shape {
@@ -88,12 +97,12 @@ func variants() ([]variant, error) {
 		return nil, fmt.Errorf("pkm: %w", err)
 	}
 	return []variant{
-		{"dense", same, muonRates, byMuon},
-		{"dense, AdamW", same, adamRates, denseByAdam},
-		{"dense, no router's share", narrow, muonRates, byMuon},
-		{"moe", mixture, muonRates, byMuon},
-		{"pkm", memory, adamRates, byAdam},
-		{"peer", p, adamRates, byAdam},
+		{"dense", same, muonRates, none, false},
+		{"dense, AdamW", same, muonRates, adamRates, true},
+		{"dense, no router's share", narrow, muonRates, none, false},
+		{"moe", mixture, muonRates, adamRates, false},
+		{"pkm", memory, muonRates, valueRates, false},
+		{"peer", p, muonRates, adamRates, false},
 	}, nil
 }
 

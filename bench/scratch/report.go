@@ -34,30 +34,48 @@ Measured by `+"`go run ./bench/scratch`"+` (%s) on the documentation in the Go d
 	return record.Section(filepath.Join(dir, "learning.md"), "scratch", t.String())
 }
 
-// ratesTable shows what each rate of each variant reached, the best in bold.
+// ratesTable shows what the rates tried for each variant reached, the best in bold.
 func (b *bench) ratesTable(t *strings.Builder) {
-	fmt.Fprintf(t, "\n### Learning rates\n\nOf Muon for all matrices, or of AdamW for what it trains in the feed-forward layers; %d steps, on a split of its own, seed 1. \"No router's share\" has the FLOPs that PEER has without its router.\n\n| layers | rate: perplexity |\n|---|---|\n", b.steps)
+	fmt.Fprintf(t, "\n### Learning rates\n\nMuon's for matrices / AdamW's for what it trains in the feed-forward layers: experts and sub-keys that are retrieved, a mixture's scores. AdamW's are tried at the middle one of Muon's, then Muon's at the best of them, for as many steps as the comparison has, on a split of its own, seed 1. AdamW's beta1 is %g everywhere. \"No router's share\" has the FLOPs that PEER has without its router.\n\n| layers | steps | rates: perplexity |\n|---|---|---|\n", beta1)
 	for _, v := range b.variants {
-		best := math.Inf(1)
-		for _, r := range v.rates {
-			if u, ok := b.units.Done[rateUnit(v, r)]; ok {
+		for _, steps := range []int{b.steps, longer * b.steps} {
+			best, of := math.Inf(1), b.tried(v, steps)
+			for _, u := range of {
 				best = min(best, u.Perplexity)
 			}
-		}
-		var cells []string
-		for _, r := range v.rates {
-			u, ok := b.units.Done[rateUnit(v, r)]
-			if !ok {
-				continue
+			var cells []string
+			for _, u := range of {
+				cell := fmt.Sprintf("%s: %.2f", u.Rates, u.Perplexity)
+				if u.Perplexity == best {
+					cell = "**" + cell + "**"
+				}
+				cells = append(cells, cell)
 			}
-			cell := fmt.Sprintf("%s: %.2f", rateName(r), u.Perplexity)
-			if u.Perplexity == best {
-				cell = "**" + cell + "**"
+			if len(cells) > 0 {
+				fmt.Fprintf(t, "| %s | %d | %s |\n", v.name, steps, strings.Join(cells, " · "))
 			}
-			cells = append(cells, cell)
 		}
-		fmt.Fprintf(t, "| %s | %s |\n", v.name, strings.Join(cells, " · "))
 	}
+}
+
+// tried returns the variant's runs on the tuning split, by Muon's rate, then AdamW's.
+func (b *bench) tried(v variant, steps int) (all []result) {
+	for _, m := range v.muon {
+		for _, a := range v.adamw {
+			if u, ok := b.units.Done[rateUnit(v, rates{m, a}, steps)]; ok {
+				all = append(all, u)
+			}
+		}
+	}
+	return all
+}
+
+// String returns Muon's rate and, where there is one, AdamW's.
+func (r rates) String() string {
+	if r.AdamW == 0 {
+		return rateName(r.Muon)
+	}
+	return rateName(r.Muon) + " / " + rateName(r.AdamW)
 }
 
 // recipeTable shows PEER with one thing changed at a time.
@@ -72,7 +90,7 @@ func (b *bench) recipeTable(t *strings.Builder) {
 		rows = append(rows, fmt.Sprintf("| %s | %.3f | %.2f | %s | %s |", r.name, float64(u.FLOPs)/1e6, u.Perplexity, used, kl))
 	}
 	if len(rows) > 0 {
-		fmt.Fprintf(t, "\n### What PEER's recipe is worth\n\nOne thing changed at a time; experts learn at %s, otherwise as above.\n\n| recipe | MFLOP a token | perplexity | experts used | KL from uniform |\n|---|---|---|---|---|\n%s\n", rateName(expertsRate), strings.Join(rows, "\n"))
+		fmt.Fprintf(t, "\n### What PEER's recipe is worth\n\nOne thing changed at a time; %d steps at the best rates, otherwise as above.\n\n| recipe | MFLOP a token | perplexity | experts used | KL from uniform |\n|---|---|---|---|---|\n%s\n", b.steps, strings.Join(rows, "\n"))
 	}
 }
 
@@ -132,29 +150,30 @@ func against(runs, others []result) string {
 func (b *bench) variantsTable(t *strings.Builder, dir string) error {
 	var rows []string
 	plot := record.Plot{X: "tokens seen", Y: "held-out perplexity", LogY: true}
-	seeds := 0
-	for _, v := range b.variants {
-		short, long := b.seeds("short", v.name), b.seeds("long", v.name)
-		all := slices.Concat(long, short)
-		if len(all) == 0 {
-			continue
+	for _, length := range []string{"short", "long"} {
+		var lines []record.Line
+		for _, v := range b.variants {
+			runs := b.seeds(length, v.name)
+			if len(runs) == 0 {
+				continue
+			}
+			r := runs[0]
+			used, kl := r.usage()
+			rows = append(rows, fmt.Sprintf("| %s | %d | %s | %d | %d | %.3f | %s | %s | %.0f | %s | %s |", v.name, r.Steps, r.Rates, r.Parameters, r.ActiveParameters, float64(r.FLOPs)/1e6, perplexity(runs), against(runs, b.seeds(length, b.variants[0].name)), r.TokensPerSecond, used, kl))
+			line := record.Line{Name: v.name}
+			for _, p := range r.Curve {
+				line.X, line.Y = append(line.X, float64(p.Tokens)), append(line.Y, p.Perplexity)
+			}
+			lines = append(lines, line)
 		}
-		r := all[0]
-		speed := slices.Concat(short, long)[0].TokensPerSecond
-		seeds = max(seeds, len(short))
-		used, kl := r.usage()
-		rows = append(rows, fmt.Sprintf("| %s | %s | %d | %d | %.3f | %s | %s | %s | %.0f | %s | %s |", v.name, rateName(r.Rate), r.Parameters, r.ActiveParameters, float64(r.FLOPs)/1e6, perplexity(short), against(short, b.seeds("short", b.variants[0].name)), perplexity(long), speed, used, kl))
-		line := record.Line{Name: v.name}
-		for _, p := range r.Curve {
-			line.X, line.Y = append(line.X, float64(p.Tokens)), append(line.Y, p.Perplexity)
+		if len(lines) > 0 {
+			plot.Lines = lines
 		}
-		plot.Lines = append(plot.Lines, line)
 	}
 	if len(rows) == 0 {
 		return nil
 	}
-	fmt.Fprintf(t, "\n### Equal FLOPs and tokens\n\nEach at its best rate; %d steps (mean over %d seeds and standard deviation) and %d (one seed).\n\n| layers | rate | parameters | active | MFLOP a token | %d steps | against dense, seed by seed | %d steps | tokens/s, one thread | experts used | KL from uniform |\n|---|---|---|---|---|---|---|---|---|---|---|\n%s\n\n![variants](scratch-variants.svg)\n",
-		b.steps, seeds, longer*b.steps, b.steps, longer*b.steps, strings.Join(rows, "\n"))
+	fmt.Fprintf(t, "\n### Equal FLOPs and tokens\n\nEach at its best rates for that many steps; of several seeds the mean and standard deviation.\n\n| layers | steps | rates | parameters | active | MFLOP a token | perplexity | against dense, seed by seed | tokens/s, one thread | experts used | KL from uniform |\n|---|---|---|---|---|---|---|---|---|---|---|\n%s\n\n![variants](scratch-variants.svg)\n", strings.Join(rows, "\n"))
 	return plot.Save(filepath.Join(dir, "scratch-variants.svg"))
 }
 
@@ -176,8 +195,8 @@ func (b *bench) expertsTable(t *strings.Builder, dir string) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	fmt.Fprintf(t, "\n### More experts, heads and k fixed\n\nExperts learn at %s; %d steps, one seed, one thread.\n\n| experts a layer | parameters | active | MFLOP a token | perplexity | ms a step | experts used | KL from uniform |\n|---|---|---|---|---|---|---|---|\n%s\n\n![perplexity](scratch-experts.svg)\n\n![time](scratch-time.svg)\n",
-		rateName(expertsRate), 2*b.steps, strings.Join(rows, "\n"))
+	fmt.Fprintf(t, "\n### More experts, heads and k fixed\n\n%d steps at the rates that were best with 4,096 experts, one seed, one thread.\n\n| experts a layer | parameters | active | MFLOP a token | perplexity | ms a step | experts used | KL from uniform |\n|---|---|---|---|---|---|---|---|\n%s\n\n![perplexity](scratch-experts.svg)\n\n![time](scratch-time.svg)\n",
+		longer*b.steps, strings.Join(rows, "\n"))
 	if err := (record.Plot{X: "experts a layer", Y: "held-out perplexity", LogX: true, Lines: []record.Line{quality}}).Save(filepath.Join(dir, "scratch-experts.svg")); err != nil {
 		return err
 	}

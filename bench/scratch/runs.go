@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,7 +18,7 @@ import (
 
 // result is one model after training.
 type result struct {
-	Rate      float32            `json:"rate"` // the one that is swept
+	Rates     rates              `json:"rates"`
 	Seed      uint64             `json:"seed"`
 	Tuning    bool               `json:"tuning,omitempty"` // measured on the split by which rates are chosen
 	Shape     pretrain.Shape     `json:"shape"`
@@ -37,12 +38,12 @@ const batchTokens, finalTokens, curvePoints, betweenTokens = 1024, 40_000, 5, 40
 
 // setting is a model to train.
 type setting struct {
-	shape pretrain.Shape
-	rates pretrain.Optimizer
-	rate  float32
-	seed  uint64
-	steps int
-	tune  bool
+	shape     pretrain.Shape
+	rates     rates
+	optimizer pretrain.Optimizer
+	seed      uint64
+	steps     int
+	tune      bool
 }
 
 // train returns the unit's result, training the model when there is none yet.
@@ -58,10 +59,10 @@ func (b *bench) train(ctx context.Context, name string, s setting) (result, erro
 			return result{}, err
 		}
 		o := pretrain.Defaults()
-		o.Shape, o.Text, o.Optimizer, o.Seed, o.Steps, o.BatchTokens, o.Threads = s.shape, text, s.rates, s.seed, s.steps, batchTokens, b.threads
+		o.Shape, o.Text, o.Optimizer, o.Seed, o.Steps, o.BatchTokens, o.Threads = s.shape, text, s.optimizer, s.seed, s.steps, batchTokens, b.threads
 		o.Optimizer.Warmup, o.Optimizer.Decay = min(o.Optimizer.Warmup, max(1, s.steps/10)), max(1, s.steps/3)
 		o.EvalEvery, o.EvalTokens, o.FinalTokens = max(1, (s.steps+curvePoints-1)/curvePoints), betweenTokens, finalTokens
-		r := result{Rate: s.rate, Seed: s.seed, Tuning: s.tune, Shape: s.shape, Optimizer: o.Optimizer}
+		r := result{Rates: s.rates, Seed: s.seed, Tuning: s.tune, Shape: s.shape, Optimizer: o.Optimizer}
 		o.Checkpoint, o.CheckpointEvery = filepath.Join(b.work, fileName(name)), 0 // written when it is interrupted
 		r.Result, err = pretrain.Run(ctx, o, "", func(p pretrain.Progress) {
 			if p.Perplexity > 0 {
@@ -109,55 +110,64 @@ const reportedOf, tunedOf = 50, 49
 
 func rateName(r float32) string { return strconv.FormatFloat(float64(r), 'g', 3, 32) }
 
-func rateUnit(v variant, rate float32) string {
-	return fmt.Sprintf("rates/%s/%s", v.name, rateName(rate))
+func rateUnit(v variant, r rates, steps int) string {
+	return fmt.Sprintf("rates/%d/%s/%s/%s", steps, v.name, rateName(r.Muon), rateName(r.AdamW))
 }
 
 func compareUnit(experiment, variant string, seed uint64) string {
 	return fmt.Sprintf("%s/%s/%d", experiment, variant, seed)
 }
 
-// best returns the rate with the lowest perplexity on the tuning split.
-func (b *bench) best(ctx context.Context, v variant) (float32, error) {
-	var rate float32
-	var least float64
-	for _, r := range v.rates {
-		res, err := b.train(ctx, rateUnit(v, r), b.setting(v, r, 1, b.steps, true))
-		if err != nil {
-			return 0, err
+// best returns the rates with the lowest perplexity on the tuning split after so many steps: AdamW's at the middle one of
+// Muon's, then Muon's at that.
+func (b *bench) best(ctx context.Context, v variant, steps int) (rates, error) {
+	best, least := rates{Muon: v.muon[len(v.muon)/2]}, math.Inf(1)
+	try := func(r rates) error {
+		res, err := b.train(ctx, rateUnit(v, r, steps), b.setting(v, r, 1, steps, true))
+		if err == nil && res.Perplexity < least {
+			best, least = r, res.Perplexity
 		}
-		if least == 0 || res.Perplexity < least {
-			rate, least = r, res.Perplexity
+		return err
+	}
+	for _, a := range v.adamw {
+		if err := try(rates{best.Muon, a}); err != nil {
+			return best, err
 		}
 	}
-	return rate, nil
+	for _, m := range v.muon {
+		if err := try(rates{m, best.AdamW}); err != nil {
+			return best, err
+		}
+	}
+	return best, nil
 }
 
-func (b *bench) setting(v variant, rate float32, seed uint64, steps int, tune bool) setting {
-	o := pretrain.Defaults().Optimizer
-	v.set(&o, rate)
-	return setting{shape: v.shape, rates: o, rate: rate, seed: seed, steps: steps, tune: tune}
+func (b *bench) setting(v variant, r rates, seed uint64, steps int, tune bool) setting {
+	return setting{shape: v.shape, rates: r, optimizer: v.optimizer(r), seed: seed, steps: steps, tune: tune}
 }
 
-// sweepRates tries every variant's rates.
+// sweepRates tries every variant's rates, at both lengths.
 func (b *bench) sweepRates(ctx context.Context) error {
-	for _, v := range b.variants {
-		if _, err := b.best(ctx, v); err != nil {
-			return err
+	for _, steps := range []int{b.steps, longer * b.steps} {
+		for _, v := range b.variants {
+			if _, err := b.best(ctx, v, steps); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// expertsRate is that of experts while recipes and numbers of experts are compared: PEER's best of the rates.
-const expertsRate = 1e-3
-
 // tryRecipes trains PEER with one thing changed at a time.
 func (b *bench) tryRecipes(ctx context.Context) error {
 	p := b.variants[len(b.variants)-1]
+	best, err := b.best(ctx, p, b.steps)
+	if err != nil {
+		return err
+	}
 	for _, r := range recipes() {
-		s := b.setting(p, expertsRate, 1, b.steps, true)
-		r.set(&s.shape.Instead, &s.rates)
+		s := b.setting(p, best, 1, b.steps, true)
+		r.set(&s.shape.Instead, &s.optimizer)
 		if _, err := b.train(ctx, "recipe/"+r.name, s); err != nil {
 			return err
 		}
@@ -169,11 +179,11 @@ func (b *bench) tryRecipes(ctx context.Context) error {
 func (b *bench) compare(ctx context.Context, name string, steps int, seeds []uint64) error {
 	for _, seed := range seeds {
 		for _, v := range b.variants {
-			rate, err := b.best(ctx, v)
+			best, err := b.best(ctx, v, steps)
 			if err != nil {
 				return err
 			}
-			if _, err := b.train(ctx, compareUnit(name, v.name, seed), b.setting(v, rate, seed, steps, false)); err != nil {
+			if _, err := b.train(ctx, compareUnit(name, v.name, seed), b.setting(v, best, seed, steps, false)); err != nil {
 				return err
 			}
 		}
@@ -185,12 +195,16 @@ func (b *bench) compare(ctx context.Context, name string, steps int, seeds []uin
 // come first.
 var subKeys = []int{32, 256, 1024, 64, 128, 512}
 
-// moreExperts trains PEER with more and more experts, heads and k as they are, twice as long as a short training.
+// moreExperts trains PEER with more and more experts, heads and k as they are, for a long training at the rates that were best with 4,096.
 func (b *bench) moreExperts(ctx context.Context) error {
 	p := b.variants[len(b.variants)-1]
+	best, err := b.best(ctx, p, longer*b.steps)
+	if err != nil {
+		return err
+	}
 	for _, n := range subKeys {
 		p.shape.Instead.SubKeys = n
-		if _, err := b.train(ctx, expertsUnit(n), b.setting(p, expertsRate, 1, 2*b.steps, false)); err != nil {
+		if _, err := b.train(ctx, expertsUnit(n), b.setting(p, best, 1, longer*b.steps, false)); err != nil {
 			return err
 		}
 	}

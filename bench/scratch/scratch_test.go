@@ -63,7 +63,7 @@ func TestReport(t *testing.T) {
 	if err := b.compare(context.Background(), "short", 2, []uint64{1}); err != nil {
 		t.Fatal(err)
 	}
-	if want := len(adamRates) + 1; len(u.Done) != want {
+	if want := len(adamRates) + len(muonRates); len(u.Done) != want {
 		t.Errorf("%d units are done, want %d", len(u.Done), want)
 	}
 	if err := b.report(dir); err != nil {
@@ -73,7 +73,7 @@ func TestReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"### Learning rates", "0.001: ", "### Equal FLOPs and tokens", "scratch-variants.svg"} {
+	for _, want := range []string{"### Learning rates", "0.01 / 0.001: ", "### Equal FLOPs and tokens", "scratch-variants.svg"} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("%q is missing in\n%s", want, page)
 		}
