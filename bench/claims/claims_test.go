@@ -39,8 +39,8 @@ func TestClaims(t *testing.T) {
 	put("continual", "order/0", `{"logits_sha256": "a", "router_sha256": "r"}`)
 	put("continual", "order/1", `{"logits_sha256": "b", "router_sha256": "r"}`)
 	put("continual", "many", `[{"router_sha256": "r", "seconds": 5}, {"router_sha256": "r", "seconds": 2}, {"router_sha256": "r", "seconds": 2}, {"router_sha256": "r", "seconds": 2}, {"router_sha256": "r", "seconds": 2}, {"router_sha256": "r", "seconds": 6}, {"router_sha256": "r", "seconds": 5}]`)
-	rows("learned", "| 6 of 7 | **no** |", "| 125 % (0.500 of 0.400 nats, 1 domains) | yes |", "| 3 % (+0.010 of +0.300 nats) | yes |",
-		"| 125 % in 9.0 of 10.0 MB | yes |", "| 1 of 2, worst +10.5 % | **no** |", "| 2 orders, 2 different results | **no** |", "| 7 sets, a set's last at most 2.5 times its first; one hash: true | **no** |")
+	rows("learned", "| 6 of 7 | **no** |", "| 125.0 % (0.500 of 0.400 nats, 1 domains) | yes |", "| 3 % (+0.010 of +0.300 nats) | yes |",
+		"| 125.0 % in 9.0 of 10.0 MB | yes |", "| 1 of 2, worst +10.5 % | **no** |", "| 2 orders, 2 different results | **no** |", "| 7 sets, a set's last at most 2.5 times its first; one hash: true | **no** |")
 	put("classify", "two/after-1/news", `{"right": "1100"}`)
 	put("classify", "two/after-2/news", `{"right": "1000"}`)
 	put("classify", "two/after-2/reviews", `{"right": "1000"}`)
