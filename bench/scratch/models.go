@@ -38,8 +38,8 @@ func (v *variant) optimizer(r rates) pretrain.Optimizer {
 // beta1 is AdamW's in all models.
 const beta1 = 0.5
 
-// Rates tried. A memory's values have learned best at the lowest.
-var muonRates, adamRates, valueRates, none = []float32{0.005, 0.01, 0.02}, []float32{1e-3, 3e-3, 1e-2}, []float32{3e-4, 1e-3, 3e-3}, []float32{0}
+// Rates tried. A memory's values may want a lower one.
+var muonRates, adamRates, valueRates, none = []float32{0.005, 0.01, 0.02}, []float32{1e-3, 3e-3, 1e-2}, []float32{3e-4, 1e-3, 3e-3, 1e-2}, []float32{0}
 
 // with returns the shape with other feed-forward layers.
 func with(f pretrain.Instead) pretrain.Shape {
