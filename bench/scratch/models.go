@@ -23,10 +23,10 @@ type variant struct {
 
 // rates are the learning rates of a model that are chosen: Muon's of matrices, and AdamW's of what it trains in the
 // feed-forward layers, if anything.
-type rates struct {
-	Muon  float32 `json:"muon"`
-	AdamW float32 `json:"adamw,omitempty"`
-}
+type rates struct{ Muon, AdamW float32 }
+
+// ratesOf returns those that a model was trained at.
+func ratesOf(o pretrain.Optimizer) rates { return rates{o.MatrixLR, o.ExpertLR} }
 
 // optimizer returns how the variant is trained at those rates.
 func (v *variant) optimizer(r rates) pretrain.Optimizer {

@@ -45,7 +45,7 @@ func (b *bench) ratesTable(t *strings.Builder) {
 			}
 			var cells []string
 			for _, u := range of {
-				cell := fmt.Sprintf("%s: %.2f", u.Rates, u.Perplexity)
+				cell := fmt.Sprintf("%s: %.2f", ratesOf(u.Optimizer), u.Perplexity)
 				if u.Perplexity == best {
 					cell = "**" + cell + "**"
 				}
@@ -159,7 +159,7 @@ func (b *bench) variantsTable(t *strings.Builder, dir string) error {
 			}
 			r := runs[0]
 			used, kl := r.usage()
-			rows = append(rows, fmt.Sprintf("| %s | %d | %s | %d | %d | %.3f | %s | %s | %.0f | %s | %s |", v.name, r.Steps, r.Rates, r.Parameters, r.ActiveParameters, float64(r.FLOPs)/1e6, perplexity(runs), against(runs, b.seeds(length, b.variants[0].name)), r.TokensPerSecond, used, kl))
+			rows = append(rows, fmt.Sprintf("| %s | %d | %s | %d | %d | %.3f | %s | %s | %.0f | %s | %s |", v.name, r.Steps, ratesOf(r.Optimizer), r.Parameters, r.ActiveParameters, float64(r.FLOPs)/1e6, perplexity(runs), against(runs, b.seeds(length, b.variants[0].name)), r.TokensPerSecond, used, kl))
 			line := record.Line{Name: v.name}
 			for _, p := range r.Curve {
 				line.X, line.Y = append(line.X, float64(p.Tokens)), append(line.Y, p.Perplexity)

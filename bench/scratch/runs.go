@@ -18,7 +18,6 @@ import (
 
 // result is one model after training.
 type result struct {
-	Rates     rates              `json:"rates"`
 	Seed      uint64             `json:"seed"`
 	Tuning    bool               `json:"tuning,omitempty"` // measured on the split by which rates are chosen
 	Shape     pretrain.Shape     `json:"shape"`
@@ -39,7 +38,6 @@ const batchTokens, finalTokens, curvePoints, betweenTokens = 1024, 40_000, 5, 40
 // setting is a model to train.
 type setting struct {
 	shape     pretrain.Shape
-	rates     rates
 	optimizer pretrain.Optimizer
 	seed      uint64
 	steps     int
@@ -62,7 +60,7 @@ func (b *bench) train(ctx context.Context, name string, s setting) (result, erro
 		o.Shape, o.Text, o.Optimizer, o.Seed, o.Steps, o.BatchTokens, o.Threads = s.shape, text, s.optimizer, s.seed, s.steps, batchTokens, b.threads
 		o.Optimizer.Warmup, o.Optimizer.Decay = min(o.Optimizer.Warmup, max(1, s.steps/10)), max(1, s.steps/3)
 		o.EvalEvery, o.EvalTokens, o.FinalTokens = max(1, (s.steps+curvePoints-1)/curvePoints), betweenTokens, finalTokens
-		r := result{Rates: s.rates, Seed: s.seed, Tuning: s.tune, Shape: s.shape, Optimizer: o.Optimizer}
+		r := result{Seed: s.seed, Tuning: s.tune, Shape: s.shape, Optimizer: o.Optimizer}
 		o.Checkpoint, o.CheckpointEvery = filepath.Join(b.work, fileName(name)), 0 // written when it is interrupted
 		r.Result, err = pretrain.Run(ctx, o, "", func(p pretrain.Progress) {
 			if p.Perplexity > 0 {
@@ -143,7 +141,7 @@ func (b *bench) best(ctx context.Context, v variant, steps int) (rates, error) {
 }
 
 func (b *bench) setting(v variant, r rates, seed uint64, steps int, tune bool) setting {
-	return setting{shape: v.shape, rates: r, optimizer: v.optimizer(r), seed: seed, steps: steps, tune: tune}
+	return setting{shape: v.shape, optimizer: v.optimizer(r), seed: seed, steps: steps, tune: tune}
 }
 
 // sweepRates tries every variant's rates, at both lengths.
@@ -195,7 +193,8 @@ func (b *bench) compare(ctx context.Context, name string, steps int, seeds []uin
 // come first.
 var subKeys = []int{32, 256, 1024, 64, 128, 512}
 
-// moreExperts trains PEER with more and more experts, heads and k as they are, for a long training at the rates that were best with 4,096.
+// moreExperts trains PEER with more and more experts, heads and k as they are, for a long training at the rates that were
+// best with 4,096.
 func (b *bench) moreExperts(ctx context.Context) error {
 	p := b.variants[len(b.variants)-1]
 	best, err := b.best(ctx, p, longer*b.steps)
