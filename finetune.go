@@ -28,8 +28,8 @@ type FinetuneOptions struct {
 	Seed            uint64
 	Resume          bool     // go on from the checkpoint of a run that was interrupted
 	With            []string // sets that are on beside it, and stay as they are; a set that is added stands in the half of the cells that are most its own
-	Alternate       bool     // those of With are on for half of the tokens only, half of them at a time and then all, so that it learns to do with and without them
-	QuietData       []string // files of text, each of which it is to leave alone as it does the background; more than four weigh as four
+	Alternate       bool     // those of With are on for half of the tokens only, in turn and those the most that make the text worse, so that it learns to do with and without them
+	QuietData       []string // files of text, each of which it is to leave alone as it does the background, also where one of With is on; more than four weigh as four
 	QuietPassages   bool     // it is to leave alone half of the passages that are built in, too: texts of many kinds
 	Quiet           float64  // weight of the penalty on what the set adds to background text and to each of those, default 10; below 0: none
 	Precision       string   // int8, bf16 or f32; empty: the fastest on this machine with the base's weights

@@ -19,8 +19,9 @@ const quietKept, quietBatch, quietTexts = 4096, 256, 4
 //	Σ texts  weight · Σ layers  mean over the text's tokens and dimensions of (y/s)²
 //
 // where y is the set's contribution to what a token of the background, or of another text, had as x: [hidden], and s the layer's
-// output scale. The inputs x are those of the base alone, recorded once, so that a step costs a few PEER layers and no pass
-// of the base.
+// output scale. The inputs x are recorded once, so that a step costs a few PEER layers and no pass of the base: those of the
+// base alone, and of other texts also those with a set on that is beside the trained one, because such a text is likely to
+// be one of these sets'.
 type quiet struct {
 	seed   uint64
 	t      *peer.Training // on the same rows as the run's, with routing of its own
@@ -63,14 +64,17 @@ func newQuiet(ctx context.Context, m *llama.Model, t *peer.Training, background,
 		}
 	}
 	for i, seqs := range slices.Concat(background, others) {
-		share := 1.0
+		share, on := 1.0, [][]*peer.Set{nil}
 		if i >= len(background) {
 			share = quietShare(len(others))
+			for i := range t.With {
+				on = append(on, t.With[i:i+1])
+			}
 		}
 		if len(seqs) == 0 {
 			continue
 		}
-		text, err := readQuiet(ctx, m, blocks, seqs, share)
+		text, err := readQuiet(ctx, m, t, seqs, share, on)
 		if err != nil {
 			return nil, err
 		}
@@ -88,14 +92,34 @@ func newQuiet(ctx context.Context, m *llama.Model, t *peer.Training, background,
 	return q, nil
 }
 
-// readQuiet keeps a share of quietKept tokens of a text.
-func readQuiet(ctx context.Context, m *llama.Model, blocks []int, seqs []Sequence, share float64) (*quietText, error) {
+// recorded is a Training whose layers' inputs are recorded.
+type recorded struct {
+	*peer.Training
+	rec *peer.Recorder
+}
+
+func (r recorded) Forward(block int, y, x []float32, tokens int) error {
+	if err := r.rec.Forward(block, y, x, tokens); err != nil {
+		return err
+	}
+	return r.Training.Forward(block, y, x, tokens)
+}
+
+// readQuiet keeps a share of quietKept tokens of a text. Its sequences are read in turn with each of several choices of sets
+// on, which are beside the trained one; with none the base reads alone.
+func readQuiet(ctx context.Context, m *llama.Model, t *peer.Training, seqs []Sequence, share float64, on [][]*peer.Set) (*quietText, error) {
+	blocks := t.Blocks()
 	rec := peer.NewRecorder(blocks, m.Config.Hidden, max(1, int(share*quietKept)))
-	for _, s := range seqs {
+	for i, s := range seqs {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if _, err := m.ForwardTo(llama.One(s.Tokens, nil), rec, blocks[len(blocks)-1]+1); err != nil {
+		var seam llama.Seam = rec
+		if sets := on[i%len(on)]; len(sets) > 0 {
+			t.Beside(sets)
+			seam = recorded{t, rec}
+		}
+		if _, err := m.ForwardTo(llama.One(s.Tokens, nil), seam, blocks[len(blocks)-1]+1); err != nil {
 			return nil, fmt.Errorf("read text that the set is to leave alone: %w", err)
 		}
 		if rec.Full() {

@@ -117,3 +117,33 @@ func TestQuietTexts(t *testing.T) {
 		t.Errorf("without text: %v, %v", q, err)
 	}
 }
+
+// TestQuietBeside: another text's sequences are read in turn by the base alone and with each set that is beside the trained
+// one; the background is read by the base alone.
+func TestQuietBeside(t *testing.T) {
+	f := newFixture(t)
+	tr := f.training(t, f.set(t, "a", 0), f.set(t, "b", 0.3), f.set(t, "c", 0.6))
+	one := f.sequences(1)
+	text := slices.Repeat(one, 4)
+	q, err := newQuiet(ctx, f.m, tr, [][]Sequence{text}, [][]Sequence{text}, 0.7, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := q.blocks[len(q.blocks)-1]
+	read := func(text, sequence int) []uint16 {
+		n := len(one[0].Tokens) * q.hidden
+		return q.texts[text].inputs[last][sequence*n:][:n]
+	}
+	alone := read(0, 0)
+	for i, same := range []bool{true, false, false, true} { // alone, with b, with c, alone
+		if !slices.Equal(read(0, i), alone) {
+			t.Errorf("sequence %d of the background is not read as by the base alone", i)
+		}
+		if slices.Equal(read(1, i), alone) != same {
+			t.Errorf("sequence %d of another text is read as by the base alone: %v", i, !same)
+		}
+	}
+	if slices.Equal(read(1, 1), read(1, 2)) {
+		t.Error("two sets are read as one")
+	}
+}

@@ -35,7 +35,7 @@ type Options struct {
 	EvalTokens   int     // held-out rows measured each time; 0: all
 
 	// Alternate: the sets beside the trained one are off for half of the tokens, and when the held-out data is measured; for the other
-	// half some of them are on, and all of them in turn.
+	// half some of them are on in turn, those the most that make the text worse.
 	Alternate bool
 
 	Background [][]Sequence // texts that the set is to leave alone
@@ -85,6 +85,12 @@ func (o Options) decisive() any {
 	}
 	if o.Ratio != 1 {
 		more = append(more, "ratio", o.Ratio)
+	}
+	if o.Alternate {
+		more = append(more, "shares")
+	}
+	if len(o.Others) > 0 && o.Quiet > 0 {
+		more = append(more, "read beside")
 	}
 	return append([]any{o.Steps, o.BatchTokens, o.LearningRate, o.Beta1, o.Beta2, o.WarmUp, o.Decay, o.Floor, o.Clip, o.Seed, o.EvalEvery, o.Patience, o.EvalTokens, o.Quiet, o.Alternate, graphTokens}, more...)
 }
@@ -158,6 +164,7 @@ type run struct {
 	held     []Sequence
 	adam     *Adam
 	quiet    *quiet
+	beside   *beside
 	step     int
 	tokens   int
 	began    time.Time
@@ -193,17 +200,25 @@ func Run(ctx context.Context, m *llama.Model, t *peer.Training, train, heldOut [
 	if r.id, err = r.identity(train); err != nil {
 		return nil, fmt.Errorf("tune: %w", err)
 	}
+	if err := t.Set.Fit(r.weights, false); err != nil {
+		return nil, err
+	}
+	// What is measured first is measured on the rows as they were before a resume.
+	if r.beside, err = newBeside(ctx, r, train); err != nil {
+		return nil, fmt.Errorf("tune: %w", err)
+	}
+	if r.quiet, err = newQuiet(ctx, m, t, o.Background, o.Others, o.Quiet, o.Seed); err != nil {
+		return nil, fmt.Errorf("tune: %w", err)
+	}
+	t.Beside(r.beside.on(0))
 	r.adam = newAdam(&o, r.tables)
 	if o.Resume != nil {
 		if err := r.restore(o.Resume); err != nil {
 			return nil, err
 		}
-	}
-	if err := t.Set.Fit(r.weights, false); err != nil {
-		return nil, err
-	}
-	if r.quiet, err = newQuiet(ctx, m, t, o.Background, o.Others, o.Quiet, o.Seed); err != nil {
-		return nil, fmt.Errorf("tune: %w", err)
+		if err := t.Set.Fit(r.weights, false); err != nil {
+			return nil, err
+		}
 	}
 	room := min(o.BatchTokens, graphTokens)
 	for _, s := range train {
@@ -214,7 +229,7 @@ func Run(ctx context.Context, m *llama.Model, t *peer.Training, train, heldOut [
 		return nil, err
 	}
 	if o.Alternate {
-		g.part = func(i, of int) { t.Beside(o.beside(t.With, r.step*of+i)) }
+		g.part = func(i, of int) { t.Beside(r.beside.on(r.step*of + i)) }
 	}
 	r.began = time.Now() // what comes before is no training
 	res, err := r.loop(ctx, g, train)
@@ -340,7 +355,7 @@ func (r *run) evaluate(ctx context.Context) error {
 	if last.HeldOut != 0 {
 		return nil
 	}
-	r.t.Beside(r.o.beside(r.t.With, 0))
+	r.t.Beside(r.beside.on(0))
 	nll, _, err := Evaluate(ctx, r.m, r.held, r.t, r.o.BatchTokens, nil)
 	if err != nil {
 		return err
