@@ -19,16 +19,15 @@ const usualShare, leastShare = 4, 2
 // beside says which of the sets beside the trained one are on in a turn: a part of a step's tokens that goes through the
 // graph at once.
 type beside struct {
-	with      []*peer.Set
-	alternate bool
-	shares    []int // of each, in parts of round
-	seed      uint64
+	with   []*peer.Set
+	shares []int // of each, in parts of round; nil: all are always on
+	seed   uint64
 }
 
 // newBeside measures what each of several sets does to the text that is learned, if they are to alternate.
 func newBeside(ctx context.Context, r *run, train []Sequence) (*beside, error) {
-	b := &beside{with: r.t.With, alternate: r.o.Alternate, seed: r.o.Seed}
-	if !b.alternate {
+	b := &beside{with: r.t.With, seed: r.o.Seed}
+	if !r.o.Alternate {
 		return b, nil
 	}
 	sample := Batches(train, r.o.BatchTokens, r.o.Seed, 1)[0]
@@ -78,7 +77,7 @@ func shares(rises []float64) []int {
 // on returns those that are on in a turn, from 0. When they alternate that is none in every second turn; in the others each
 // set is on in its share, and which turns these are is drawn anew for each set and round, so that it meets others that change.
 func (b *beside) on(turn int) []*peer.Set {
-	if !b.alternate {
+	if b.shares == nil {
 		return b.with
 	}
 	if turn%2 == 0 {

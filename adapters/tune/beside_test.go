@@ -28,7 +28,7 @@ func TestShares(t *testing.T) {
 // TestBesideInTurn: a set that alternates is by itself in every second turn; in each round of the others it meets each of the
 // sets beside it as often as its share says, and in the long run each with and without each other that is not always on.
 func TestBesideInTurn(t *testing.T) {
-	b := &beside{alternate: true, seed: 7}
+	b := &beside{shares: []int{}, seed: 7}
 	for n := range 6 {
 		apart := map[[2]int]bool{}
 		for first := 0; first < 20*2*round; first += 2 * round {

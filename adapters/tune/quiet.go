@@ -64,12 +64,10 @@ func newQuiet(ctx context.Context, m *llama.Model, t *peer.Training, background,
 		}
 	}
 	for i, seqs := range slices.Concat(background, others) {
-		share, on := 1.0, [][]*peer.Set{nil}
+		share, on := 1.0, []*peer.Set{nil}
 		if i >= len(background) {
 			share = quietShare(len(others))
-			for i := range t.With {
-				on = append(on, t.With[i:i+1])
-			}
+			on = append(on, t.With...)
 		}
 		if len(seqs) == 0 {
 			continue
@@ -105,9 +103,9 @@ func (r recorded) Forward(block int, y, x []float32, tokens int) error {
 	return r.Training.Forward(block, y, x, tokens)
 }
 
-// readQuiet keeps a share of quietKept tokens of a text. Its sequences are read in turn with each of several choices of sets
-// on, which are beside the trained one; with none the base reads alone.
-func readQuiet(ctx context.Context, m *llama.Model, t *peer.Training, seqs []Sequence, share float64, on [][]*peer.Set) (*quietText, error) {
+// readQuiet keeps a share of quietKept tokens of a text. Its sequences are read in turn with each of on, sets beside the
+// trained one; where that is nil the base reads alone.
+func readQuiet(ctx context.Context, m *llama.Model, t *peer.Training, seqs []Sequence, share float64, on []*peer.Set) (*quietText, error) {
 	blocks := t.Blocks()
 	rec := peer.NewRecorder(blocks, m.Config.Hidden, max(1, int(share*quietKept)))
 	for i, s := range seqs {
@@ -115,8 +113,8 @@ func readQuiet(ctx context.Context, m *llama.Model, t *peer.Training, seqs []Seq
 			return nil, err
 		}
 		var seam llama.Seam = rec
-		if sets := on[i%len(on)]; len(sets) > 0 {
-			t.Beside(sets)
+		if set := on[i%len(on)]; set != nil {
+			t.Beside([]*peer.Set{set})
 			seam = recorded{t, rec}
 		}
 		if _, err := m.ForwardTo(llama.One(s.Tokens, nil), seam, blocks[len(blocks)-1]+1); err != nil {

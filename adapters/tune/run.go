@@ -210,7 +210,6 @@ func Run(ctx context.Context, m *llama.Model, t *peer.Training, train, heldOut [
 	if r.quiet, err = newQuiet(ctx, m, t, o.Background, o.Others, o.Quiet, o.Seed); err != nil {
 		return nil, fmt.Errorf("tune: %w", err)
 	}
-	t.Beside(r.beside.on(0))
 	r.adam = newAdam(&o, r.tables)
 	if o.Resume != nil {
 		if err := r.restore(o.Resume); err != nil {
@@ -228,9 +227,7 @@ func Run(ctx context.Context, m *llama.Model, t *peer.Training, train, heldOut [
 	if err != nil {
 		return nil, err
 	}
-	if o.Alternate {
-		g.part = func(i, of int) { t.Beside(r.beside.on(r.step*of + i)) }
-	}
+	g.part = func(i, of int) { t.Beside(r.beside.on(r.step*of + i)) }
 	r.began = time.Now() // what comes before is no training
 	res, err := r.loop(ctx, g, train)
 	return res, errors.Join(err, g.close())
